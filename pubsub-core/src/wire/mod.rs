@@ -1,0 +1,2 @@
+//! Wire forms of an envelope.
+pub mod document;
