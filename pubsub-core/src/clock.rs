@@ -121,8 +121,12 @@ impl ManualClock {
         let mut manual = self.lock();
         manual.now = manual.now.saturating_add(by);
         let now = manual.now;
-        let due: Vec<Waker> =
-            manual.sleepers.iter_mut().take_while(|((due, _), _)| *due <= now).filter_map(|(_, waker)| waker.take()).collect();
+        let due: Vec<Waker> = manual
+            .sleepers
+            .iter_mut()
+            .take_while(|((due, _), _)| *due <= now)
+            .filter_map(|(_, waker)| waker.take())
+            .collect();
         drop(manual);
         due.into_iter().for_each(Waker::wake);
     }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Message, Position, Result,
+    Message, Position, Result, Timestamp,
     driver::{AckToken, Outcome, Settler},
 };
 
@@ -98,6 +98,8 @@ pub struct Delivery {
     pub shared: bool,
     /// Where the event lies in its channel.
     pub position: Option<Position>,
+    /// When this group first met the event, where a redelivery knows it.
+    pub first_seen: Option<Timestamp>,
     /// The duty to settle.
     pub ack: AckHandle,
 }
@@ -105,7 +107,7 @@ pub struct Delivery {
 impl Delivery {
     /// A first delivery.
     pub fn new(message: Arc<Message>, ack: AckHandle) -> Self {
-        Self { message, attempt: 1, shared: false, position: None, ack }
+        Self { message, attempt: 1, shared: false, position: None, first_seen: None, ack }
     }
 
     /// Sets which delivery this is.
@@ -119,6 +121,13 @@ impl Delivery {
     #[must_use]
     pub fn at(mut self, position: Position) -> Self {
         self.position = Some(position);
+        self
+    }
+
+    /// Sets when this group first met the event.
+    #[must_use]
+    pub fn first_seen(mut self, first_seen: Timestamp) -> Self {
+        self.first_seen = Some(first_seen);
         self
     }
 

@@ -276,7 +276,11 @@ impl Policies {
             ChannelPattern::Family(family) => family.as_str().len(),
             ChannelPattern::All => 0,
         };
-        let best = self.rules.iter().filter(|(pattern, _)| pattern.matches(channel)).max_by_key(|(pattern, _)| weight(pattern));
+        let best = self
+            .rules
+            .iter()
+            .filter(|(pattern, _)| pattern.matches(channel))
+            .max_by_key(|(pattern, _)| weight(pattern));
         best.map_or_else(|| self.fallback.clone(), |(_, policy)| policy.clone())
     }
 }

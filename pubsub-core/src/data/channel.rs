@@ -216,7 +216,9 @@ mod tests {
     #[test]
     fn a_family_is_one_or_more_further_segments() {
         let family = ChannelPattern::parse("shop.*").unwrap();
-        for (name, expected) in [("shop.a", true), ("shop.a.b", true), ("shop", false), ("shop.", false), ("shopping.a", false)] {
+        for (name, expected) in
+            [("shop.a", true), ("shop.a.b", true), ("shop", false), ("shop.", false), ("shopping.a", false)]
+        {
             assert_eq!(family.matches(&ChannelName::parse(name).unwrap()), expected, "{name}");
         }
         for bad in ["*.a", "a.*.b", "a*", ".*"] {

@@ -1,6 +1,6 @@
 //! `EventId`: what makes an event recognisable across retries, brokers and languages.
 
-use std::{fmt, str::FromStr};
+use std::{cell::RefCell, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smol_str::SmolStr;
@@ -15,10 +15,10 @@ pub const MAX_ID_LEN: usize = 128;
 ///
 /// Ids that the library makes are UUIDs of version 4 or, by option, version 7 (RFC 9562). An id in the usual
 /// lower-case form of a UUID is kept as its 16 bytes; any other text is kept as it came.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventId(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Repr {
     Uuid(Uuid),
     Text(SmolStr),
@@ -38,7 +38,7 @@ pub enum IdKind {
 impl EventId {
     /// A new random id.
     pub fn random() -> Self {
-        Self(Repr::Uuid(Uuid::new_v4()))
+        Self(Repr::Uuid(random_uuid()))
     }
 
     /// A new id of the given kind.
@@ -77,6 +77,29 @@ impl EventId {
             Repr::Text(text) => text,
         }
     }
+}
+
+/// Random bytes are fetched from the system 32 ids at a time: a system call per id would cost more than the publish.
+const POOL: usize = 32 * 16;
+
+thread_local! {
+    static RANDOM: RefCell<([u8; POOL], usize)> = const { RefCell::new(([0; POOL], POOL)) };
+}
+
+fn random_uuid() -> Uuid {
+    RANDOM.with_borrow_mut(|(pool, used)| {
+        if *used == POOL {
+            if getrandom::fill(pool).is_err() {
+                return Uuid::new_v4(); // which reports a system without randomness in its own way
+            }
+            *used = 0;
+        }
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&pool[*used..*used + 16]);
+        pool[*used..*used + 16].fill(0);
+        *used += 16;
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    })
 }
 
 impl From<Uuid> for EventId {

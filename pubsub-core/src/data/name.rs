@@ -51,7 +51,9 @@ fn check(text: &str) -> Result<()> {
         "holds white space or a control character"
     } else {
         match text.split_once(':') {
-            Some((category, event)) if !category.is_empty() && !event.is_empty() && !event.contains(':') => return Ok(()),
+            Some((category, event)) if !category.is_empty() && !event.is_empty() && !event.contains(':') => {
+                return Ok(());
+            }
             _ => "must be `category:event` with exactly one colon",
         }
     };
@@ -138,7 +140,7 @@ pub enum NamePattern {
 }
 
 /// The category of a [`NamePattern`].
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Category(SmolStr);
 
 impl Category {
@@ -216,7 +218,19 @@ mod tests {
         for good in ["a:b", "orders:created", "größe:geändert", "a.b:c/d"] {
             assert!(EventName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ":", "a:", ":b", "ab", "a:b:c", "a :b", "a:b\n", "a:\u{7}b", "a:\u{85}b", &format!("a:{}", "b".repeat(127))] {
+        for bad in [
+            "",
+            ":",
+            "a:",
+            ":b",
+            "ab",
+            "a:b:c",
+            "a :b",
+            "a:b\n",
+            "a:\u{7}b",
+            "a:\u{85}b",
+            &format!("a:{}", "b".repeat(127)),
+        ] {
             assert!(EventName::parse(bad).is_err(), "{bad:?}");
         }
     }

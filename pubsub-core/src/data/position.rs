@@ -115,7 +115,8 @@ impl FromStr for Position {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (scheme, body) = text.split_once(':').ok_or_else(|| bad("must start with the adapter's name and a colon", text))?;
+        let (scheme, body) =
+            text.split_once(':').ok_or_else(|| bad("must start with the adapter's name and a colon", text))?;
         Self::text(scheme, body)
     }
 }
@@ -180,7 +181,17 @@ mod tests {
 
     #[test]
     fn foreign_positions_are_refused() {
-        for bad in ["", ":", "mem", "mem:", "MEM:1-2", "waytoolong:1-2", "mem:a b", "mem:\u{e9}", &format!("mem:{}", "1".repeat(1025))] {
+        for bad in [
+            "",
+            ":",
+            "mem",
+            "mem:",
+            "MEM:1-2",
+            "waytoolong:1-2",
+            "mem:a b",
+            "mem:\u{e9}",
+            &format!("mem:{}", "1".repeat(1025)),
+        ] {
             assert!(bad.parse::<Position>().is_err(), "{bad:?}");
         }
         assert!("redis:1-2".parse::<Position>().unwrap().as_pair("mem").is_err());

@@ -172,7 +172,8 @@ impl Capabilities {
     /// # Errors
     /// `Unsupported`, listing every missing feature.
     pub fn require(&self, operation: &'static str, features: impl IntoIterator<Item = Feature>) -> Result<()> {
-        let mut missing: Vec<_> = features.into_iter().filter(|feature| !self.has(*feature)).map(Feature::as_str).collect();
+        let mut missing: Vec<_> =
+            features.into_iter().filter(|feature| !self.has(*feature)).map(Feature::as_str).collect();
         missing.dedup();
         if missing.is_empty() {
             return Ok(());
@@ -197,9 +198,8 @@ mod tests {
 
     #[test]
     fn a_later_word_replaces_an_earlier_one() {
-        let capabilities = Capabilities::new("test")
-            .with(Support::Native, Feature::ALL)
-            .with(Support::Unsupported, &[Feature::Inbox]);
+        let capabilities =
+            Capabilities::new("test").with(Support::Native, Feature::ALL).with(Support::Unsupported, &[Feature::Inbox]);
         assert!(!capabilities.has(Feature::Inbox) && capabilities.has(Feature::Seek));
     }
 }

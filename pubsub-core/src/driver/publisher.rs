@@ -54,7 +54,7 @@ pub enum Confirm {
 }
 
 /// How to publish.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PublishOptions {
     /// Not to be delivered before this time.
@@ -91,7 +91,7 @@ pub trait Publisher: Send + Sync {
     /// The call's own `Err` means that nothing was sent: `Closed`, `Backpressure` when there was no room within
     /// `options.timeout`, `Unsupported` for an option that the adapter lacks, `NotFound`, `Unroutable`. What befell
     /// single messages is in the tickets.
-    fn enqueue<'a>(&'a self, batch: Batch, options: &'a PublishOptions) -> MaybeReady<'a, Result<Tickets>>;
+    fn enqueue<'a>(&'a self, batch: Batch, options: &PublishOptions) -> MaybeReady<'a, Result<Tickets>>;
 
     /// Waits until every ticket given out before is resolved.
     ///

@@ -77,5 +77,9 @@ pub trait Settler: Send + Sync {
 
 /// The error for a delivery whose lease is gone.
 pub(crate) fn stale(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Conflict, operation, "the lease of this delivery is gone; the event may be with another consumer")
+    Error::new(
+        ErrorKind::Conflict,
+        operation,
+        "the lease of this delivery is gone; the event may be with another consumer",
+    )
 }

@@ -91,4 +91,3 @@ pub trait Source: Send {
         let _ = paused;
     }
 }
-

@@ -85,7 +85,12 @@ pub struct Difference {
 
 impl Difference {
     /// A difference that was found.
-    pub fn new(channel: &ChannelName, field: impl Into<String>, declared: impl fmt::Debug, found: impl fmt::Debug) -> Self {
+    pub fn new(
+        channel: &ChannelName,
+        field: impl Into<String>,
+        declared: impl fmt::Debug,
+        found: impl fmt::Debug,
+    ) -> Self {
         Self {
             channel: channel.clone(),
             field: field.into(),
