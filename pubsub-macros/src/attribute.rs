@@ -4,7 +4,6 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::parse::Parser as _;
 use syn::punctuated::Punctuated;
-use syn::spanned::Spanned as _;
 use syn::{Attribute, Data, DeriveInput, Meta, Path, Token};
 
 use crate::attr::ContainerAttrs;
@@ -25,8 +24,8 @@ pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
     input.attrs.retain(|attr| {
         let again = is_attribute_form(attr, &krate);
         if again {
-            errors.at(
-                attr.path().span(),
+            errors.on(
+                attr.path(),
                 "an event has one `#[event(…)]` of this kind: put all keys into one",
             );
         }

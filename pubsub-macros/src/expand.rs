@@ -2,7 +2,6 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::spanned::Spanned as _;
 use syn::{Attribute, DeriveInput, Path};
 
 use crate::attr::ContainerAttrs;
@@ -25,8 +24,8 @@ pub(crate) fn derive(input: TokenStream) -> TokenStream {
         .iter()
         .find(|attr| is_attribute_form(attr, &krate))
     {
-        errors.at(
-            attr.path().span(),
+        errors.on(
+            attr.path(),
             "this attribute derives `Event` itself: write it above `#[derive(…)]`",
         );
         return errors.into_tokens().unwrap_or_default();

@@ -67,21 +67,25 @@ impl Key {
     }
 }
 
-/// The message for a key that `#[event(...)]` on a type does not know.
-pub(crate) fn unknown(ident: &Ident) -> String {
-    let text = ident.unraw().to_string();
+/// The key that a misspelt one was probably meant to be.
+pub(crate) fn nearest(ident: &Ident) -> Option<Key> {
     let known = Key::ALL.map(Key::as_str);
-    let hint = nearest(&text, &known)
-        .map(|key| format!(": did you mean `{key}`?"))
-        .unwrap_or_default();
+    let nearest = nearest_word(&ident.unraw().to_string(), &known)?;
+    Key::ALL.into_iter().find(|key| key.as_str() == nearest)
+}
+
+/// The message for a key that `#[event(...)]` on a type does not know.
+pub(crate) fn unknown(ident: &Ident, nearest: Option<Key>) -> String {
+    let hint = nearest.map(|key| format!(": did you mean `{}`?", key.as_str()));
+    let known = Key::ALL.map(Key::as_str).join(", ");
     format!(
-        "unknown key `{text}`{hint}\nknown keys: {}",
-        known.join(", ")
+        "unknown key `{ident}`{}\nknown keys: {known}",
+        hint.unwrap_or_default()
     )
 }
 
 /// The candidate that is at most a third of its letters away, if any.
-pub(crate) fn nearest<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest_word<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let text = text.to_ascii_lowercase();
     candidates
         .iter()
@@ -126,13 +130,13 @@ mod tests {
             ("vers", "version"),
             ("desription", "description"),
         ] {
-            assert_eq!(nearest(written, &known), Some(meant), "{written}");
+            assert_eq!(nearest_word(written, &known), Some(meant), "{written}");
         }
     }
 
     #[test]
     fn a_foreign_word_gets_no_suggestion() {
-        assert_eq!(nearest("topic", &Key::ALL.map(Key::as_str)), None);
-        assert_eq!(nearest("", &Key::ALL.map(Key::as_str)), None);
+        assert_eq!(nearest_word("topic", &Key::ALL.map(Key::as_str)), None);
+        assert_eq!(nearest_word("", &Key::ALL.map(Key::as_str)), None);
     }
 }

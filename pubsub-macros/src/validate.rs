@@ -1,7 +1,6 @@
 //! From what was written to an event that may be expanded: every rule that a single value or the type must keep.
 
 use quote::format_ident;
-use syn::spanned::Spanned as _;
 use syn::{
     Data, DeriveInput, Fields, GenericParam, Ident, LitInt, LitStr, Member, Path, Type, parse_quote,
 };
@@ -9,7 +8,7 @@ use syn::{
 use crate::attr::{self, ContainerAttrs};
 use crate::describe::doc_paragraph;
 use crate::errors::Errors;
-use crate::keys::{Key, nearest};
+use crate::keys::{Key, nearest_word};
 use crate::names;
 
 #[cfg(test)]
@@ -60,11 +59,12 @@ pub(crate) fn event<'a>(
     generics(input, errors);
     let key = key_field(input, errors);
     let krate = crate_path(&attrs);
-    if !attrs.gives(Key::Name) {
-        errors.at(
-            attrs.span.unwrap_or_else(|| input.ident.span()),
-            "the event has no name: write `#[event(name = \"orders:created\")]`, with category and event around a colon",
-        );
+    if attrs.lacks_name() {
+        let missing = "the event has no name: write `#[event(name = \"orders:created\")]`, with category and event around a colon";
+        match &attrs.place {
+            Some(place) => errors.on(place, missing),
+            None => errors.on(&input.ident, missing),
+        }
     }
     let named = attrs
         .name
@@ -103,12 +103,12 @@ pub(crate) fn event<'a>(
 fn generics(input: &DeriveInput, errors: &mut Errors) {
     for param in &input.generics.params {
         match param {
-            GenericParam::Lifetime(lifetime) => errors.at(
-                lifetime.lifetime.span(),
+            GenericParam::Lifetime(lifetime) => errors.on(
+                &lifetime.lifetime,
                 "an event owns its data and cannot borrow: use `String` for `&str`, `Vec<T>` for `&[T]`",
             ),
-            GenericParam::Type(ty) => errors.at(ty.ident.span(), parameter("type")),
-            GenericParam::Const(value) => errors.at(value.ident.span(), parameter("const")),
+            GenericParam::Type(ty) => errors.on(&ty.ident, parameter("type")),
+            GenericParam::Const(value) => errors.on(&value.ident, parameter("const")),
         }
     }
 }
@@ -128,15 +128,15 @@ fn key_field<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<KeyField
                     .chain(variant.fields.iter().map(|field| &field.attrs));
                 for attrs in attrs {
                     if let Some(key) = attr::field_key(attrs, errors) {
-                        errors.at(key.span(), "an enum has no key field: use a struct with the key and the enum side by side");
+                        errors.on(&key, "an enum has no key field: use a struct with the key and the enum side by side");
                     }
                 }
             }
             return None;
         }
         Data::Union(data) => {
-            errors.at(
-                data.union_token.span(),
+            errors.on(
+                data.union_token,
                 "an event is a struct or an enum, a union has no schema",
             );
             return None;
@@ -158,8 +158,8 @@ fn only_key<'a>(fields: &'a Fields, errors: &mut Errors) -> Option<KeyField<'a>>
         match &found {
             Some(first) => {
                 let first = member_name(&first.member);
-                errors.at(
-                    key.span(),
+                errors.on(
+                    &key,
                     format_args!("an event has one key, and {first} is marked already"),
                 );
             }
@@ -184,7 +184,7 @@ fn member_name(member: &Member) -> String {
 fn no_fault(text: &LitStr, fault: Option<String>, errors: &mut Errors) -> bool {
     match fault {
         Some(fault) => {
-            errors.at(text.span(), fault);
+            errors.on(text, fault);
             false
         }
         None => true,
@@ -196,8 +196,8 @@ fn category_channel(name: &LitStr, errors: &mut Errors) -> Option<LitStr> {
     let text = name.value();
     let category = names::category(&text);
     if let Some(fault) = names::channel_fault(category) {
-        errors.at(
-            name.span(),
+        errors.on(
+            name,
             format_args!("the category cannot be the channel, give `channel = \"…\"`: {fault}"),
         );
         return None;
@@ -208,9 +208,9 @@ fn category_channel(name: &LitStr, errors: &mut Errors) -> Option<LitStr> {
 fn version(version: Option<&LitInt>, errors: &mut Errors) {
     let Some(version) = version else { return };
     match version.base10_parse::<u32>() {
-        Ok(0) => errors.at(version.span(), "versions begin at 1"),
+        Ok(0) => errors.on(version, "versions begin at 1"),
         Ok(_) => {}
-        Err(_) => errors.at(version.span(), Key::Version.takes()),
+        Err(_) => errors.on(version, Key::Version.takes()),
     }
 }
 
@@ -220,12 +220,12 @@ fn direction(text: &LitStr, errors: &mut Errors) -> Option<Ident> {
         .into_iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(&written));
     if found.is_none() {
-        let hint = nearest(&written, &DIRECTIONS.map(|(name, _)| name));
+        let hint = nearest_word(&written, &DIRECTIONS.map(|(name, _)| name));
         let hint = hint
             .map(|name| format!("did you mean {name:?}? "))
             .unwrap_or_default();
-        errors.at(
-            text.span(),
+        errors.on(
+            text,
             format_args!("unknown direction: {hint}{}", Key::Direction.takes()),
         );
     }

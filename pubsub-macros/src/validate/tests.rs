@@ -83,7 +83,7 @@ fn a_wrong_name_is_not_also_a_missing_one() {
                 #[event(5)]
                 struct A;
             ),
-            "`name` takes a string literal",
+            "only the event name may stand",
         ),
         (
             quote!(
@@ -150,7 +150,7 @@ fn broken_lists_do_not_hide_later_mistakes() {
                 #[event(a::b = 1, name = "a:b", "c:d")]
                 struct A;
             ),
-            &["expected a key", "this value has no key"][..],
+            &["expected a key", "only the event name"][..],
         ),
         (
             quote!(
