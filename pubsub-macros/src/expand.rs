@@ -86,7 +86,6 @@ fn implementation(event: &Event<'_>) -> TokenStream {
     let request = event.reply.as_ref().map(|reply| {
         quote! {
             #[automatically_derived]
-            #[allow(unused_qualifications)]
             impl #impl_generics #krate::Request for #ident #ty_generics #where_clause {
                 type Reply = #reply;
             }
@@ -94,7 +93,6 @@ fn implementation(event: &Event<'_>) -> TokenStream {
     });
     quote! {
         #[automatically_derived]
-        #[allow(unused_qualifications)]
         impl #impl_generics #krate::Event for #ident #ty_generics #where_clause {
             const NAME: &'static str = #name;
             const CHANNEL: &'static str = #channel;
@@ -116,7 +114,6 @@ fn fallback(input: &DeriveInput, krate: &Path) -> Option<TokenStream> {
     let (ident, where_clause) = (&input.ident, &input.generics.where_clause);
     Some(quote! {
         #[automatically_derived]
-        #[allow(unused_qualifications)]
         impl #krate::Event for #ident #where_clause {
             const NAME: &'static str = "invalid:event";
             const CHANNEL: &'static str = "invalid";

@@ -18,7 +18,6 @@ fn only_a_name() {
         },
         &quote! {
             #[automatically_derived]
-            #[allow(unused_qualifications)]
             impl ::pubsub::Event for OrderCreated {
                 const NAME: &'static str = "orders:created";
                 const CHANNEL: &'static str = "orders";
@@ -42,7 +41,6 @@ fn every_key() {
         },
         &quote! {
             #[automatically_derived]
-            #[allow(unused_qualifications)]
             impl my::events::Event for GetQuote {
                 const NAME: &'static str = "quotes:get";
                 const CHANNEL: &'static str = "pricing";
@@ -56,7 +54,6 @@ fn every_key() {
                 }
             }
             #[automatically_derived]
-            #[allow(unused_qualifications)]
             impl my::events::Request for GetQuote {
                 type Reply = Map<u8, Quote>;
             }
@@ -76,7 +73,6 @@ fn tuple_struct_with_key_doc_comment_and_where_clause() {
         },
         &quote! {
             #[automatically_derived]
-            #[allow(unused_qualifications)]
             impl crate::Event for UserLeft where String: Clone {
                 const NAME: &'static str = "users:left";
                 const CHANNEL: &'static str = "users";
@@ -100,7 +96,6 @@ fn enum_without_a_description() {
         },
         &quote! {
             #[automatically_derived]
-            #[allow(unused_qualifications)]
             impl ::pubsub::Event for Lamp {
                 const NAME: &'static str = "lamp:switched";
                 const CHANNEL: &'static str = "lamp";
@@ -117,7 +112,6 @@ fn a_mistake_leaves_a_stand_in() {
     });
     let stand_in = quote! {
         #[automatically_derived]
-        #[allow(unused_qualifications)]
         impl ::pubsub::Event for OrderCreated {
             const NAME: &'static str = "invalid:event";
             const CHANNEL: &'static str = "invalid";
