@@ -2,9 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
-use syn::{
-    Attribute, Expr, ExprLit, ExprPath, Ident, Lit, LitBool, LitInt, LitStr, Meta, Path, Type,
-};
+use syn::{Attribute, Expr, ExprLit, ExprPath, Ident, Lit, LitBool, LitInt, LitStr, Meta, Path, Type};
 
 use crate::errors::Errors;
 use crate::keys::{self, Key};
@@ -37,10 +35,7 @@ impl ContainerAttrs {
                 Meta::Path(_) => {}
                 Meta::List(list) => container.read_list(list.tokens.clone(), errors),
                 Meta::NameValue(meta) => {
-                    errors.on(
-                        meta.eq_token,
-                        r#"write `#[event(name = "orders:created")]`"#,
-                    );
+                    errors.on(meta.eq_token, r#"write `#[event(name = "orders:created")]`"#);
                     container.name_unclear = true;
                 }
             }
@@ -67,10 +62,7 @@ impl ContainerAttrs {
                 },
                 Item::Unreadable(tokens) => {
                     self.name_unclear = true;
-                    errors.on(
-                        tokens,
-                        r#"expected a key, for example `name = "orders:created"`"#,
-                    );
+                    errors.on(tokens, r#"expected a key, for example `name = "orders:created"`"#);
                 }
             }
         }
@@ -78,10 +70,7 @@ impl ContainerAttrs {
 
     fn unknown(&mut self, key: &Ident, errors: &mut Errors) {
         if key == "key" {
-            errors.on(
-                key,
-                "`key` marks a field: write `#[event(key)]` above the field",
-            );
+            errors.on(key, "`key` marks a field: write `#[event(key)]` above the field");
             return;
         }
         let nearest = keys::nearest(key);
@@ -148,33 +137,18 @@ pub(crate) fn field_key(attrs: &[Attribute], errors: &mut Errors) -> Option<Iden
         }
         for item in items {
             match item {
-                Item::Keyed {
-                    key,
-                    value: Value::Absent,
-                } if key == "key" && found.is_none() => found = Some(key),
-                Item::Keyed {
-                    key,
-                    value: Value::Absent,
-                } if key == "key" => {
+                Item::Keyed { key, value: Value::Absent } if key == "key" && found.is_none() => found = Some(key),
+                Item::Keyed { key, value: Value::Absent } if key == "key" => {
                     errors.on(&key, "`key` is given twice");
                 }
                 Item::Keyed { key, value } if key == "key" => {
-                    errors.on(
-                        value.place(&key),
-                        "`key` takes no value: write `#[event(key)]`",
-                    );
+                    errors.on(value.place(&key), "`key` takes no value: write `#[event(key)]`");
                 }
                 Item::Keyed { key, .. } if Key::find(&key).is_some() => {
-                    errors.on(
-                        &key,
-                        format_args!("`{key}` belongs to the whole event: write it above the type"),
-                    );
+                    errors.on(&key, format_args!("`{key}` belongs to the whole event: write it above the type"));
                 }
                 Item::Keyed { key, .. } => {
-                    errors.on(
-                        &key,
-                        format_args!("unknown key `{key}`: a field knows only `#[event(key)]`"),
-                    );
+                    errors.on(&key, format_args!("unknown key `{key}`: a field knows only `#[event(key)]`"));
                 }
                 Item::Bare(lit) => errors.on(lit, ON_A_FIELD),
                 Item::Unreadable(tokens) => errors.on(tokens, ON_A_FIELD),
@@ -240,19 +214,11 @@ fn ty(value: Value) -> Option<Type> {
 
 fn path(value: Value) -> Option<Path> {
     match expr(value)? {
-        Expr::Path(ExprPath {
-            qself: None, path, ..
-        }) => {
-            let plain = path
-                .segments
-                .iter()
-                .all(|segment| segment.arguments.is_none());
+        Expr::Path(ExprPath { qself: None, path, .. }) => {
+            let plain = path.segments.iter().all(|segment| segment.arguments.is_none());
             plain.then_some(path)
         }
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(path),
-            ..
-        }) => path.parse_with(Path::parse_mod_style).ok(),
+        Expr::Lit(ExprLit { lit: Lit::Str(path), .. }) => path.parse_with(Path::parse_mod_style).ok(),
         _ => None,
     }
 }

@@ -24,10 +24,7 @@ pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
     input.attrs.retain(|attr| {
         let again = is_attribute_form(attr, &krate);
         if again {
-            errors.on(
-                attr.path(),
-                "an event has one `#[event(…)]` of this kind: put all keys into one",
-            );
+            errors.on(attr.path(), "an event has one `#[event(…)]` of this kind: put all keys into one");
         }
         !again
     });
@@ -43,10 +40,7 @@ pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
 
 fn misplaced(item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    errors.at(
-        Span::call_site(),
-        "an event is a struct or an enum: write this attribute above one",
-    );
+    errors.at(Span::call_site(), "an event is a struct or an enum: write this attribute above one");
     let errors = errors.into_tokens();
     quote!(#item #errors)
 }
@@ -68,13 +62,8 @@ fn derives(attrs: &[Attribute], krate: &Path) -> Option<TokenStream> {
     let mut missing = Vec::new();
     let mut redirects = TokenStream::new();
 
-    let serde =
-        ["Serialize", "Deserialize"].map(|name| (name, has(name, &["serde", "serde_derive"])));
-    for name in serde
-        .into_iter()
-        .filter(|(_, written)| !written)
-        .map(|(name, _)| name)
-    {
+    let serde = ["Serialize", "Deserialize"].map(|name| (name, has(name, &["serde", "serde_derive"])));
+    for name in serde.into_iter().filter(|(_, written)| !written).map(|(name, _)| name) {
         let name = format_ident!("{name}");
         missing.push(quote!(#private::serde::#name));
     }
@@ -97,39 +86,27 @@ fn derives(attrs: &[Attribute], krate: &Path) -> Option<TokenStream> {
 fn names(path: &Path, name: &str, homes: &[&str]) -> bool {
     let mut segments = path.segments.iter().rev();
     segments.next().is_some_and(|last| last.ident == name)
-        && segments
-            .next()
-            .is_none_or(|home| homes.iter().any(|known| home.ident == known))
+        && segments.next().is_none_or(|home| homes.iter().any(|known| home.ident == known))
 }
 
 fn crate_name(krate: &Path) -> String {
-    krate
-        .segments
-        .last()
-        .map(|segment| segment.ident.to_string())
-        .unwrap_or_default()
+    krate.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default()
 }
 
 fn written_derives(attrs: &[Attribute]) -> Vec<Path> {
     let derives = attrs.iter().filter(|attr| attr.path().is_ident("derive"));
     derives
-        .filter_map(|attr| {
-            attr.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated)
-                .ok()
-        })
+        .filter_map(|attr| attr.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).ok())
         .flatten()
         .collect()
 }
 
 /// Whether the user's own `#[serde(crate = "…")]` (or schemars') already says where the crate is.
 fn redirected(attrs: &[Attribute], helper: &str) -> bool {
-    attrs
-        .iter()
-        .filter(|attr| attr.path().is_ident(helper))
-        .any(|attr| {
-            let entries = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
-            entries.is_ok_and(|entries| entries.iter().any(|entry| entry.path().is_ident("crate")))
-        })
+    attrs.iter().filter(|attr| attr.path().is_ident(helper)).any(|attr| {
+        let entries = attr.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated);
+        entries.is_ok_and(|entries| entries.iter().any(|entry| entry.path().is_ident("crate")))
+    })
 }
 
 /// `#[serde(crate = "…")]`: both serde and schemars want the path as a string.

@@ -19,34 +19,20 @@ fn doc_text(attr: &Attribute) -> Option<String> {
     let Meta::NameValue(meta) = &attr.meta else {
         return None;
     };
-    let Expr::Lit(ExprLit {
-        lit: Lit::Str(text),
-        ..
-    }) = &meta.value
-    else {
+    let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &meta.value else {
         return None;
     };
-    meta.path
-        .is_ident("doc")
-        .then(|| without_stars(&text.value()))
+    meta.path.is_ident("doc").then(|| without_stars(&text.value()))
 }
 
 /// A block comment `/** … */` may begin each of its lines with a star.
 fn without_stars(text: &str) -> String {
     let starred = |line: &str| line.trim_start().starts_with('*');
     let blank = |line: &str| line.trim().is_empty();
-    if !text.contains('\n')
-        || !text
-            .lines()
-            .skip(1)
-            .all(|line| starred(line) || blank(line))
-    {
+    if !text.contains('\n') || !text.lines().skip(1).all(|line| starred(line) || blank(line)) {
         return text.to_owned();
     }
-    let lines: Vec<&str> = text
-        .lines()
-        .map(|line| line.trim_start().strip_prefix('*').unwrap_or(line))
-        .collect();
+    let lines: Vec<&str> = text.lines().map(|line| line.trim_start().strip_prefix('*').unwrap_or(line)).collect();
     lines.join("\n")
 }
 
@@ -96,14 +82,8 @@ mod tests {
 
     #[test]
     fn no_text_no_description() {
-        assert_eq!(
-            of(&parse_quote! { #[doc(hidden)] #[serde(default)] struct A; }),
-            None
-        );
+        assert_eq!(of(&parse_quote! { #[doc(hidden)] #[serde(default)] struct A; }), None);
         assert_eq!(of(&parse_quote! { #[doc = ""] struct A; }), None);
-        assert_eq!(
-            of(&parse_quote! { #[doc = include_str!("a.md")] struct A; }),
-            None
-        );
+        assert_eq!(of(&parse_quote! { #[doc = include_str!("a.md")] struct A; }), None);
     }
 }

@@ -19,15 +19,8 @@ pub(crate) fn derive(input: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let attrs = ContainerAttrs::read(&input.attrs, &mut errors);
     let krate = validate::crate_path(&attrs);
-    if let Some(attr) = input
-        .attrs
-        .iter()
-        .find(|attr| is_attribute_form(attr, &krate))
-    {
-        errors.on(
-            attr.path(),
-            "this attribute derives `Event` itself: write it above `#[derive(…)]`",
-        );
+    if let Some(attr) = input.attrs.iter().find(|attr| is_attribute_form(attr, &krate)) {
+        errors.on(attr.path(), "this attribute derives `Event` itself: write it above `#[derive(…)]`");
         return errors.into_tokens().unwrap_or_default();
     }
     let event = validate::event(&input, attrs, &mut errors);
@@ -51,29 +44,22 @@ pub(crate) fn is_attribute_form(attr: &Attribute, krate: &Path) -> bool {
 }
 
 fn implementation(event: &Event<'_>) -> TokenStream {
-    let Event {
-        krate,
-        name,
-        channel,
-        ..
-    } = event;
+    let Event { krate, name, channel, .. } = event;
     let ident = &event.input.ident;
     let (impl_generics, ty_generics, where_clause) = event.input.generics.split_for_impl();
-    let version = event
-        .version
+    let version = event.version.as_ref().map(|version| quote!(const VERSION: u32 = #version;));
+    let direction = event
+        .direction
         .as_ref()
-        .map(|version| quote!(const VERSION: u32 = #version;));
-    let direction = event.direction.as_ref().map(
-        |direction| quote!(const DIRECTION: #krate::Direction = #krate::Direction::#direction;),
-    );
+        .map(|direction| quote!(const DIRECTION: #krate::Direction = #krate::Direction::#direction;));
     let read_only = event.read_only.then(|| {
         quote!(
             const READ_ONLY: bool = true;
         )
     });
-    let description = event.description.as_ref().map(|text| {
-        quote!(const DESCRIPTION: ::core::option::Option<&'static str> = ::core::option::Option::Some(#text);)
-    });
+    let description = event.description.as_ref().map(
+        |text| quote!(const DESCRIPTION: ::core::option::Option<&'static str> = ::core::option::Option::Some(#text);),
+    );
     let key = event.key.as_ref().map(|field| {
         // The type is named by the user's own tokens, so that a type that cannot be a key is reported there.
         let (member, ty) = (&field.member, field.ty);
@@ -81,6 +67,19 @@ fn implementation(event: &Event<'_>) -> TokenStream {
             fn key(&self) -> ::core::option::Option<::std::borrow::Cow<'_, str>> {
                 <#ty as #krate::EventKey>::event_key(&self.#member)
             }
+        }
+    });
+    let reply_schema = event.reply.as_ref().map(|_| {
+        // Generic over the request: a type that cannot be a reply is reported once, at `type Reply`.
+        let schemars = quote!(#krate::__private::schemars);
+        quote! {
+            const REPLY_SCHEMA: ::core::option::Option<fn() -> #schemars::Schema> = ::core::option::Option::Some({
+                fn schema<R: #krate::Request>() -> #schemars::Schema {
+                    <#schemars::SchemaGenerator as ::core::default::Default>::default()
+                        .into_root_schema_for::<R::Reply>()
+                }
+                schema::<Self>
+            });
         }
     });
     let request = event.reply.as_ref().map(|reply| {
@@ -100,6 +99,7 @@ fn implementation(event: &Event<'_>) -> TokenStream {
             #direction
             #read_only
             #description
+            #reply_schema
             #key
         }
         #request

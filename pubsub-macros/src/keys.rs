@@ -50,12 +50,8 @@ impl Key {
     pub(crate) const fn takes(self) -> &'static str {
         match self {
             Self::Name => r#"`name` takes a string literal, for example `name = "orders:created"`"#,
-            Self::Channel => {
-                r#"`channel` takes a string literal, for example `channel = "orders"`"#
-            }
-            Self::Version => {
-                "`version` takes a whole number from 1 to 4294967295, for example `version = 2`"
-            }
+            Self::Channel => r#"`channel` takes a string literal, for example `channel = "orders"`"#,
+            Self::Version => "`version` takes a whole number from 1 to 4294967295, for example `version = 2`",
             Self::Direction => r#"`direction` takes one of "sse", "cse", "both", "internal""#,
             Self::Reply => "`reply` takes a type, for example `reply = Created`",
             Self::ReadOnly => "`read_only` stands alone or takes `true` or `false`",
@@ -78,10 +74,7 @@ pub(crate) fn nearest(ident: &Ident) -> Option<Key> {
 pub(crate) fn unknown(ident: &Ident, nearest: Option<Key>) -> String {
     let hint = nearest.map(|key| format!(": did you mean `{}`?", key.as_str()));
     let known = Key::ALL.map(Key::as_str).join(", ");
-    format!(
-        "unknown key `{ident}`{}\nknown keys: {known}",
-        hint.unwrap_or_default()
-    )
+    format!("unknown key `{ident}`{}\nknown keys: {known}", hint.unwrap_or_default())
 }
 
 /// The candidate that is at most a third of its letters away, if any.

@@ -62,7 +62,7 @@ mod validate;
 /// | `crate` | the path of the library, as a path or a string, for re-exports under another name | `::pubsub` |
 ///
 /// On one field of a struct, `#[event(key)]` marks the ordering key. Its type implements `pubsub::EventKey`: strings,
-/// integers, `bool`, and `Option`, `Box` or `Arc` of such.
+/// integers, `bool`, an `Option`, `Box` or `Arc` of such, or a type of your own.
 ///
 /// ```
 /// # use pubsub::Event;

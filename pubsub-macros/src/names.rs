@@ -10,30 +10,19 @@ pub(crate) fn event_fault(name: &str) -> Option<String> {
         return Some(format!("the event name is empty: {form}"));
     }
     if name.len() > MAX {
-        return Some(format!(
-            "the event name has {} bytes, at most {MAX} are allowed",
-            name.len()
-        ));
+        return Some(format!("the event name has {} bytes, at most {MAX} are allowed", name.len()));
     }
     if name.chars().any(char::is_whitespace) {
         return Some(format!("the event name contains whitespace: {form}"));
     }
     if name.chars().any(char::is_control) {
-        return Some(format!(
-            "the event name contains a control character: {form}"
-        ));
+        return Some(format!("the event name contains a control character: {form}"));
     }
     match name.split_once(':') {
         None => Some(format!("the event name has no colon: {form}")),
-        Some((_, event)) if event.contains(':') => {
-            Some(format!("the event name has more than one colon: {form}"))
-        }
-        Some(("", _)) => Some(format!(
-            "the event name has nothing before the colon: {form}"
-        )),
-        Some((_, "")) => Some(format!(
-            "the event name has nothing after the colon: {form}"
-        )),
+        Some((_, event)) if event.contains(':') => Some(format!("the event name has more than one colon: {form}")),
+        Some(("", _)) => Some(format!("the event name has nothing before the colon: {form}")),
+        Some((_, "")) => Some(format!("the event name has nothing after the colon: {form}")),
         Some(_) => None,
     }
 }
@@ -49,21 +38,14 @@ pub(crate) fn channel_fault(channel: &str) -> Option<String> {
         return Some("a channel cannot be empty".to_owned());
     };
     if channel.len() > MAX {
-        return Some(format!(
-            "a channel has at most {MAX} bytes, this one has {}",
-            channel.len()
-        ));
+        return Some(format!("a channel has at most {MAX} bytes, this one has {}", channel.len()));
     }
     if !first.is_ascii_alphanumeric() {
-        return Some(format!(
-            "a channel starts with an ASCII letter or digit, not with {first:?}"
-        ));
+        return Some(format!("a channel starts with an ASCII letter or digit, not with {first:?}"));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let foreign = channel.chars().find(|c| !allowed(*c))?;
-    Some(format!(
-        "a channel consists of ASCII letters, digits, `.`, `_` and `-`, it cannot contain {foreign:?}"
-    ))
+    Some(format!("a channel consists of ASCII letters, digits, `.`, `_` and `-`, it cannot contain {foreign:?}"))
 }
 
 #[cfg(test)]
@@ -73,14 +55,7 @@ mod tests {
     #[test]
     fn event_names() {
         let longest = format!("a:{}", "b".repeat(126));
-        for name in [
-            "orders:created",
-            "a:b",
-            "Größe:λ",
-            "a/b:c.d-e_f",
-            "_:*",
-            &longest,
-        ] {
+        for name in ["orders:created", "a:b", "Größe:λ", "a/b:c.d-e_f", "_:*", &longest] {
             assert_eq!(event_fault(name), None, "{name}");
         }
         let long = format!("{longest}b");

@@ -1,9 +1,7 @@
 //! From what was written to an event that may be expanded: every rule that a single value or the type must keep.
 
 use quote::format_ident;
-use syn::{
-    Data, DeriveInput, Fields, GenericParam, Ident, LitInt, LitStr, Member, Path, Type, parse_quote,
-};
+use syn::{Data, DeriveInput, Fields, GenericParam, Ident, LitInt, LitStr, Member, Path, Type, parse_quote};
 
 use crate::attr::{self, ContainerAttrs};
 use crate::describe::doc_paragraph;
@@ -15,12 +13,7 @@ use crate::names;
 mod tests;
 
 /// The directions as they are written, with their variants of `Direction`.
-const DIRECTIONS: [(&str, &str); 4] = [
-    ("sse", "Sse"),
-    ("cse", "Cse"),
-    ("both", "Both"),
-    ("internal", "Internal"),
-];
+const DIRECTIONS: [(&str, &str); 4] = [("sse", "Sse"), ("cse", "Cse"), ("both", "Both"), ("internal", "Internal")];
 
 /// A checked event.
 pub(crate) struct Event<'a> {
@@ -44,18 +37,11 @@ pub(crate) struct KeyField<'a> {
 
 /// The path of the library: as given, else `::pubsub`.
 pub(crate) fn crate_path(attrs: &ContainerAttrs) -> Path {
-    attrs
-        .krate
-        .clone()
-        .unwrap_or_else(|| parse_quote!(::pubsub))
+    attrs.krate.clone().unwrap_or_else(|| parse_quote!(::pubsub))
 }
 
 /// Checks everything and records all faults; `None` if the event has no usable name or channel.
-pub(crate) fn event<'a>(
-    input: &'a DeriveInput,
-    attrs: ContainerAttrs,
-    errors: &mut Errors,
-) -> Option<Event<'a>> {
+pub(crate) fn event<'a>(input: &'a DeriveInput, attrs: ContainerAttrs, errors: &mut Errors) -> Option<Event<'a>> {
     generics(input, errors);
     let key = key_field(input, errors);
     let krate = crate_path(&attrs);
@@ -66,21 +52,14 @@ pub(crate) fn event<'a>(
             None => errors.on(&input.ident, missing),
         }
     }
-    let named = attrs
-        .name
-        .as_ref()
-        .filter(|name| no_fault(name, names::event_fault(&name.value()), errors));
+    let named = attrs.name.as_ref().filter(|name| no_fault(name, names::event_fault(&name.value()), errors));
     let channel = match &attrs.channel {
-        Some(channel) => no_fault(channel, names::channel_fault(&channel.value()), errors)
-            .then(|| channel.clone()),
+        Some(channel) => no_fault(channel, names::channel_fault(&channel.value()), errors).then(|| channel.clone()),
         None if attrs.gives(Key::Channel) => None,
         None => named.and_then(|name| category_channel(name, errors)),
     };
     version(attrs.version.as_ref(), errors);
-    let direction = attrs
-        .direction
-        .as_ref()
-        .and_then(|text| direction(text, errors));
+    let direction = attrs.direction.as_ref().and_then(|text| direction(text, errors));
     let description = match &attrs.description {
         Some(text) => Some(text.value()).filter(|text| !text.is_empty()),
         None => doc_paragraph(&input.attrs),
@@ -114,9 +93,7 @@ fn generics(input: &DeriveInput, errors: &mut Errors) {
 }
 
 fn parameter(kind: &str) -> String {
-    format!(
-        "an event cannot have {kind} parameters: its one name stands for one payload; define a type without them"
-    )
+    format!("an event cannot have {kind} parameters: its one name stands for one payload; define a type without them")
 }
 
 fn key_field<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<KeyField<'a>> {
@@ -124,21 +101,18 @@ fn key_field<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<KeyField
         Data::Struct(data) => &data.fields,
         Data::Enum(data) => {
             for variant in &data.variants {
-                let attrs = std::iter::once(&variant.attrs)
-                    .chain(variant.fields.iter().map(|field| &field.attrs));
+                let attrs = std::iter::once(&variant.attrs).chain(variant.fields.iter().map(|field| &field.attrs));
                 for attrs in attrs {
                     if let Some(key) = attr::field_key(attrs, errors) {
-                        errors.on(&key, "an enum has no key field: use a struct with the key and the enum side by side");
+                        errors
+                            .on(&key, "an enum has no key field: use a struct with the key and the enum side by side");
                     }
                 }
             }
             return None;
         }
         Data::Union(data) => {
-            errors.on(
-                data.union_token,
-                "an event is a struct or an enum, a union has no schema",
-            );
+            errors.on(data.union_token, "an event is a struct or an enum, a union has no schema");
             return None;
         }
     };
@@ -151,23 +125,14 @@ fn only_key<'a>(fields: &'a Fields, errors: &mut Errors) -> Option<KeyField<'a>>
         let Some(key) = attr::field_key(&field.attrs, errors) else {
             continue;
         };
-        let member = field
-            .ident
-            .clone()
-            .map_or_else(|| Member::from(index), Member::from);
+        let member = field.ident.clone().map_or_else(|| Member::from(index), Member::from);
         match &found {
             Some(first) => {
                 let first = member_name(&first.member);
-                errors.on(
-                    &key,
-                    format_args!("an event has one key, and {first} is marked already"),
-                );
+                errors.on(&key, format_args!("an event has one key, and {first} is marked already"));
             }
             None => {
-                found = Some(KeyField {
-                    member,
-                    ty: &field.ty,
-                });
+                found = Some(KeyField { member, ty: &field.ty });
             }
         }
     }
@@ -196,10 +161,7 @@ fn category_channel(name: &LitStr, errors: &mut Errors) -> Option<LitStr> {
     let text = name.value();
     let category = names::category(&text);
     if let Some(fault) = names::channel_fault(category) {
-        errors.on(
-            name,
-            format_args!("the category cannot be the channel, give `channel = \"…\"`: {fault}"),
-        );
+        errors.on(name, format_args!("the category cannot be the channel, give `channel = \"…\"`: {fault}"));
         return None;
     }
     Some(LitStr::new(category, name.span()))
@@ -216,18 +178,11 @@ fn version(version: Option<&LitInt>, errors: &mut Errors) {
 
 fn direction(text: &LitStr, errors: &mut Errors) -> Option<Ident> {
     let written = text.value();
-    let found = DIRECTIONS
-        .into_iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(&written));
+    let found = DIRECTIONS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(&written));
     if found.is_none() {
         let hint = nearest_word(&written, &DIRECTIONS.map(|(name, _)| name));
-        let hint = hint
-            .map(|name| format!("did you mean {name:?}? "))
-            .unwrap_or_default();
-        errors.on(
-            text,
-            format_args!("unknown direction: {hint}{}", Key::Direction.takes()),
-        );
+        let hint = hint.map(|name| format!("did you mean {name:?}? ")).unwrap_or_default();
+        errors.on(text, format_args!("unknown direction: {hint}{}", Key::Direction.takes()));
     }
     found.map(|(_, variant)| format_ident!("{variant}", span = text.span()))
 }

@@ -23,10 +23,7 @@ fn messages_fit_a_terminal() -> Result<(), Box<dyn Error>> {
         for (number, line) in std::fs::read_to_string(&path)?.lines().enumerate() {
             let columns = line.chars().count();
             let place = format!("{}:{}", path.display(), number + 1);
-            assert!(
-                columns <= MAX_COLUMNS,
-                "{place} has {columns} columns: {line}"
-            );
+            assert!(columns <= MAX_COLUMNS, "{place} has {columns} columns: {line}");
         }
     }
     Ok(())
@@ -35,16 +32,9 @@ fn messages_fit_a_terminal() -> Result<(), Box<dyn Error>> {
 #[test]
 fn every_failure_has_its_message() -> Result<(), Box<dyn Error>> {
     let cases = failures("rs")?;
-    let without: Vec<_> = cases
-        .iter()
-        .filter(|case| !case.with_extension("stderr").exists())
-        .collect();
+    let without: Vec<_> = cases.iter().filter(|case| !case.with_extension("stderr").exists()).collect();
     assert!(without.is_empty(), "no messages for {without:?}");
-    assert_eq!(
-        cases.len(),
-        failures("stderr")?.len(),
-        "a message belongs to no case"
-    );
+    assert_eq!(cases.len(), failures("stderr")?.len(), "a message belongs to no case");
     Ok(())
 }
 

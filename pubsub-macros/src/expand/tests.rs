@@ -49,6 +49,14 @@ fn every_key() {
                 const READ_ONLY: bool = true;
                 const DESCRIPTION: ::core::option::Option<&'static str> =
                     ::core::option::Option::Some("The price of a product");
+                const REPLY_SCHEMA: ::core::option::Option<fn() -> my::events::__private::schemars::Schema> =
+                    ::core::option::Option::Some({
+                        fn schema<R: my::events::Request>() -> my::events::__private::schemars::Schema {
+                            <my::events::__private::schemars::SchemaGenerator as ::core::default::Default>::default()
+                                .into_root_schema_for::<R::Reply>()
+                        }
+                        schema::<Self>
+                    });
                 fn key(&self) -> ::core::option::Option<::std::borrow::Cow<'_, str>> {
                     <Option<u64> as my::events::EventKey>::event_key(&self.product)
                 }
@@ -118,8 +126,5 @@ fn a_mistake_leaves_a_stand_in() {
         }
     };
     assert!(expanded.to_string().contains("compile_error"));
-    assert!(
-        expanded.to_string().ends_with(&stand_in.to_string()),
-        "{expanded}"
-    );
+    assert!(expanded.to_string().ends_with(&stand_in.to_string()), "{expanded}");
 }

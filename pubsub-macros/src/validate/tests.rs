@@ -11,8 +11,7 @@ fn mistakes(input: TokenStream) -> Vec<String> {
             match token {
                 TokenTree::Ident(ident) => after_macro |= ident == "compile_error",
                 TokenTree::Group(group) if after_macro => {
-                    let message =
-                        syn::parse2::<syn::LitStr>(group.stream()).map(|text| text.value());
+                    let message = syn::parse2::<syn::LitStr>(group.stream()).map(|text| text.value());
                     found.extend(message);
                     after_macro = false;
                 }
@@ -107,10 +106,7 @@ fn a_wrong_name_is_not_also_a_missing_one() {
         ),
     ] {
         let found = mistakes(input);
-        assert!(
-            matches!(&found[..], [only] if only.contains(message)),
-            "{message}: {found:?}"
-        );
+        assert!(matches!(&found[..], [only] if only.contains(message)), "{message}: {found:?}");
     }
 }
 
@@ -180,10 +176,7 @@ fn values_of_the_wrong_form() {
         (quote!(reply = "Created"), "`reply` takes"),
         (quote!(reply), "`reply` takes"),
         (quote!(read_only = "yes"), "`read_only` stands alone"),
-        (
-            quote!(description = concat!("a", "b")),
-            "`description` takes",
-        ),
+        (quote!(description = concat!("a", "b")), "`description` takes"),
         (quote!(crate = "not a path"), "`crate` takes"),
         (quote!(crate = <A as B>::c), "`crate` takes"),
     ] {
@@ -191,10 +184,7 @@ fn values_of_the_wrong_form() {
             #[event("a:b", #keys)]
             struct A;
         ));
-        assert!(
-            matches!(&found[..], [only] if only.contains(message)),
-            "{keys}: {found:?}"
-        );
+        assert!(matches!(&found[..], [only] if only.contains(message)), "{keys}: {found:?}");
     }
 }
 
@@ -223,8 +213,5 @@ fn the_attribute_form_below_the_derive_is_the_only_complaint() {
         #[pubsub::event("a")]
         struct A;
     ));
-    assert!(
-        matches!(&found[..], [only] if only.contains("above `#[derive")),
-        "{found:?}"
-    );
+    assert!(matches!(&found[..], [only] if only.contains("above `#[derive")), "{found:?}");
 }

@@ -43,6 +43,9 @@ fn main() {
     assert_eq!((GetQuote::NAME, GetQuote::CHANNEL, GetQuote::VERSION), ("quotes:get", "pricing.eu", 3));
     assert_eq!((GetQuote::DIRECTION, GetQuote::READ_ONLY), (Direction::Cse, true));
     assert_eq!(GetQuote::DESCRIPTION, Some("The price of a product"));
+    let reply = GetQuote::REPLY_SCHEMA.map(|schema| schema().to_value());
+    assert_eq!(reply.as_ref().and_then(|schema| schema["type"].as_str()), Some("object"));
+    assert!(QuoteBoth::REPLY_SCHEMA.is_none());
     assert!(reply_of::<GetQuote>().contains("BTreeMap"));
     assert_eq!(GetQuote { product: 4 }.key().as_deref(), Some("4"));
 
