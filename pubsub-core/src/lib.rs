@@ -37,7 +37,7 @@ pub use event::{
 };
 // pub use hold::KeyHold;
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
-// pub use window::AckWindow;
+pub use window::{AckWindow, Settled, WindowRefusal};
 
 /// What the macros need; not for use by hand.
 #[doc(hidden)]
