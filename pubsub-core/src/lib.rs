@@ -35,7 +35,7 @@ pub use event::{
     definition::EventDefinition,
     upcast::Upcaster,
 };
-// pub use hold::KeyHold;
+pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
 pub use window::{AckWindow, Settled, WindowRefusal};
 

@@ -1,1 +1,0 @@
-//! Per-key hold.
