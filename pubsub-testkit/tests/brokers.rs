@@ -53,7 +53,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let trials = BrokerKind::ALL
         .into_iter()
-        .flat_map(|kind| CASES.map(|(name, case)| trial(kind, name, case)))
+        .flat_map(|kind| {
+            CASES
+                .map(|(name, case)| trial(kind, name, case))
+                .into_iter()
+                .chain([shared(kind)])
+        })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -62,7 +67,7 @@ fn trial(kind: BrokerKind, name: &str, case: fn(BrokerKind) -> Outcome) -> Trial
     Trial::ignorable_test(
         format!("{kind}::{name}"),
         move || match Broker::is_installed(kind) {
-            Err(missing @ BrokerError::Missing { .. }) if !find::is_required(kind) => {
+            Err(missing @ BrokerError::Missing { .. }) if is_excused(kind) => {
                 Ok(Completion::ignored_with(missing))
             }
             _ => case(kind)
@@ -70,6 +75,25 @@ fn trial(kind: BrokerKind, name: &str, case: fn(BrokerKind) -> Outcome) -> Trial
                 .map_err(|fault| Failed::from(chain(&*fault))),
         },
     )
+}
+
+/// A server that is only named by its URL is not ours to kill.
+fn is_excused(kind: BrokerKind) -> bool {
+    !find::is_required(kind) || find::url_from_environment(kind).is_some()
+}
+
+/// The server that `PUBSUB_TEST_*_URL` names, if it does.
+fn shared(kind: BrokerKind) -> Trial {
+    Trial::ignorable_test(format!("{kind}::shared_server_answers"), move || {
+        let Some(url) = find::url_from_environment(kind) else {
+            return Ok(Completion::ignored_with(format!(
+                "{} is not set",
+                kind.url_variable()
+            )));
+        };
+        broker::handshake(kind, &url, SOON).map_err(|fault| Failed::from(chain(&fault)))?;
+        Ok(Completion::Completed)
+    })
 }
 
 fn chain(fault: &dyn Error) -> String {
