@@ -8,7 +8,7 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -28,9 +28,10 @@ const MARK: &str = "mark";
 type Outcome = Result<(), Box<dyn Error>>;
 type Case = (&'static str, fn(BrokerKind) -> Outcome);
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     ("starts_and_answers", starts_and_answers),
     ("two_run_side_by_side", two_run_side_by_side),
+    ("says_that_its_port_is_taken", says_that_its_port_is_taken),
     ("survives_kill_9", survives_kill_9),
     ("pauses_and_resumes", pauses_and_resumes),
     ("is_wiped", is_wiped),
@@ -155,6 +156,17 @@ fn two_run_side_by_side(kind: BrokerKind) -> Outcome {
         !broker::has_mark(kind, &other.url(), MARK, SOON)?,
         "the two share their data",
     )
+}
+
+/// A start on ports of the broker's own choice is repeated when it fails like this.
+fn says_that_its_port_is_taken(kind: BrokerKind) -> Outcome {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let options = BrokerOptions::new().port(taken.local_addr()?.port());
+    match Broker::start(kind, &options) {
+        Err(fault) if fault.is_port_taken() => Ok(()),
+        Err(fault) => Err(fault.into()),
+        Ok(_) => Err("it shares a port with us".into()),
+    }
 }
 
 fn survives_kill_9(kind: BrokerKind) -> Outcome {

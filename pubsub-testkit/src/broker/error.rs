@@ -23,7 +23,7 @@ pub enum BrokerError {
         kind: BrokerKind,
         /// How it ended.
         status: ExitStatus,
-        /// The end of its log.
+        /// What it logged since it was started.
         log: String,
     },
     /// The process runs but gave no sound answer in time.
@@ -34,7 +34,7 @@ pub enum BrokerError {
         waited: Duration,
         /// What the last handshake said.
         last: HandshakeError,
-        /// The end of its log.
+        /// What it logged since it was started.
         log: String,
     },
     /// What was asked needs a stopped broker (`wipe`) or a running one (`pause`).
@@ -63,14 +63,10 @@ impl BrokerError {
         Self::io(format!("{action} {}", path.into().display()))
     }
 
-    /// Another process took one of the ports between the choice and the start.
-    pub(crate) fn port_was_taken(&self) -> bool {
-        const SIGNS: [&str; 4] = [
-            "address already in use",
-            "eaddrinuse",
-            "already bound",
-            "could not create server tcp",
-        ];
+    /// Whether the broker ended because another process has one of its ports.
+    #[must_use]
+    pub fn is_port_taken(&self) -> bool {
+        const SIGNS: [&str; 2] = ["address already in use", "eaddrinuse"];
         match self {
             Self::Exited { log, .. } => {
                 let log = log.to_lowercase();
@@ -93,14 +89,16 @@ impl fmt::Display for BrokerError {
             }
             Self::Exited { kind, status, log } => write!(
                 f,
-                "{kind} ended before it answered ({status}); end of its log:\n{log}"
+                "{kind} ended before it answered ({status}); end of its log:\n{}",
+                tail(log)
             ),
             Self::NotReady {
                 kind, waited, log, ..
             } => {
                 write!(
                     f,
-                    "{kind} gave no sound answer within {waited:?}; end of its log:\n{log}"
+                    "{kind} gave no sound answer within {waited:?}; end of its log:\n{}",
+                    tail(log)
                 )
             }
             Self::State { kind, message } => write!(f, "{kind}: {message}"),
@@ -117,6 +115,12 @@ impl std::error::Error for BrokerError {
             _ => None,
         }
     }
+}
+
+fn tail(log: &str) -> String {
+    const LINES: usize = 40;
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
 /// Why a server did not pass its protocol's handshake.

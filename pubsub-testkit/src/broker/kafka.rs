@@ -86,7 +86,7 @@ impl Launch for Kafka {
             Err(BrokerError::Exited {
                 kind: BrokerKind::Kafka,
                 status,
-                log: site.log_tail(),
+                log: site.log_since(0),
             })
         }
     }
@@ -107,7 +107,11 @@ impl Launch for Kafka {
 impl Kafka {
     fn java(&self, options: &[&str]) -> Command {
         let mut command = Command::new(&self.java);
-        command.args(options).arg("-cp").arg(self.jars.join("*"));
+        command
+            .args(options)
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+            .arg("-cp")
+            .arg(self.jars.join("*"));
         command
     }
 }

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{BrokerError, BrokerKind, BrokerOptions, kafka, nats, rabbitmq, redis};
@@ -73,15 +72,16 @@ impl Site {
         Ok(file)
     }
 
-    /// The end of the log, for messages.
-    pub(crate) fn log_tail(&self) -> String {
-        tail(&self.log()).unwrap_or_else(|fault| format!("(no log: {fault})"))
+    /// How long the log is now.
+    pub(crate) fn log_length(&self) -> usize {
+        fs::metadata(self.log()).map_or(0, |log| log.len() as usize)
     }
-}
 
-fn tail(file: &Path) -> io::Result<String> {
-    const LINES: usize = 25;
-    let text = String::from_utf8_lossy(&fs::read(file)?).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    Ok(lines[lines.len().saturating_sub(LINES)..].join("\n"))
+    /// What was logged since the log had this length.
+    pub(crate) fn log_since(&self, length: usize) -> String {
+        match fs::read(self.log()) {
+            Ok(log) => String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned(),
+            Err(fault) => format!("(no log: {fault})"),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 pub struct BrokerOptions {
     pub(super) ready_within: Duration,
     pub(super) home: Option<PathBuf>,
+    pub(super) port: Option<u16>,
     pub(super) fsync_always: bool,
     pub(super) advertised: Option<SocketAddr>,
     pub(super) extra: Vec<String>,
@@ -17,6 +18,7 @@ impl Default for BrokerOptions {
         Self {
             ready_within: Duration::from_secs(60),
             home: None,
+            port: None,
             fsync_always: false,
             advertised: None,
             extra: Vec::new(),
@@ -42,6 +44,13 @@ impl BrokerOptions {
     #[must_use]
     pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
         self.home = Some(folder.into());
+        self
+    }
+
+    /// This port for clients instead of a free one. The start fails when it is taken.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
         self
     }
 

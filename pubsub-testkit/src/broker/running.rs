@@ -57,7 +57,7 @@ impl Broker {
         for _ in 1..STARTS {
             broker.choose_ports()?;
             match broker.run() {
-                Err(fault) if fault.port_was_taken() => {}
+                Err(fault) if fault.is_port_taken() && options.port.is_none() => {}
                 outcome => return outcome.map(|()| broker),
             }
         }
@@ -201,27 +201,37 @@ impl Broker {
     }
 
     fn choose_ports(&mut self) -> Result<(), BrokerError> {
-        self.site.addresses = (0..self.launch.ports())
+        let free = BrokerError::io("find a free port");
+        let mut addresses: Vec<_> = (0..self.launch.ports())
             .map(|_| free_address())
             .collect::<Result<_, _>>()
-            .map_err(BrokerError::io("find a free port"))?;
+            .map_err(free)?;
+        if let Some(port) = self.options.port {
+            addresses[0].set_port(port);
+        }
+        self.site.addresses = addresses;
         Ok(())
     }
 
     fn run(&mut self) -> Result<(), BrokerError> {
         self.site.create()?;
+        let logged = self.site.log_length();
         self.launch.prepare(&self.site, &self.options)?;
         let commands = self.launch.commands(&self.site, &self.options);
         let group = ProcessGroup::spawn(commands, &self.site.log())
             .map_err(BrokerError::io(format!("start {}", self.kind)))?;
-        let mut info = self.wait_until_ready(group)?;
+        let mut info = self.wait_until_ready(group, logged)?;
         info.version = info.version.or_else(|| self.launch.version());
         self.info = info;
         Ok(())
     }
 
     /// Keeps the group only if it got ready; otherwise it ends here.
-    fn wait_until_ready(&mut self, mut group: ProcessGroup) -> Result<ServerInfo, BrokerError> {
+    fn wait_until_ready(
+        &mut self,
+        mut group: ProcessGroup,
+        logged: usize,
+    ) -> Result<ServerInfo, BrokerError> {
         const ONE_HANDSHAKE: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_millis(20);
         let begun = Instant::now();
@@ -234,7 +244,7 @@ impl Broker {
                 return Err(BrokerError::Exited {
                     kind: self.kind,
                     status,
-                    log: self.site.log_tail(),
+                    log: self.site.log_since(logged),
                 });
             }
             let last = match handshake_at(self.kind, &endpoint, ONE_HANDSHAKE) {
@@ -250,7 +260,7 @@ impl Broker {
                     kind: self.kind,
                     waited,
                     last,
-                    log: self.site.log_tail(),
+                    log: self.site.log_since(logged),
                 });
             }
             thread::sleep(BETWEEN);
