@@ -1,1 +1,47 @@
-//! (see the crate description)
+//! Contracts of `pubsub`: envelope, event, catalog, policies, driver traits, and the portable handle over them.
+//!
+//! Users depend on the facade `pubsub-kit`; authors of adapters find everything they implement in [`driver`].
+
+mod clock;
+mod data;
+mod delivery;
+pub mod driver;
+mod error;
+mod event;
+mod hold;
+mod policy;
+mod pubsub;
+mod window;
+pub mod wire;
+
+pub use clock::{Clock, ManualClock, Mark};
+pub use data::{
+    channel::{ChannelName, ChannelPattern, GroupName, MAX_CHANNEL_LEN, MAX_GROUP_LEN},
+    envelope::Envelope,
+    id::{EventId, IdKind, MAX_ID_LEN},
+    key::{EventKey, Key, MAX_KEY_LEN},
+    message::Message,
+    meta::{Meta, MetaFields, Origin},
+    name::{Category, EventName, MAX_NAME_LEN, NamePattern},
+    payload::{ContentType, Payload},
+    position::{Position, StartPosition},
+    timestamp::Timestamp,
+};
+pub use delivery::{AckHandle, Delivery};
+pub use error::{Error, ErrorKind, Fault, Result};
+pub use event::{Direction, Event, Request, catalog::Catalog, definition::EventDefinition, upcast::Upcaster};
+pub use hold::{HoldOptions, KeyHold};
+pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
+pub use pubsub::{
+    Ack, Control, Decoded, EventItem, Events, PubSub, PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe,
+    Ticket, Unknown,
+};
+// pub use window::AckWindow;
+
+/// What the macros need; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use schemars;
+    pub use serde;
+    pub use serde_json;
+}

@@ -1,0 +1,126 @@
+//! `Message`: an event as drivers carry it.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    channel::ChannelName, envelope::Envelope, id::EventId, key::Key, meta::Meta, name::EventName, payload::Payload,
+    timestamp::Timestamp,
+};
+
+/// An event on its way: the raw envelope, built once and shared by everything that forwards it.
+///
+/// Fan-out, retry and dead letters clone the `Arc` around it. The payload stays bytes; a subscriber that decodes it
+/// for many may leave the value here, so that it is decoded once per process.
+pub struct Message {
+    envelope: Envelope,
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Message {
+    /// A message with a new id, the present time and version 1.
+    pub fn new(name: EventName, channel: ChannelName, payload: Payload) -> Self {
+        Envelope::new(name, channel, payload).into()
+    }
+
+    /// The envelope.
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    /// The envelope, to be changed before the message is shared.
+    pub fn envelope_mut(&mut self) -> &mut Envelope {
+        self.decoded = OnceLock::new();
+        &mut self.envelope
+    }
+
+    /// The envelope by value.
+    pub fn into_envelope(self) -> Envelope {
+        self.envelope
+    }
+
+    /// The id.
+    pub fn id(&self) -> &EventId {
+        &self.envelope.id
+    }
+
+    /// The event's name.
+    pub fn name(&self) -> &EventName {
+        &self.envelope.name
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> &ChannelName {
+        &self.envelope.channel
+    }
+
+    /// The version of the payload's schema.
+    pub fn version(&self) -> u32 {
+        self.envelope.version
+    }
+
+    /// The ordering key.
+    pub fn key(&self) -> Option<&Key> {
+        self.envelope.key.as_ref()
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &Payload {
+        &self.envelope.payload
+    }
+
+    /// When the event happened, by its publisher's clock.
+    pub fn timestamp(&self) -> Timestamp {
+        self.envelope.timestamp
+    }
+
+    /// The metadata.
+    pub fn meta(&self) -> &Meta {
+        &self.envelope.meta
+    }
+
+    /// How many bytes the message takes on a wire, roughly: payload, key and the caller's own metadata.
+    pub fn wire_len(&self) -> usize {
+        let envelope = &self.envelope;
+        let key = envelope.key.as_ref().map_or(0, |key| key.as_str().len());
+        let meta = if envelope.meta.extra.is_empty() { 0 } else { envelope.meta.extra_len() };
+        envelope.payload.len() + key + meta
+    }
+
+    /// The value that an earlier subscriber decoded, if it was of this type.
+    pub(crate) fn decoded<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.decoded.get().and_then(|value| value.clone().downcast().ok())
+    }
+
+    /// Leaves a decoded value for later subscribers; the first one stays.
+    pub(crate) fn keep_decoded<T: Send + Sync + 'static>(&self, value: Arc<T>) {
+        let _ = self.decoded.set(value);
+    }
+}
+
+impl From<Envelope> for Message {
+    fn from(envelope: Envelope) -> Self {
+        Self { envelope, decoded: OnceLock::new() }
+    }
+}
+
+impl Clone for Message {
+    fn clone(&self) -> Self {
+        self.envelope.clone().into()
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.envelope == other.envelope
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.envelope, f)
+    }
+}

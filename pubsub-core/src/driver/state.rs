@@ -1,0 +1,184 @@
+//! States that an adapter and its subscriptions report, and the signal to drain.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::ChannelName;
+
+/// The connection of an adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdapterState {
+    /// Not connected yet.
+    Connecting,
+    /// Connected; publishing and subscribing work.
+    Ready,
+    /// Connected in part, or lost and being restored; the text says why.
+    Degraded(String),
+    /// Closed by its owner.
+    Closed,
+}
+
+/// The answer to a ping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// The connection's state.
+    pub state: AdapterState,
+    /// How long the broker took to answer, if it did.
+    pub round_trip: Option<Duration>,
+}
+
+impl Health {
+    /// An answer.
+    pub fn new(state: AdapterState, round_trip: Option<Duration>) -> Self {
+        Self { state, round_trip }
+    }
+
+    /// Whether publishing and subscribing work now.
+    pub fn is_up(&self) -> bool {
+        self.state == AdapterState::Ready
+    }
+}
+
+/// Watches the states of an adapter. A slow watcher sees the latest state, not each one.
+#[derive(Clone, Debug)]
+pub struct States(watch::Receiver<AdapterState>);
+
+impl States {
+    /// The state now.
+    pub fn current(&self) -> AdapterState {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for the next change; `None` once the adapter is gone. Cancel safe.
+    pub async fn changed(&mut self) -> Option<AdapterState> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().clone())
+    }
+}
+
+/// The adapter's end of [`States`].
+#[derive(Debug)]
+pub struct StateSender(watch::Sender<AdapterState>);
+
+impl StateSender {
+    /// Starts in the given state.
+    pub fn new(state: AdapterState) -> Self {
+        Self(watch::Sender::new(state))
+    }
+
+    /// Reports a state; the same state twice is one change.
+    pub fn set(&self, state: AdapterState) {
+        self.0.send_if_modified(|current| {
+            let changed = *current != state;
+            *current = state;
+            changed
+        });
+    }
+
+    /// The state now.
+    pub fn current(&self) -> AdapterState {
+        self.0.borrow().clone()
+    }
+
+    /// A new watcher.
+    pub fn watch(&self) -> States {
+        States(self.0.subscribe())
+    }
+}
+
+/// The connection of one subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionState {
+    /// Events flow.
+    Active,
+    /// The subscription is being restored; the text says why.
+    Recovering(String),
+}
+
+/// Events that a subscription will not see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// The channel.
+    pub channel: ChannelName,
+    /// How many events, if it is known.
+    pub lost: Option<u64>,
+    /// Why.
+    pub reason: GapReason,
+}
+
+impl Gap {
+    /// A gap of `lost` events.
+    pub fn new(channel: ChannelName, lost: Option<u64>, reason: GapReason) -> Self {
+        Self { channel, lost, reason }
+    }
+}
+
+/// Why events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// The subscriber was slower than its buffer, under [`SlowConsumer::DropOldest`](super::SlowConsumer).
+    SlowConsumer,
+    /// Retention removed them first.
+    Retention,
+    /// The connection was down, and nothing keeps events on this channel.
+    Disconnected,
+    /// The broker lost or deleted its data.
+    DataLoss,
+}
+
+/// Tells subscriptions that their owner shuts down: hand out no more, and leave unsettled what nobody settles.
+#[derive(Clone, Default)]
+pub struct Drain(Arc<DrainState>);
+
+#[derive(Default)]
+struct DrainState {
+    draining: AtomicBool,
+    notify: Notify,
+}
+
+impl Drain {
+    /// A signal that was not given yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives the signal.
+    pub fn start(&self) {
+        self.0.draining.store(true, Ordering::SeqCst);
+        self.0.notify.notify_waiters();
+    }
+
+    /// Whether it was given.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until it is given. Cancel safe.
+    pub async fn started(self) {
+        let notified = self.0.notify.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if !self.is_draining() {
+            notified.await;
+        }
+    }
+}
+
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Drain({})", self.is_draining())
+    }
+}

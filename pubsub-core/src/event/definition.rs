@@ -1,0 +1,257 @@
+//! `EventDefinition`: an event type as a value.
+
+use std::{any::TypeId, borrow::Cow, fmt, sync::OnceLock};
+
+use serde_json::Value;
+
+use super::{
+    Direction, Event, codec,
+    upcast::{Upcaster, Upcasters, unknown_version},
+};
+use crate::{ChannelName, Error, ErrorKind, EventName, Message, Payload, Result};
+
+/// Everything that is known of one version of an event: what catalog, validation, generators and web edge work from.
+pub struct EventDefinition {
+    name: EventName,
+    channel: ChannelName,
+    version: u32,
+    direction: Direction,
+    read_only: bool,
+    description: Option<Cow<'static, str>>,
+    payload_schema: Schema,
+    reply_schema: Option<Schema>,
+    upcasters: Upcasters,
+    rust_type: Option<TypeId>,
+    check: Option<fn(&[u8]) -> Result<()>>,
+    #[cfg(feature = "validate")]
+    validator: OnceLock<std::result::Result<jsonschema::Validator, String>>,
+}
+
+/// A JSON Schema that is made when somebody asks: a program that only publishes never pays for it.
+struct Schema {
+    make: fn() -> schemars::Schema,
+    value: OnceLock<Value>,
+}
+
+impl Schema {
+    fn lazy(make: fn() -> schemars::Schema) -> Self {
+        Self { make, value: OnceLock::new() }
+    }
+
+    fn given(value: Value) -> Self {
+        Self { make: schemars::Schema::default, value: OnceLock::from(value) }
+    }
+
+    fn get(&self) -> &Value {
+        self.value.get_or_init(|| (self.make)().into())
+    }
+}
+
+fn schema_of<T: schemars::JsonSchema>() -> schemars::Schema {
+    schemars::SchemaGenerator::default().into_root_schema_for::<T>()
+}
+
+impl EventDefinition {
+    /// The definition of an event type.
+    ///
+    /// # Errors
+    /// `Invalid` if the type declares a bad name, channel or version.
+    pub fn of<E: Event>() -> Result<Self> {
+        let mut definition = Self::new(E::NAME, E::CHANNEL, E::VERSION, Schema::lazy(schema_of::<E>))?;
+        definition.direction = E::DIRECTION;
+        definition.read_only = E::READ_ONLY;
+        definition.description = E::DESCRIPTION.map(Cow::Borrowed);
+        definition.reply_schema = E::REPLY_SCHEMA.map(Schema::lazy);
+        definition.rust_type = Some(TypeId::of::<E>());
+        definition.check = Some(|bytes| codec::decode::<E>(bytes).map(drop));
+        Ok(definition)
+    }
+
+    /// A definition without a Rust type, from a JSON Schema.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name, channel or version.
+    pub fn dynamic(name: &str, channel: &str, version: u32, payload_schema: Value) -> Result<Self> {
+        Self::new(name, channel, version, Schema::given(payload_schema))
+    }
+
+    fn new(name: &str, channel: &str, version: u32, payload_schema: Schema) -> Result<Self> {
+        if version == 0 {
+            let message = format!("field `version` of event `{name}` must be at least 1");
+            return Err(Error::new(ErrorKind::Invalid, "define event", message));
+        }
+        Ok(Self {
+            name: EventName::parse(name)?,
+            channel: ChannelName::parse(channel)?,
+            version,
+            direction: Direction::Internal,
+            read_only: false,
+            description: None,
+            payload_schema,
+            reply_schema: None,
+            upcasters: Upcasters::default(),
+            rust_type: None,
+            check: None,
+            #[cfg(feature = "validate")]
+            validator: OnceLock::new(),
+        })
+    }
+
+    /// Adds the step that turns payloads of `version` into those of the next version.
+    #[must_use]
+    pub fn upcast<F>(mut self, version: u32, step: F) -> Self
+    where
+        F: Fn(Value) -> std::result::Result<Value, String> + Send + Sync + 'static,
+    {
+        let step: Upcaster = std::sync::Arc::new(step);
+        self.upcasters.insert(version, step);
+        self
+    }
+
+    /// Sets which way the event may cross the web edge.
+    #[must_use]
+    pub fn with_direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
+    }
+
+    /// Sets the sentence that explains the event.
+    #[must_use]
+    pub fn with_description(mut self, description: impl Into<Cow<'static, str>>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// Sets the JSON Schema of the reply, which makes the event a request.
+    #[must_use]
+    pub fn with_reply_schema(mut self, schema: Value) -> Self {
+        self.reply_schema = Some(Schema::given(schema));
+        self
+    }
+
+    /// The canonical name.
+    pub fn name(&self) -> &EventName {
+        &self.name
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// The version of the payload's schema.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The oldest version whose payloads can still be read.
+    pub fn oldest_version(&self) -> u32 {
+        self.upcasters.oldest(self.version)
+    }
+
+    /// Which way the event may cross the web edge.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Whether the action behind the event only reads.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The sentence that explains the event.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// The JSON Schema (2020-12) of the payload.
+    pub fn payload_schema(&self) -> &Value {
+        self.payload_schema.get()
+    }
+
+    /// The JSON Schema of the reply, if the event is a request.
+    pub fn reply_schema(&self) -> Option<&Value> {
+        self.reply_schema.as_ref().map(Schema::get)
+    }
+
+    /// Checks the steps between versions.
+    pub(crate) fn check_upcasters(&self) -> Result<()> {
+        self.upcasters.check(self.name.as_str(), self.version)
+    }
+
+    /// Whether another definition of the same name and version says the same.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        self.channel == other.channel
+            && self.direction == other.direction
+            && match (self.rust_type, other.rust_type) {
+                (Some(mine), Some(theirs)) => mine == theirs,
+                _ => true,
+            }
+    }
+
+    /// Checks a payload of this version. By default the first fault is found, as serde reads the type; with the
+    /// feature `validate`, all faults by JSON Schema, each with its JSON pointer. Tombstones have nothing to check.
+    ///
+    /// # Errors
+    /// `Codec` with the faults.
+    pub fn validate(&self, payload: &Payload) -> Result<()> {
+        let Payload::Data { bytes, content_type } = payload else { return Ok(()) };
+        if !content_type.is_json() {
+            let message = format!("event `{}` takes JSON, not `{content_type}`", self.name);
+            return Err(Error::new(ErrorKind::Codec, "validate", message).on(&self.channel));
+        }
+        self.find_faults(bytes).map_err(|error| error.on(&self.channel))
+    }
+
+    #[cfg(not(feature = "validate"))]
+    fn find_faults(&self, bytes: &[u8]) -> Result<()> {
+        match self.check {
+            Some(check) => check(bytes),
+            None => codec::decode::<serde::de::IgnoredAny>(bytes).map(drop),
+        }
+    }
+
+    #[cfg(feature = "validate")]
+    fn find_faults(&self, bytes: &[u8]) -> Result<()> {
+        let validator = self.validator.get_or_init(|| super::validate::compile(self.payload_schema()));
+        super::validate::find_faults(validator, bytes)?;
+        // A schema cannot say everything that the type's own `Deserialize` demands.
+        self.check.map_or(Ok(()), |check| check(bytes))
+    }
+
+    /// Decodes a message as `E`, which must be the type of this definition.
+    pub(crate) fn decode<E: Event>(&self, message: &Message) -> Result<E> {
+        let Payload::Data { bytes, content_type } = message.payload() else {
+            return Err(Error::new(ErrorKind::Codec, "decode", "a tombstone has no payload to decode"));
+        };
+        if !content_type.is_json() {
+            let message = format!("event `{}` takes JSON, not `{content_type}`", self.name);
+            return Err(Error::new(ErrorKind::Codec, "decode", message));
+        }
+        let found = message.version();
+        if found == self.version {
+            return codec::decode(bytes);
+        }
+        if found > self.version || found < self.oldest_version() {
+            return Err(unknown_version(found, self.oldest_version(), self.version));
+        }
+        let old = codec::decode::<Value>(bytes)?;
+        let new = self.upcasters.run(old, found, self.version)?;
+        serde_json::from_value(new).map_err(|cause| {
+            let message = format!("the payload does not fit the event's type after upcasting from version {found}");
+            Error::new(ErrorKind::Codec, "decode", message).because(cause)
+        })
+    }
+}
+
+impl fmt::Debug for EventDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventDefinition")
+            .field("name", &self.name)
+            .field("channel", &self.channel)
+            .field("version", &self.version)
+            .field("direction", &self.direction)
+            .field("upcasts_from", &self.upcasters)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! What the deliveries of one subscription share, and the list of all subscriptions of a handle.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use tokio::sync::Notify;
+
+use super::dead_letter::Sink;
+use crate::{
+    ChannelPattern, Error, ErrorKind, GroupName, Result,
+    driver::{Drain, RetryPolicy},
+};
+
+/// What the deliveries of one subscription share.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) group: Option<GroupName>,
+    pub(super) retry: RetryPolicy,
+    pub(super) drain: Drain,
+    /// Where dead letters go; none for broadcasts, and where the subscriber wants none.
+    pub(super) dead_letters: Option<Sink>,
+    pub(super) counts: Counts,
+    outstanding: AtomicUsize,
+    idle: Arc<Notify>,
+    paused: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// How many of what, since the subscription began.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) delivered: AtomicU64,
+    pub(super) unclaimed: AtomicU64,
+    pub(super) undecodable: AtomicU64,
+    pub(super) dead_lettered: AtomicU64,
+    pub(super) gaps: AtomicU64,
+    pub(super) lost: AtomicU64,
+}
+
+impl Consumer {
+    pub(super) fn new(
+        group: Option<GroupName>,
+        retry: RetryPolicy,
+        drain: Drain,
+        dead_letters: Option<Sink>,
+        idle: Arc<Notify>,
+    ) -> Self {
+        Self {
+            group,
+            retry,
+            drain,
+            dead_letters,
+            counts: Counts::default(),
+            outstanding: AtomicUsize::new(0),
+            idle,
+            paused: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// Deliveries in the hands of users or on their way to the dead letters.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.wake();
+    }
+
+    /// Remembers whom to wake when the subscription is resumed or drained.
+    pub(super) fn park(&self, waker: &Waker) {
+        let mut slot = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// Counts one delivery as outstanding for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Outstanding(pub(super) Arc<Consumer>);
+
+impl Outstanding {
+    pub(super) fn new(consumer: &Arc<Consumer>) -> Self {
+        consumer.outstanding.fetch_add(1, Ordering::Relaxed);
+        Self(consumer.clone())
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        let before = self.0.outstanding.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 && self.0.drain.is_draining() {
+            self.0.idle.notify_waiters();
+        }
+    }
+}
+
+/// Every subscription of a handle that is still alive.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    list: Mutex<Vec<Weak<Consumer>>>,
+    filters: Mutex<HashMap<(GroupName, ChannelPattern), (String, Weak<Consumer>)>>,
+    pub(super) idle: Arc<Notify>,
+}
+
+impl Consumers {
+    /// Adds a subscription. In one group, everyone on a channel must take the same event names: a member would
+    /// otherwise acknowledge, as unclaimed, what another one wants.
+    pub(super) fn insert(&self, consumer: &Arc<Consumer>, channels: &[ChannelPattern], filter: &str) -> Result<()> {
+        if let Some(group) = &consumer.group {
+            let mut filters = lock(&self.filters);
+            filters.retain(|_, (_, other)| other.strong_count() > 0);
+            for channel in channels {
+                if let Some((other, _)) =
+                    filters.get(&(group.clone(), channel.clone())).filter(|(other, _)| other != filter)
+                {
+                    let message = format!(
+                        "group `{group}` on channel `{channel}` already takes {other} and would lose {filter}: \
+                         take them in one subscription with `subscribe_events`, or use another group"
+                    );
+                    return Err(Error::new(ErrorKind::Conflict, "subscribe", message));
+                }
+            }
+            for channel in channels {
+                filters.insert((group.clone(), channel.clone()), (filter.to_owned(), Arc::downgrade(consumer)));
+            }
+        }
+        let mut list = lock(&self.list);
+        list.retain(|other| other.strong_count() > 0);
+        list.push(Arc::downgrade(consumer));
+        Ok(())
+    }
+
+    pub(super) fn alive(&self) -> Vec<Arc<Consumer>> {
+        lock(&self.list).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Deliveries outstanding over all subscriptions.
+    pub(super) fn outstanding(&self) -> usize {
+        self.alive().iter().map(|consumer| consumer.outstanding()).sum()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The tables are whole at every point where a panic could come from.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

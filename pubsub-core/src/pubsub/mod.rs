@@ -1,0 +1,270 @@
+//! The portable handle: everything a user calls, over any adapter.
+
+mod batch;
+mod builder;
+mod close;
+mod consumer;
+mod dead_letter;
+mod publish;
+mod rate;
+mod received;
+mod registry;
+mod subscribe;
+mod subscription;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+pub use builder::PubSubBuilder;
+pub use publish::{Publish, Ticket};
+pub use received::{Ack, Decoded, Raw, Read, Received};
+pub use subscribe::{Subscribe, Unknown};
+pub use subscription::{Control, EventItem, Events, Stats};
+
+use crate::{
+    Catalog, Clock, Envelope, Error, ErrorKind, Event, IdKind, Message, Result,
+    driver::{
+        Adapter, Capabilities, Drain, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
+        TopologyReport,
+    },
+};
+
+/// A connection to a bus: publish, subscribe, read history. Cloning it gives another handle to the same connection.
+///
+/// ```
+/// # async fn example(bus: pubsub_core::PubSub) -> pubsub_core::Result<()> {
+/// use pubsub_core::{ChannelName, Envelope, EventName, Payload, driver::HistoryRange};
+///
+/// let greeting = Envelope::new(EventName::parse("chat:said")?, ChannelName::parse("chat")?, Payload::json("\"hello\""));
+/// bus.publish_envelope(greeting).await?;
+/// let page = bus.history(&HistoryRange::new(ChannelName::parse("chat")?)).await?;
+/// assert_eq!(page.events.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PubSub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    adapter: Arc<dyn Adapter>,
+    catalog: Catalog,
+    registry: registry::Registry,
+    settings: Settings,
+    drain: Drain,
+    closed: AtomicBool,
+    consumers: consumer::Consumers,
+    dead_letters: dead_letter::Writer,
+}
+
+/// What the builder decides.
+#[derive(Clone, Debug)]
+struct Settings {
+    id_kind: IdKind,
+    clock: Clock,
+    mode: TopologyMode,
+    publish: crate::driver::PublishOptions,
+}
+
+impl PubSub {
+    /// A handle over `adapter` with an empty catalog and default policies.
+    pub fn new(adapter: Arc<dyn Adapter>) -> Self {
+        PubSubBuilder::new(adapter).build()
+    }
+
+    /// Prepares a handle over `adapter`.
+    pub fn builder(adapter: Arc<dyn Adapter>) -> PubSubBuilder {
+        PubSubBuilder::new(adapter)
+    }
+
+    /// Publishes an event. Nothing happens until the result is awaited; then it resolves when the broker has the
+    /// event.
+    ///
+    /// Order: events published one after the other from one task keep their order on the channel.
+    ///
+    /// Cancel safety: dropping the future before its first poll publishes nothing; later, the event may have been
+    /// published.
+    ///
+    /// # Errors
+    /// `Invalid`, `TooLarge`, `Rejected` and `Unsupported` by the channel's policy and the adapter's abilities, with
+    /// nothing sent; `Backpressure`, `Unavailable`, `Timeout` and others from the broker.
+    pub fn publish<E: Event>(&self, event: &E) -> Publish<'_> {
+        Publish::new(self, self.draft(event))
+    }
+
+    /// Publishes a raw event: its payload is not parsed, unless its name and version are in the catalog.
+    ///
+    /// # Errors
+    /// As [`PubSub::publish`]; also `Codec` with every fault if the payload does not fit its definition.
+    pub fn publish_envelope(&self, envelope: Envelope) -> Publish<'_> {
+        Publish::new(self, self.draft_raw(envelope.into()))
+    }
+
+    /// Publishes events of one type in order, in as few round trips as the broker allows.
+    ///
+    /// Everything is checked before anything is sent. The inner results tell, in order, what became of each.
+    ///
+    /// # Errors
+    /// As [`PubSub::publish`]: an outer error means that nothing was sent.
+    pub async fn publish_all<'e, E: Event>(
+        &self,
+        events: impl IntoIterator<Item = &'e E>,
+    ) -> Result<Vec<Result<crate::driver::Receipt>>> {
+        let drafts = events.into_iter().map(|event| self.draft(event)).collect::<Result<Vec<_>>>()?;
+        batch::publish(self, drafts).await
+    }
+
+    /// Publishes raw events in order; they may be for different channels.
+    ///
+    /// # Errors
+    /// As [`PubSub::publish_envelope`]: an outer error means that nothing was sent.
+    pub async fn publish_envelopes(
+        &self,
+        envelopes: impl IntoIterator<Item = Envelope>,
+    ) -> Result<Vec<Result<crate::driver::Receipt>>> {
+        let drafts =
+            envelopes.into_iter().map(|envelope| self.draft_raw(envelope.into())).collect::<Result<Vec<_>>>()?;
+        batch::publish(self, drafts).await
+    }
+
+    /// Subscribes to one event type: await the result, after setting group and start.
+    ///
+    /// Events of other names on the channel are passed over; in a group they are acknowledged and counted.
+    pub fn subscribe<E: Event>(&self) -> Subscribe<E> {
+        Subscribe::typed(self)
+    }
+
+    /// Subscribes to channels by name, `family.*` or `*`, and takes every event on them without decoding it.
+    pub fn subscribe_channel(&self, pattern: &str) -> Subscribe<Raw> {
+        Subscribe::raw(self).channel(pattern)
+    }
+
+    /// Subscribes to several event types, or to event names by `category:*`; name them on the result.
+    pub fn subscribe_events(&self) -> Subscribe<Raw> {
+        Subscribe::raw(self)
+    }
+
+    /// Reads retained events without touching any group.
+    ///
+    /// # Errors
+    /// `PositionExpired`, `NotFound`, `Unsupported`, `Invalid`; `Closed` after [`PubSub::close`].
+    pub async fn history(&self, range: &HistoryRange) -> Result<History> {
+        self.open("read history")?;
+        self.inner.adapter.history(range).await
+    }
+
+    /// Compares channels and groups with what exists, and mends what the mode allows.
+    ///
+    /// # Errors
+    /// `TopologyMismatch` with every difference that is left.
+    pub async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
+        self.open("ensure topology")?;
+        for spec in &topology.channels {
+            spec.policy.check()?;
+        }
+        self.inner.adapter.ensure(topology).await
+    }
+
+    /// Opens a private inbox for replies.
+    ///
+    /// # Errors
+    /// `Unsupported`, `Unavailable`, `Closed`.
+    pub async fn open_inbox(&self) -> Result<Inbox> {
+        self.open("open inbox")?;
+        self.inner.adapter.open_inbox().await
+    }
+
+    /// What the adapter can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.inner.adapter.capabilities()
+    }
+
+    /// The events registered explicitly.
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// Asks the broker for a sign of life.
+    pub async fn health(&self) -> Health {
+        self.inner.adapter.health().await
+    }
+
+    /// Watches the connection.
+    pub fn states(&self) -> States {
+        self.inner.adapter.states()
+    }
+
+    /// Waits until every ticket given out before is resolved.
+    ///
+    /// # Errors
+    /// The first error among them.
+    pub async fn flush(&self) -> Result<()> {
+        self.inner.adapter.flush().await
+    }
+
+    /// The adapter below.
+    pub fn adapter(&self) -> &Arc<dyn Adapter> {
+        &self.inner.adapter
+    }
+
+    /// The clock that timestamps and delays follow.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.settings.clock
+    }
+
+    /// Fails once the handle is closed.
+    fn open(&self, operation: &'static str) -> Result<()> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, operation, "the bus is closed"));
+        }
+        Ok(())
+    }
+
+    fn draft<E: Event>(&self, event: &E) -> Result<publish::Draft> {
+        let entry = self.inner.registry.entry::<E>(&self.inner)?;
+        let payload = crate::event::codec::encode(event).map_err(|error| error.on(entry.definition.channel()))?;
+        let key = event.key().map(|key| crate::Key::new(&key)).transpose()?;
+        let envelope = Envelope {
+            id: crate::EventId::generate(self.inner.settings.id_kind),
+            name: entry.definition.name().clone(),
+            channel: entry.definition.channel().clone(),
+            version: E::VERSION,
+            key,
+            payload,
+            timestamp: self.inner.settings.clock.now(),
+            meta: crate::Meta::default(),
+        };
+        Ok(publish::Draft::new(envelope.into(), entry.channel.clone(), entry.explicit, self.inner.settings.publish))
+    }
+
+    fn draft_raw(&self, message: Message) -> Result<publish::Draft> {
+        let channel = self.inner.registry.channel(message.channel());
+        let declared = match self.inner.catalog.get(message.name(), message.version()) {
+            Some(definition) => {
+                if definition.channel() != message.channel() && !message.channel().is_internal() {
+                    let text = format!("event `{}` belongs on channel `{}`", message.name(), definition.channel());
+                    return Err(Error::new(ErrorKind::Invalid, "publish", text).on(message.channel()));
+                }
+                definition.validate(message.payload())?;
+                true
+            }
+            None => false,
+        };
+        Ok(publish::Draft::new(message, channel, declared, self.inner.settings.publish))
+    }
+}
+
+impl fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PubSub")
+            .field("adapter", &self.inner.adapter)
+            .field("closed", &self.inner.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}

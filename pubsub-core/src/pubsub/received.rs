@@ -1,0 +1,404 @@
+//! An event in a user's hands.
+
+use std::{fmt, ops::Deref, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use super::consumer::{Consumer, Outstanding};
+use crate::{
+    AckHandle, Delivery, Error, ErrorKind, Event, EventDefinition, EventId, Key, Message, Meta, Position, Result,
+    Timestamp, driver::Outcome,
+};
+
+/// What a subscription makes of a message: an event type decodes it, [`Raw`] leaves it as it is.
+#[diagnostic::on_unimplemented(
+    message = "a subscription cannot read `{Self}`",
+    label = "neither an event type nor `Raw`",
+    note = "write `#[pubsub::event(\"category:event\")]` above the type"
+)]
+pub trait Read: Sized + 'static {
+    /// What is kept of it.
+    type Value: Send + 'static;
+    /// What a [`Received`] lends.
+    type Target: ?Sized;
+
+    /// Makes the value.
+    ///
+    /// # Errors
+    /// `Codec` if the message is not what it should be.
+    #[doc(hidden)]
+    fn read(delivery: &Delivery, definition: Option<&EventDefinition>) -> Result<Self::Value>;
+
+    /// Lends it.
+    #[doc(hidden)]
+    fn target<'a>(value: &'a Self::Value, message: &'a Message) -> &'a Self::Target;
+}
+
+/// Messages as they come, not decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw;
+
+impl Read for Raw {
+    type Value = ();
+    type Target = Message;
+
+    fn read(_: &Delivery, _: Option<&EventDefinition>) -> Result<()> {
+        Ok(())
+    }
+
+    fn target<'a>((): &'a (), message: &'a Message) -> &'a Message {
+        message
+    }
+}
+
+impl<E: Event> Read for E {
+    type Value = Decoded<E>;
+    type Target = E;
+
+    fn read(delivery: &Delivery, definition: Option<&EventDefinition>) -> Result<Decoded<E>> {
+        let message = &delivery.message;
+        let decode = || match definition {
+            Some(definition) => definition.decode::<E>(message),
+            None => EventDefinition::of::<E>()?.decode::<E>(message),
+        };
+        if !delivery.shared {
+            return decode().map(Decoded::Owned);
+        }
+        if let Some(value) = message.decoded::<E>() {
+            return Ok(Decoded::Shared(value));
+        }
+        let value = Arc::new(decode()?);
+        message.keep_decoded(value.clone());
+        Ok(Decoded::Shared(value))
+    }
+
+    fn target<'a>(value: &'a Decoded<E>, _: &'a Message) -> &'a E {
+        value
+    }
+}
+
+/// A decoded event: its only copy, or one that other subscribers of this process read too.
+#[derive(Clone, Debug)]
+pub enum Decoded<E> {
+    /// The only copy.
+    Owned(E),
+    /// Shared with other subscribers.
+    Shared(Arc<E>),
+}
+
+impl<E> Decoded<E> {
+    /// The event by value; cloned only if it is shared.
+    pub fn into_owned(self) -> E
+    where
+        E: Clone,
+    {
+        match self {
+            Self::Owned(event) => event,
+            Self::Shared(event) => Arc::unwrap_or_clone(event),
+        }
+    }
+
+    /// The event behind a shared pointer.
+    pub fn into_arc(self) -> Arc<E> {
+        match self {
+            Self::Owned(event) => Arc::new(event),
+            Self::Shared(event) => event,
+        }
+    }
+}
+
+impl<E> Deref for Decoded<E> {
+    type Target = E;
+
+    fn deref(&self) -> &E {
+        match self {
+            Self::Owned(event) => event,
+            Self::Shared(event) => event,
+        }
+    }
+}
+
+/// An event in a user's hands: reads like the event itself, and is settled once.
+///
+/// Dropped unsettled, it comes again after the subscription's backoff and counts an attempt; while the bus is being
+/// closed, it stays unsettled.
+pub struct Received<T: Read> {
+    value: T::Value,
+    ack: Ack,
+}
+
+/// The duty to settle one event, apart from the event itself.
+pub struct Ack {
+    // Before `outstanding`: a delivery dropped unsettled reaches its settler before it stops being counted.
+    handle: AckHandle,
+    message: Arc<Message>,
+    attempt: u32,
+    position: Option<Position>,
+    first_seen: Option<Timestamp>,
+    outstanding: Outstanding,
+}
+
+impl Ack {
+    pub(super) fn new(delivery: Delivery, consumer: &Arc<Consumer>) -> Self {
+        let Delivery { message, attempt, position, first_seen, ack, .. } = delivery;
+        Self { handle: ack, message, attempt, position, first_seen, outstanding: Outstanding::new(consumer) }
+    }
+
+    pub(super) fn consumer(&self) -> &Consumer {
+        &self.outstanding.0
+    }
+
+    /// Done: the event never comes back to this group. Returns at once; the broker is told in batches.
+    pub fn ack(self) {
+        self.handle.settle(Outcome::Ack);
+    }
+
+    /// Done, and waits until the broker knows.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease was gone, else what the broker says; the event may then come again.
+    pub async fn ack_confirmed(self) -> Result<()> {
+        self.handle.confirm(Outcome::Ack).await
+    }
+
+    /// Failed: the event comes again after the subscription's backoff, or becomes a dead letter when its attempts
+    /// are used up.
+    ///
+    /// # Errors
+    /// `Unsupported` on a broadcast, which has nothing to deliver again; the event counts as read.
+    pub fn nack(self) -> Result<()> {
+        self.fail("nacked")
+    }
+
+    /// As [`Ack::nack`], with the reason that a dead letter would carry.
+    ///
+    /// # Errors
+    /// As [`Ack::nack`].
+    pub fn fail(self, reason: impl fmt::Display) -> Result<()> {
+        let delay = self.consumer().retry.delay(self.message.id(), self.attempt);
+        self.redeliver(delay, reason)
+    }
+
+    /// Failed: the event comes again after `delay`, or becomes a dead letter when its attempts are used up.
+    ///
+    /// # Errors
+    /// As [`Ack::nack`].
+    pub fn nack_after(self, delay: Duration) -> Result<()> {
+        self.redeliver(delay, "nacked")
+    }
+
+    fn redeliver(self, delay: Duration, reason: impl fmt::Display) -> Result<()> {
+        self.demand_group("nack")?;
+        if self.consumer().retry.is_exhausted(self.attempt) && self.consumer().dead_letters.is_some() {
+            self.bury(reason.to_string());
+        } else {
+            self.handle.settle(Outcome::Nack(delay));
+        }
+        Ok(())
+    }
+
+    /// Given up: the event never comes back, and becomes a dead letter with this reason.
+    ///
+    /// # Errors
+    /// As [`Ack::nack`].
+    pub fn reject(self, reason: impl fmt::Display) -> Result<()> {
+        self.demand_group("reject")?;
+        if self.consumer().dead_letters.is_some() {
+            self.bury(reason.to_string());
+        } else {
+            self.handle.settle(Outcome::Reject);
+        }
+        Ok(())
+    }
+
+    /// Hands the delivery to the writer of dead letters, which settles it once the copy is confirmed.
+    pub(super) fn bury(self, reason: String) {
+        let consumer = self.outstanding.0.clone();
+        consumer.counts.dead_lettered.fetch_add(1, Ordering::Relaxed);
+        match &consumer.dead_letters {
+            Some(sink) => sink.bury(self, reason),
+            None => self.handle.settle(Outcome::Reject),
+        }
+    }
+
+    fn demand_group(&self, operation: &'static str) -> Result<()> {
+        if self.consumer().group.is_some() {
+            return Ok(());
+        }
+        let text = "a broadcast has no settlement; only a group delivers an event again";
+        Err(Error::new(ErrorKind::Unsupported, operation, text).on(self.message.channel()))
+    }
+
+    /// Lets the lease run for `duration` from now.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is gone, `Invalid` beyond the adapter's limit, `Unsupported` where leases have none.
+    pub async fn extend(&self, duration: Duration) -> Result<()> {
+        self.handle.extend(duration).await
+    }
+
+    /// Whether the lease still holds. Ask right before starting work on an event that waited.
+    pub fn is_live(&self) -> bool {
+        self.handle.is_live()
+    }
+
+    /// The message.
+    pub fn message(&self) -> &Arc<Message> {
+        &self.message
+    }
+
+    /// Which delivery of the event to this group this is; the first is 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Where the event lies in its channel, where the adapter tells.
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    pub(super) fn first_seen(&self) -> Option<Timestamp> {
+        self.first_seen
+    }
+
+    /// The handle and what must outlive its settlement.
+    pub(super) fn into_handle(self) -> (AckHandle, Outstanding) {
+        (self.handle, self.outstanding)
+    }
+}
+
+impl fmt::Debug for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ack").field("id", self.message.id()).field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+impl<T: Read> Received<T> {
+    pub(super) fn new(value: T::Value, ack: Ack) -> Self {
+        Self { value, ack }
+    }
+
+    /// Takes event and settlement apart.
+    pub fn split(self) -> (T::Value, Ack) {
+        (self.value, self.ack)
+    }
+
+    /// Done: the event never comes back to this group. Returns at once; the broker is told in batches.
+    pub fn ack(self) {
+        self.ack.ack();
+    }
+
+    /// Done, and waits until the broker knows.
+    ///
+    /// # Errors
+    /// As [`Ack::ack_confirmed`].
+    pub async fn ack_confirmed(self) -> Result<()> {
+        self.ack.ack_confirmed().await
+    }
+
+    /// Failed: the event comes again after the subscription's backoff.
+    ///
+    /// # Errors
+    /// As [`Ack::nack`].
+    pub fn nack(self) -> Result<()> {
+        self.ack.nack()
+    }
+
+    /// As [`Received::nack`], with the reason that a dead letter would carry.
+    ///
+    /// # Errors
+    /// As [`Ack::nack`].
+    pub fn fail(self, reason: impl fmt::Display) -> Result<()> {
+        self.ack.fail(reason)
+    }
+
+    /// Failed: the event comes again after `delay`.
+    ///
+    /// # Errors
+    /// As [`Ack::nack`].
+    pub fn nack_after(self, delay: Duration) -> Result<()> {
+        self.ack.nack_after(delay)
+    }
+
+    /// Given up: the event never comes back, and becomes a dead letter with this reason.
+    ///
+    /// # Errors
+    /// As [`Ack::reject`].
+    pub fn reject(self, reason: impl fmt::Display) -> Result<()> {
+        self.ack.reject(reason)
+    }
+
+    /// Lets the lease run for `duration` from now.
+    ///
+    /// # Errors
+    /// As [`Ack::extend`].
+    pub async fn extend(&self, duration: Duration) -> Result<()> {
+        self.ack.extend(duration).await
+    }
+
+    /// Whether the lease still holds.
+    pub fn is_live(&self) -> bool {
+        self.ack.is_live()
+    }
+
+    /// The message, with everything that came with the event.
+    pub fn message(&self) -> &Arc<Message> {
+        self.ack.message()
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> &EventId {
+        self.ack.message.id()
+    }
+
+    /// The event's ordering key.
+    pub fn key(&self) -> Option<&Key> {
+        self.ack.message.key()
+    }
+
+    /// The event's metadata.
+    pub fn meta(&self) -> &Meta {
+        self.ack.message.meta()
+    }
+
+    /// Which delivery of the event to this group this is; the first is 1.
+    pub fn attempt(&self) -> u32 {
+        self.ack.attempt
+    }
+
+    /// Where the event lies in its channel, where the adapter tells.
+    pub fn position(&self) -> Option<&Position> {
+        self.ack.position()
+    }
+}
+
+impl Received<Raw> {
+    /// Decodes the message as an event of type `E`.
+    ///
+    /// # Errors
+    /// `Codec` if the payload does not fit, `Invalid` if the message is another event.
+    pub fn decode<E: Event>(&self) -> Result<E> {
+        let definition = EventDefinition::of::<E>()?;
+        let message = self.message();
+        if message.name() != definition.name() {
+            let text = format!("the message is `{}`, not `{}`", message.name(), definition.name());
+            return Err(Error::new(ErrorKind::Invalid, "decode", text).on(message.channel()));
+        }
+        definition.decode(message).map_err(|error| error.on(message.channel()))
+    }
+}
+
+impl<T: Read> Deref for Received<T> {
+    type Target = T::Target;
+
+    fn deref(&self) -> &T::Target {
+        T::target(&self.value, &self.ack.message)
+    }
+}
+
+impl<T: Read> fmt::Debug for Received<T>
+where
+    T::Target: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received").field("event", &&**self).field("ack", &self.ack).finish()
+    }
+}

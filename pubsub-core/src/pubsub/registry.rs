@@ -1,0 +1,159 @@
+//! What the handle has learned: event types it has met, and channels it has declared.
+
+use std::{
+    any::TypeId,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::{Inner, rate::Limiter};
+use crate::{
+    ChannelName, ChannelPolicy, Error, ErrorKind, Event, EventDefinition, Policies, Result,
+    driver::{Adapter, ChannelSpec, Topology, TopologyMode},
+};
+
+/// An event type in use.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) definition: Arc<EventDefinition>,
+    pub(super) channel: Arc<Channel>,
+    /// Whether the catalog names it, rather than a typed call having brought it in.
+    pub(super) explicit: bool,
+}
+
+/// A channel in use.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: ChannelName,
+    pub(super) policy: ChannelPolicy,
+    pub(super) limiter: Option<Limiter>,
+    declared: AtomicBool,
+    declaring: Mutex<()>,
+}
+
+impl Channel {
+    /// Whether [`Channel::declare`] has succeeded.
+    pub(super) fn is_declared(&self) -> bool {
+        self.declared.load(Ordering::Acquire)
+    }
+
+    /// Makes sure, once, that the channel exists as its policy says.
+    pub(super) async fn declare(&self, adapter: &dyn Adapter, mode: TopologyMode) -> Result<()> {
+        let _turn = self.declaring.lock().await;
+        if self.is_declared() {
+            return Ok(());
+        }
+        let spec = ChannelSpec::new(self.name.clone(), self.policy.clone());
+        adapter.ensure(&Topology::new(mode).channel(spec)).await?;
+        self.declared.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// Reads are lock-free: both tables only grow, and are copied when they do.
+pub(super) struct Registry {
+    policies: Policies,
+    types: ArcSwap<HashMap<TypeId, Arc<Entry>, BuildHasherDefault<TypeIdHasher>>>,
+    channels: ArcSwap<HashMap<ChannelName, Arc<Channel>>>,
+}
+
+/// Channels beyond this many are served, but not remembered.
+const MAX_CHANNELS: usize = 65_536;
+
+impl Registry {
+    pub(super) fn new(policies: Policies) -> Self {
+        Self { policies, types: ArcSwap::default(), channels: ArcSwap::default() }
+    }
+
+    /// The entry of an event type; its first use checks it against the catalog.
+    pub(super) fn entry<E: Event>(&self, inner: &Inner) -> Result<Arc<Entry>> {
+        if let Some(entry) = self.types.load().get(&TypeId::of::<E>()) {
+            return Ok(entry.clone());
+        }
+        let own = EventDefinition::of::<E>()?;
+        let (definition, explicit) = match inner.catalog.get(own.name(), own.version()) {
+            Some(known) => (known.clone(), true),
+            None => (Arc::new(own), false),
+        };
+        if explicit {
+            let own = EventDefinition::of::<E>()?;
+            check_agreement(&own, &definition)?;
+        }
+        for other in self.types.load().values() {
+            let same =
+                other.definition.name() == definition.name() && other.definition.version() == definition.version();
+            if same {
+                check_agreement(&EventDefinition::of::<E>()?, &other.definition)?;
+            }
+        }
+        let channel = self.channel(definition.channel());
+        let entry = Arc::new(Entry { definition, channel, explicit });
+        self.types.rcu(|types| {
+            let mut types = HashMap::clone(types);
+            types.insert(TypeId::of::<E>(), entry.clone());
+            types
+        });
+        Ok(entry)
+    }
+
+    /// The channel of this name with its policy.
+    pub(super) fn channel(&self, name: &ChannelName) -> Arc<Channel> {
+        if let Some(channel) = self.channels.load().get(name) {
+            return channel.clone();
+        }
+        let policy = self.policies.of(name);
+        let made = Arc::new(Channel {
+            name: name.clone(),
+            limiter: policy.rate.map(Limiter::new),
+            policy,
+            declared: AtomicBool::new(false),
+            declaring: Mutex::new(()),
+        });
+        let mut result = made.clone();
+        self.channels.rcu(|channels| {
+            let mut channels = HashMap::clone(channels);
+            if channels.len() < MAX_CHANNELS {
+                result = channels.entry(name.clone()).or_insert_with(|| made.clone()).clone();
+            }
+            channels
+        });
+        result
+    }
+}
+
+fn check_agreement(own: &EventDefinition, known: &EventDefinition) -> Result<()> {
+    if known.agrees_with(own) {
+        return Ok(());
+    }
+    let message = format!("event `{}` version {} is already defined by another type", own.name(), own.version());
+    Err(Error::new(ErrorKind::Conflict, "register event", message).on(own.channel()))
+}
+
+/// A `TypeId` is a hash already.
+#[derive(Default)]
+pub(super) struct TypeIdHasher(u64);
+
+impl Hasher for TypeIdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_ne_bytes(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 ^= word;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

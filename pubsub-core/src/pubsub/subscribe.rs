@@ -1,0 +1,392 @@
+//! Opening a subscription: what to take, and how.
+
+use std::{
+    fmt,
+    future::{Future, IntoFuture},
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    PubSub,
+    consumer::Consumer,
+    received::{Raw, Read},
+    registry::Entry,
+    subscription::Events,
+};
+use crate::{
+    ChannelPattern, Durability, Error, ErrorKind, Event, EventName, GroupName, KeyHold, NamePattern, Ordering,
+    Position, Result, StartPosition, Timestamp,
+    driver::{Feature, Lease, OrderKeeper, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions},
+    hold::HoldOptions,
+};
+
+/// What a group does with event names that nobody in it claims.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unknown {
+    /// Acknowledges and counts them.
+    #[default]
+    Acknowledge,
+    /// Writes them to the dead letters.
+    DeadLetter,
+}
+
+/// A subscription that is opened when it is awaited.
+#[must_use = "nothing is subscribed until this is awaited"]
+pub struct Subscribe<T: Read> {
+    bus: PubSub,
+    options: SubscribeOptions,
+    entry: Option<Arc<Entry>>,
+    dead_letters: bool,
+    slow_chosen: bool,
+    unknown: Unknown,
+    problem: Option<Error>,
+    reads: PhantomData<fn() -> T>,
+}
+
+impl<E: Event> Subscribe<E> {
+    pub(super) fn typed(bus: &PubSub) -> Self {
+        let mut this = Self::new(bus);
+        match bus.inner.registry.entry::<E>(&bus.inner) {
+            Ok(entry) => {
+                this.options.channels.push(entry.definition.channel().clone().into());
+                this.options.names.push(NamePattern::Exact(entry.definition.name().clone()));
+                this.entry = Some(entry);
+            }
+            Err(error) => this.problem = Some(error),
+        }
+        this
+    }
+}
+
+impl Subscribe<Raw> {
+    pub(super) fn raw(bus: &PubSub) -> Self {
+        Self::new(bus)
+    }
+
+    /// Adds a channel by name, `family.*` or `*`.
+    pub fn channel(self, pattern: &str) -> Self {
+        self.parsed(ChannelPattern::parse(pattern), |options, pattern| {
+            if !options.channels.contains(&pattern) {
+                options.channels.push(pattern);
+            }
+        })
+    }
+
+    /// Adds an event type, and its channel.
+    pub fn event<E: Event>(self) -> Self {
+        let entry = self.bus.inner.registry.entry::<E>(&self.bus.inner);
+        self.parsed(entry, |options, entry| {
+            add_channel(options, entry.definition.channel().clone().into());
+            options.names.push(NamePattern::Exact(entry.definition.name().clone()));
+        })
+    }
+
+    /// Adds event names: one, `category:*`, or `*`. Their channels are those that the catalog tells, and else the
+    /// category of the name.
+    pub fn names(self, pattern: &str) -> Self {
+        let found = NamePattern::parse(pattern).and_then(|pattern| Ok((channels_of(&self.bus, &pattern)?, pattern)));
+        self.parsed(found, |options, (channels, pattern)| {
+            channels.into_iter().for_each(|channel| add_channel(options, channel));
+            options.names.push(pattern);
+        })
+    }
+}
+
+fn add_channel(options: &mut SubscribeOptions, channel: ChannelPattern) {
+    if !options.channels.contains(&channel) {
+        options.channels.push(channel);
+    }
+}
+
+fn channels_of(bus: &PubSub, pattern: &NamePattern) -> Result<Vec<ChannelPattern>> {
+    let category = |text: &str| ChannelPattern::parse(text);
+    let mut channels = Vec::new();
+    for definition in bus.inner.catalog.iter().filter(|definition| pattern.matches(definition.name())) {
+        channels.push(definition.channel().clone().into());
+    }
+    match pattern {
+        NamePattern::All => channels.push(ChannelPattern::All),
+        NamePattern::Category(name) => channels.extend(category(name.as_str())),
+        NamePattern::Exact(name) if channels.is_empty() => channels.push(category(name.category())?),
+        NamePattern::Exact(_) => {}
+    }
+    if channels.contains(&ChannelPattern::All) {
+        channels = vec![ChannelPattern::All];
+    }
+    Ok(channels)
+}
+
+impl<T: Read> Subscribe<T> {
+    fn new(bus: &PubSub) -> Self {
+        let mut options = SubscribeOptions::new(Vec::new());
+        options.drain = bus.inner.drain.clone();
+        Self {
+            bus: bus.clone(),
+            options,
+            entry: None,
+            dead_letters: true,
+            slow_chosen: false,
+            unknown: Unknown::default(),
+            problem: None,
+            reads: PhantomData,
+        }
+    }
+
+    fn parsed<V>(mut self, value: Result<V>, apply: impl FnOnce(&mut SubscribeOptions, V)) -> Self {
+        match value {
+            Ok(value) => apply(&mut self.options, value),
+            Err(error) => self.problem = self.problem.or(Some(error)),
+        }
+        self
+    }
+
+    /// Joins a group: its members share the events, and what they do not settle comes again.
+    pub fn group(self, group: &str) -> Self {
+        self.parsed(GroupName::parse(group), |options, group| options.group = Some(group))
+    }
+
+    /// Sets where to start; for a group, only if it is fresh.
+    pub fn start(mut self, start: StartPosition) -> Self {
+        self.options.start = start;
+        self
+    }
+
+    /// Starts with everything that is retained.
+    pub fn from_earliest(self) -> Self {
+        self.start(StartPosition::Earliest)
+    }
+
+    /// Starts with what is published from now on.
+    pub fn from_latest(self) -> Self {
+        self.start(StartPosition::Latest)
+    }
+
+    /// Starts after this position.
+    pub fn after(self, position: Position) -> Self {
+        self.start(StartPosition::After(position))
+    }
+
+    /// Starts with what arrived at this time or later.
+    pub fn from_time(self, time: Timestamp) -> Self {
+        self.start(StartPosition::Time(time))
+    }
+
+    /// Sets how many events may be unsettled at a time, those in buffers included. The default is 256.
+    pub fn max_in_flight(mut self, max: usize) -> Self {
+        self.options.max_in_flight = max;
+        self
+    }
+
+    /// Sets how long a consumer that is gone keeps its events; leases of live ones are renewed.
+    pub fn lease(mut self, duration: Duration) -> Self {
+        self.options.lease = Lease { duration, renewal: Renewal::Automatic };
+        self
+    }
+
+    /// As [`Subscribe::lease`], but leases run out unless [`Received::extend`](super::Received::extend) is called.
+    pub fn manual_lease(mut self, duration: Duration) -> Self {
+        self.options.lease = Lease { duration, renewal: Renewal::Manual };
+        self
+    }
+
+    /// Sets backoff and number of attempts.
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.options.retry = retry;
+        self
+    }
+
+    /// Writes no dead letters: what is rejected is gone, and attempts have no end.
+    pub fn without_dead_letters(mut self) -> Self {
+        self.dead_letters = false;
+        self
+    }
+
+    /// Sets what a group does with event names that it does not take.
+    pub fn unknown(mut self, unknown: Unknown) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
+    /// Sets what happens when a broadcast is slower than its publisher.
+    pub fn slow_consumer(mut self, slow: SlowConsumer) -> Self {
+        self.options.slow = slow;
+        self.slow_chosen = true;
+        self
+    }
+
+    /// Sets how many events a broadcast may lag behind before it counts as slow.
+    pub fn buffer(mut self, events: usize) -> Self {
+        self.options.buffer = Some(events);
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |text: &'static str| Err(Error::new(ErrorKind::Invalid, "subscribe", text));
+        match &self.options {
+            options if options.channels.is_empty() => invalid("name a channel, an event type or an event name"),
+            SubscribeOptions { max_in_flight: 0, .. } => invalid("field `max_in_flight` must not be zero"),
+            SubscribeOptions { buffer: Some(0), .. } => invalid("field `buffer` must not be zero"),
+            SubscribeOptions { lease: Lease { duration: Duration::ZERO, .. }, .. } => {
+                invalid("field `lease` must not be zero")
+            }
+            SubscribeOptions { group: Some(_), .. } if self.slow_chosen => {
+                invalid("field `slow_consumer` is for broadcasts; a group always holds the publisher back")
+            }
+            SubscribeOptions { group: None, .. } if self.unknown != Unknown::Acknowledge => {
+                invalid("field `unknown` is for groups; a broadcast passes over what it does not take")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Everything that the adapter must be able to do for this subscription.
+    fn demands(&self) -> Vec<Feature> {
+        let options = &self.options;
+        let mut demands = Vec::new();
+        for pattern in &options.channels {
+            let durability = match pattern {
+                ChannelPattern::Exact(channel) => self.bus.inner.registry.channel(channel).policy.durability,
+                _ => Durability::Durable,
+            };
+            let durable = durability == Durability::Durable;
+            demands.push(match (&options.group, durable) {
+                (Some(_), true) => Feature::DurableGroup,
+                (None, true) => Feature::LosslessBroadcast,
+                (_, false) => Feature::EphemeralBroadcast,
+            });
+            if pattern.is_wildcard() {
+                demands.push(if durable { Feature::WildcardDurable } else { Feature::WildcardEphemeral });
+            }
+        }
+        if options.group.is_some() {
+            demands.extend([Feature::Nack, Feature::DelayedNack]);
+            if self.dead_letters {
+                demands.push(Feature::DeadLetter);
+            }
+            if options.lease.renewal == Renewal::Manual {
+                demands.extend([Feature::ManualLease, Feature::LeaseExtension]);
+            }
+        } else if self.slow_chosen {
+            demands.push(match options.slow {
+                SlowConsumer::Block => Feature::SlowBlock,
+                SlowConsumer::DropOldest => Feature::SlowDropOldest,
+                SlowConsumer::Disconnect => Feature::SlowDisconnect,
+            });
+        }
+        demands.extend(match options.start {
+            StartPosition::After(_) => Some(Feature::ReplayById),
+            StartPosition::Time(_) => Some(Feature::ReplayByTime),
+            StartPosition::Earliest => Some(Feature::Backlog),
+            _ => None,
+        });
+        demands.sort_unstable();
+        demands.dedup();
+        demands
+    }
+
+    /// Groups and history do not exist on ephemeral channels.
+    fn check_durability(&self) -> Result<()> {
+        for pattern in &self.options.channels {
+            let ChannelPattern::Exact(channel) = pattern else { continue };
+            let policy = &self.bus.inner.registry.channel(channel).policy;
+            if policy.durability == Durability::Durable {
+                continue;
+            }
+            let refuse = |what: &str| {
+                let text = format!("an ephemeral channel has no {what}");
+                Err(Error::new(ErrorKind::Unsupported, "subscribe", text).on(channel))
+            };
+            if self.options.group.is_some() {
+                return refuse("groups");
+            }
+            if !matches!(self.options.start, StartPosition::Stored | StartPosition::Latest) {
+                return refuse("history to start from");
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(self) -> Result<Events<T>> {
+        self.bus.open("subscribe")?;
+        if let Some(problem) = self.problem {
+            return Err(problem);
+        }
+        self.check()?;
+        self.check_durability()?;
+        let capabilities = self.bus.capabilities();
+        capabilities.require("subscribe", self.demands())?;
+        if let Some(limit) = capabilities.limits.max_in_flight.filter(|limit| self.options.max_in_flight > *limit) {
+            let text = format!("field `max_in_flight` is larger than the adapter's limit of {limit}");
+            return Err(Error::new(ErrorKind::Invalid, "subscribe", text));
+        }
+        let inner = &self.bus.inner;
+        let mut held = false;
+        for pattern in &self.options.channels {
+            let ChannelPattern::Exact(name) = pattern else { continue };
+            let channel = inner.registry.channel(name);
+            held |= matches!(channel.policy.ordering, Ordering::PerKey { .. } | Ordering::Total);
+            if !channel.is_declared() && !name.is_internal() {
+                channel.declare(&*inner.adapter, inner.settings.mode).await?;
+            }
+        }
+        let Self { bus, mut options, entry, dead_letters, unknown, .. } = self;
+        let dead_letters = (dead_letters && options.group.is_some()).then(|| bus.inner.dead_letters.sink());
+        if dead_letters.is_none() {
+            options.retry.max_attempts = None;
+        }
+        let consumer = Arc::new(Consumer::new(
+            options.group.clone(),
+            options.retry,
+            options.drain.clone(),
+            dead_letters,
+            bus.inner.consumers.idle.clone(),
+        ));
+        bus.inner.consumers.insert(&consumer, &options.channels, &filter_text(&options.names))?;
+        let names = options.names.clone();
+        let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;
+        let hold = hold.then(|| HoldOptions {
+            window: options.max_in_flight,
+            retry: options.retry,
+            clock: bus.inner.settings.clock.clone(),
+            drain: options.drain.clone(),
+        });
+        let mut subscription = bus.inner.adapter.subscribe(options).await?;
+        if let Some(options) = hold {
+            subscription = subscription.map_source(|source| KeyHold::new(source, options));
+        }
+        Ok(Events::new(bus, subscription, consumer, names, entry, unknown))
+    }
+}
+
+fn filter_text(names: &[NamePattern]) -> String {
+    if names.is_empty() {
+        return "every event".to_owned();
+    }
+    let mut texts: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    texts.sort_unstable();
+    texts.join(", ")
+}
+
+/// Whether a name is taken.
+pub(super) fn claims(names: &[NamePattern], name: &EventName) -> bool {
+    names.is_empty() || names.iter().any(|pattern| pattern.matches(name))
+}
+
+impl<T: Read> IntoFuture for Subscribe<T> {
+    type Output = Result<Events<T>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl<T: Read> fmt::Debug for Subscribe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe").field("options", &self.options).finish_non_exhaustive()
+    }
+}

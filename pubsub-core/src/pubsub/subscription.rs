@@ -1,0 +1,367 @@
+//! An open subscription as users hold it.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_core::Stream;
+
+use super::{
+    PubSub,
+    consumer::Consumer,
+    received::{Ack, Read, Received},
+    registry::Entry,
+    subscribe::{Unknown, claims},
+};
+use crate::{
+    Delivery, Error, ErrorKind, NamePattern, Result, StartPosition,
+    driver::{Gap, Item, Outcome, Subscription, SubscriptionState},
+};
+
+/// What a subscription has to tell.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EventItem<T: Read>
+where
+    T::Target: fmt::Debug,
+{
+    /// An event.
+    Event(Received<T>),
+    /// Events that this subscription will not see.
+    Gap(Gap),
+    /// A change of the subscription's connection.
+    State(SubscriptionState),
+}
+
+/// How many of what, since the subscription began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Events handed out, redeliveries included.
+    pub delivered: u64,
+    /// Events of names that the group does not take.
+    pub unclaimed: u64,
+    /// Events that could not be decoded.
+    pub undecodable: u64,
+    /// Events given to the writer of dead letters.
+    pub dead_lettered: u64,
+    /// Gap events.
+    pub gaps: u64,
+    /// Events that gap events told of, where the number is known.
+    pub lost: u64,
+    /// Events handed out and not settled yet.
+    pub outstanding: usize,
+}
+
+/// An open subscription: a stream of events, and of what happens to it.
+///
+/// Events that cannot be decoded, and versions that nobody taught this process to read, become dead letters in a
+/// group, with their original bytes; a broadcast returns the error and goes on.
+pub struct Events<T: Read> {
+    bus: PubSub,
+    subscription: Subscription,
+    consumer: Arc<Consumer>,
+    names: Vec<NamePattern>,
+    entry: Option<Arc<Entry>>,
+    unknown: Unknown,
+    state: SubscriptionState,
+    ended: bool,
+    reads: PhantomData<fn() -> T>,
+}
+
+impl<T: Read> Events<T> {
+    pub(super) fn new(
+        bus: PubSub,
+        subscription: Subscription,
+        consumer: Arc<Consumer>,
+        names: Vec<NamePattern>,
+        entry: Option<Arc<Entry>>,
+        unknown: Unknown,
+    ) -> Self {
+        let state = SubscriptionState::Active;
+        Self { bus, subscription, consumer, names, entry, unknown, state, ended: false, reads: PhantomData }
+    }
+
+    /// The next event; `None` once the bus is closed. Gaps and states are passed over, but counted.
+    ///
+    /// Cancel safe: dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// What the adapter reports while it recovers, and on a broadcast `Codec` for an event that cannot be decoded.
+    /// The subscription goes on after an error, unless it was disconnected as too slow (`Backpressure`).
+    pub async fn next(&mut self) -> Option<Result<Received<T>>> {
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// The next event, if one comes within `timeout`. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Events::next`]; `Closed` once the bus is closed.
+    pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Received<T>>> {
+        let closed = || Error::new(ErrorKind::Closed, "receive", "the subscription has ended");
+        match tokio::time::timeout(timeout, self.next()).await {
+            Ok(Some(event)) => event.map(Some),
+            Ok(None) => Err(closed()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Up to `max` events: waits for the first, then at most `wait` for more. Empty once the bus is closed.
+    ///
+    /// Cancel safe only until the first event has come: later, events already taken are dropped and come again.
+    ///
+    /// # Errors
+    /// As [`Events::next`], if the error comes first; a later one ends the batch and is returned by the next call.
+    pub async fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Received<T>>> {
+        let mut events = Vec::new();
+        match self.next().await {
+            Some(first) => events.push(first?),
+            None => return Ok(events),
+        }
+        let deadline = tokio::time::Instant::now() + wait;
+        while events.len() < max {
+            match tokio::time::timeout_at(deadline, self.next()).await {
+                Ok(Some(Ok(event))) => events.push(event),
+                Ok(Some(Err(_)) | None) | Err(_) => break,
+            }
+        }
+        Ok(events)
+    }
+
+    /// The next event, gap or change of state; `None` once the bus is closed. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Events::next`].
+    pub async fn next_item(&mut self) -> Option<Result<EventItem<T>>>
+    where
+        T::Target: fmt::Debug,
+    {
+        std::future::poll_fn(|cx| {
+            Poll::Ready(match ready!(self.poll_any(cx)) {
+                Some(Ok(Any::Event(event))) => Some(Ok(EventItem::Event(event))),
+                Some(Ok(Any::Gap(gap))) => Some(Ok(EventItem::Gap(gap))),
+                Some(Ok(Any::State(state))) => Some(Ok(EventItem::State(state))),
+                Some(Err(error)) => Some(Err(error)),
+                None => None,
+            })
+        })
+        .await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received<T>>>> {
+        loop {
+            match ready!(self.poll_any(cx)) {
+                Some(Ok(Any::Event(event))) => return Poll::Ready(Some(Ok(event))),
+                Some(Ok(Any::Gap(_) | Any::State(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Any<T>>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            if self.consumer.drain.is_draining() {
+                self.subscription.release_buffered();
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            if self.consumer.is_paused() {
+                self.subscription.release_buffered();
+                self.subscription.source().set_paused(true);
+                self.consumer.park(cx.waker());
+                // Asked again after parking: whoever resumes in between finds the waker or is seen here.
+                if self.consumer.is_paused() && !self.consumer.drain.is_draining() {
+                    return Poll::Pending;
+                }
+                self.subscription.source().set_paused(false);
+                continue;
+            }
+            let item = match self.subscription.poll_next(cx) {
+                Poll::Ready(item) => item,
+                Poll::Pending => {
+                    self.consumer.park(cx.waker());
+                    if self.consumer.drain.is_draining() || self.consumer.is_paused() {
+                        continue;
+                    }
+                    return Poll::Pending;
+                }
+            };
+            match item {
+                Some(Ok(Item::Delivery(delivery))) => {
+                    if let Some(outcome) = self.admit(delivery) {
+                        return Poll::Ready(Some(outcome.map(Any::Event)));
+                    }
+                }
+                Some(Ok(Item::Gap(gap))) => {
+                    self.consumer.counts.gaps.fetch_add(1, Ordering::Relaxed);
+                    self.consumer.counts.lost.fetch_add(gap.lost.unwrap_or(0), Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(Any::Gap(gap))));
+                }
+                Some(Ok(Item::State(state))) => {
+                    self.state = state.clone();
+                    return Poll::Ready(Some(Ok(Any::State(state))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    /// What to do with a delivery: hand it out, or deal with it here.
+    fn admit(&self, delivery: Delivery) -> Option<Result<Received<T>>> {
+        let counts = &self.consumer.counts;
+        let in_group = self.consumer.group.is_some();
+        if !claims(&self.names, delivery.message.name()) {
+            if in_group {
+                counts.unclaimed.fetch_add(1, Ordering::Relaxed);
+                if self.unknown == Unknown::DeadLetter {
+                    let reason = format!("nobody in the group takes `{}`", delivery.message.name());
+                    Ack::new(delivery, &self.consumer).bury(reason);
+                    return None;
+                }
+            }
+            delivery.settle_as(Outcome::Ack);
+            return None;
+        }
+        if in_group && delivery.attempt > 1 && self.consumer.retry.is_exhausted(delivery.attempt - 1) {
+            let mut delivery = delivery;
+            delivery.attempt -= 1; // the deliveries that a handler saw
+            Ack::new(delivery, &self.consumer).bury("all attempts failed".to_owned());
+            return None;
+        }
+        let definition = self.entry.as_ref().map(|entry| &*entry.definition);
+        match T::read(&delivery, definition) {
+            Ok(value) => {
+                counts.delivered.fetch_add(1, Ordering::Relaxed);
+                Some(Ok(Received::new(value, Ack::new(delivery, &self.consumer))))
+            }
+            Err(error) => {
+                counts.undecodable.fetch_add(1, Ordering::Relaxed);
+                let error = error.on(delivery.message.channel());
+                if self.consumer.dead_letters.is_some() {
+                    Ack::new(delivery, &self.consumer).bury(error.to_string());
+                    return None;
+                }
+                // Nobody keeps it: the caller is told, and it does not come again.
+                delivery.settle_as(Outcome::Reject);
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// Moves the subscription to another position; for a group, the whole group. What is unsettled is taken back.
+    ///
+    /// # Errors
+    /// `PositionExpired` if events after that position are gone, `Invalid` for a foreign position, `Unsupported`.
+    pub async fn seek(&mut self, to: StartPosition) -> Result<()> {
+        self.bus.open("seek")?;
+        self.bus.capabilities().require("seek", [crate::driver::Feature::Seek])?;
+        self.subscription.release_buffered();
+        self.subscription.source().seek(to).await
+    }
+
+    /// A handle to pause, resume and watch the subscription from elsewhere.
+    pub fn control(&self) -> Control {
+        Control(self.consumer.clone())
+    }
+
+    /// Stops taking events until [`Events::resume`]. What was not handed out goes back.
+    pub fn pause(&mut self) {
+        self.consumer.set_paused(true);
+        self.subscription.release_buffered();
+        self.subscription.source().set_paused(true);
+    }
+
+    /// Takes events again.
+    pub fn resume(&mut self) {
+        self.consumer.set_paused(false);
+        self.subscription.source().set_paused(false);
+    }
+
+    /// The state of the subscription's connection, as of the last item.
+    pub fn state(&self) -> &SubscriptionState {
+        &self.state
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.control().stats()
+    }
+}
+
+enum Any<T: Read> {
+    Event(Received<T>),
+    Gap(Gap),
+    State(SubscriptionState),
+}
+
+impl<T: Read> Stream for Events<T> {
+    type Item = Result<Received<T>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_event(cx)
+    }
+}
+
+impl<T: Read> fmt::Debug for Events<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("group", &self.consumer.group)
+            .field("names", &self.names)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Pauses, resumes and watches a subscription from another task.
+#[derive(Clone)]
+pub struct Control(Arc<Consumer>);
+
+impl Control {
+    /// Stops the subscription from taking events. What it has buffered goes back at its next poll.
+    pub fn pause(&self) {
+        self.0.set_paused(true);
+    }
+
+    /// Lets it take events again.
+    pub fn resume(&self) {
+        self.0.set_paused(false);
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.0.is_paused()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        let counts = &self.0.counts;
+        Stats {
+            delivered: counts.delivered.load(Ordering::Relaxed),
+            unclaimed: counts.unclaimed.load(Ordering::Relaxed),
+            undecodable: counts.undecodable.load(Ordering::Relaxed),
+            dead_lettered: counts.dead_lettered.load(Ordering::Relaxed),
+            gaps: counts.gaps.load(Ordering::Relaxed),
+            lost: counts.lost.load(Ordering::Relaxed),
+            outstanding: self.0.outstanding(),
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
