@@ -34,10 +34,7 @@ pub(crate) fn free_address() -> io::Result<SocketAddr> {
             return Ok(address);
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::AddrInUse,
-        "no free loopback port was found",
-    ))
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free loopback port was found"))
 }
 
 fn ephemeral_start() -> u16 {
@@ -61,10 +58,7 @@ mod tests {
         let mut seen = HashSet::new();
         for _ in 0..200 {
             let port = free_address()?.port();
-            assert!(
-                (LOWEST..ephemeral_start()).contains(&port),
-                "{port} is in the ephemeral range"
-            );
+            assert!((LOWEST..ephemeral_start()).contains(&port), "{port} is in the ephemeral range");
             assert!(seen.insert(port), "{port} was handed out twice");
         }
         Ok(())

@@ -1,10 +1,7 @@
 //! The four brokers, started, killed, paused and wiped for real. A broker that is not on this machine shows its cases
 //! as ignored; with `PUBSUB_TEST_REQUIRE=all` its absence is a failure.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "a broker's holder tells its address on its standard output"
-)]
+#![allow(clippy::print_stdout, reason = "a broker's holder tells its address on its standard output")]
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -14,9 +11,7 @@ use std::process::{self, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use pubsub_testkit::broker::{
-    self, Broker, BrokerError, BrokerKind, BrokerOptions, DetachedBroker, find,
-};
+use pubsub_testkit::broker::{self, Broker, BrokerError, BrokerKind, BrokerOptions, DetachedBroker, find};
 use pubsub_testkit::proxy::FaultProxy;
 
 /// For an answer that must come.
@@ -45,37 +40,22 @@ const CASES: [Case; 10] = [
 const HOLD: &str = "PUBSUB_TESTKIT_HOLD";
 
 fn main() -> ExitCode {
-    if let Some(kind) = std::env::var(HOLD)
-        .ok()
-        .and_then(|name| BrokerKind::from_name(&name))
-    {
+    if let Some(kind) = std::env::var(HOLD).ok().and_then(|name| BrokerKind::from_name(&name)) {
         return hold(kind);
     }
     let arguments = Arguments::from_args();
     let trials = BrokerKind::ALL
         .into_iter()
-        .flat_map(|kind| {
-            CASES
-                .map(|(name, case)| trial(kind, name, case))
-                .into_iter()
-                .chain([shared(kind)])
-        })
+        .flat_map(|kind| CASES.map(|(name, case)| trial(kind, name, case)).into_iter().chain([shared(kind)]))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 fn trial(kind: BrokerKind, name: &str, case: fn(BrokerKind) -> Outcome) -> Trial {
-    Trial::ignorable_test(
-        format!("{kind}::{name}"),
-        move || match Broker::is_installed(kind) {
-            Err(missing @ BrokerError::Missing { .. }) if is_excused(kind) => {
-                Ok(Completion::ignored_with(missing))
-            }
-            _ => case(kind)
-                .map(|()| Completion::Completed)
-                .map_err(|fault| Failed::from(chain(&*fault))),
-        },
-    )
+    Trial::ignorable_test(format!("{kind}::{name}"), move || match Broker::is_installed(kind) {
+        Err(missing @ BrokerError::Missing { .. }) if is_excused(kind) => Ok(Completion::ignored_with(missing)),
+        _ => case(kind).map(|()| Completion::Completed).map_err(|fault| Failed::from(chain(&*fault))),
+    })
 }
 
 /// A server that is only named by its URL is not ours to kill.
@@ -87,10 +67,7 @@ fn is_excused(kind: BrokerKind) -> bool {
 fn shared(kind: BrokerKind) -> Trial {
     Trial::ignorable_test(format!("{kind}::shared_server_answers"), move || {
         let Some(url) = find::url_from_environment(kind) else {
-            return Ok(Completion::ignored_with(format!(
-                "{} is not set",
-                kind.url_variable()
-            )));
+            return Ok(Completion::ignored_with(format!("{} is not set", kind.url_variable())));
         };
         broker::handshake(kind, &url, SOON).map_err(|fault| Failed::from(chain(&fault)))?;
         Ok(Completion::Completed)
@@ -127,20 +104,11 @@ fn starts_and_answers(kind: BrokerKind) -> Outcome {
     let mut broker = start(kind)?;
     answers(&broker)?;
     let version = broker.info().version.clone().ok_or("it told no version")?;
-    check(
-        version.split('.').count() == 3,
-        &format!("{version} is no version"),
-    )?;
-    check(
-        broker.is_running(),
-        "it answers but does not count as running",
-    )?;
+    check(version.split('.').count() == 3, &format!("{version} is no version"))?;
+    check(broker.is_running(), "it answers but does not count as running")?;
     check(broker.log().is_file(), "it has no log")?;
     broker.stop()?;
-    check(
-        !broker.is_running() && is_refused(broker.address()),
-        "it runs after it was stopped",
-    )?;
+    check(!broker.is_running() && is_refused(broker.address()), "it runs after it was stopped")?;
     broker.stop()?;
     Ok(())
 }
@@ -148,14 +116,8 @@ fn starts_and_answers(kind: BrokerKind) -> Outcome {
 fn two_run_side_by_side(kind: BrokerKind) -> Outcome {
     let (one, other) = (start(kind)?, start(kind)?);
     broker::leave_mark(kind, &one.url(), MARK, SOON)?;
-    check(
-        broker::has_mark(kind, &one.url(), MARK, SOON)?,
-        "the mark is lost",
-    )?;
-    check(
-        !broker::has_mark(kind, &other.url(), MARK, SOON)?,
-        "the two share their data",
-    )
+    check(broker::has_mark(kind, &one.url(), MARK, SOON)?, "the mark is lost")?;
+    check(!broker::has_mark(kind, &other.url(), MARK, SOON)?, "the two share their data")
 }
 
 /// A start on ports of the broker's own choice is repeated when it fails like this.
@@ -174,18 +136,12 @@ fn survives_kill_9(kind: BrokerKind) -> Outcome {
     let address = broker.address();
     broker::leave_mark(kind, &broker.url(), MARK, SOON)?;
     broker.kill()?;
-    check(
-        !broker.is_running() && is_refused(address),
-        "it runs after it was killed",
-    )?;
+    check(!broker.is_running() && is_refused(address), "it runs after it was killed")?;
     check(broker.pause().is_err(), "a dead broker was paused")?;
     broker.restart()?;
     check(broker.address() == address, "its address changed")?;
     answers(&broker)?;
-    check(
-        broker::has_mark(kind, &broker.url(), MARK, SOON)?,
-        "the mark is lost",
-    )
+    check(broker::has_mark(kind, &broker.url(), MARK, SOON)?, "the mark is lost")
 }
 
 fn pauses_and_resumes(kind: BrokerKind) -> Outcome {
@@ -206,32 +162,20 @@ fn pauses_and_resumes(kind: BrokerKind) -> Outcome {
 fn is_wiped(kind: BrokerKind) -> Outcome {
     let mut broker = start(kind)?;
     broker::leave_mark(kind, &broker.url(), MARK, SOON)?;
-    check(
-        matches!(broker.wipe(), Err(BrokerError::State { .. })),
-        "a running broker was wiped",
-    )?;
+    check(matches!(broker.wipe(), Err(BrokerError::State { .. })), "a running broker was wiped")?;
     broker.restart()?;
-    check(
-        broker::has_mark(kind, &broker.url(), MARK, SOON)?,
-        "the mark is lost before the wipe",
-    )?;
+    check(broker::has_mark(kind, &broker.url(), MARK, SOON)?, "the mark is lost before the wipe")?;
     broker.stop()?;
     broker.wipe()?;
     broker.restart()?;
-    check(
-        !broker::has_mark(kind, &broker.url(), MARK, SOON)?,
-        "the mark outlived the wipe",
-    )
+    check(!broker::has_mark(kind, &broker.url(), MARK, SOON)?, "the mark outlived the wipe")
 }
 
 fn leaves_nothing_behind(kind: BrokerKind) -> Outcome {
     let broker = start(kind)?;
     let (address, log) = (broker.address(), broker.log());
     let home = log.parent().ok_or("the log lies nowhere")?.to_owned();
-    check(
-        !processes_of(&home)?.is_empty(),
-        "the process is not found by its folder",
-    )?;
+    check(!processes_of(&home)?.is_empty(), "the process is not found by its folder")?;
     drop(broker);
     check(is_refused(address), "it answers after it was dropped")?;
     check(!home.exists(), "its folder was left")?;
@@ -246,19 +190,12 @@ fn leaves_nothing_behind(kind: BrokerKind) -> Outcome {
 
 /// The processes whose working folder, command line or environment names this folder.
 fn processes_of(home: &Path) -> Result<Vec<String>, Box<dyn Error>> {
-    let wanted = home
-        .to_str()
-        .ok_or("a folder that is not UTF-8")?
-        .as_bytes();
-    let mentions = |file: &Path| {
-        std::fs::read(file).is_ok_and(|text| text.windows(wanted.len()).any(|part| part == wanted))
-    };
+    let wanted = home.to_str().ok_or("a folder that is not UTF-8")?.as_bytes();
+    let mentions =
+        |file: &Path| std::fs::read(file).is_ok_and(|text| text.windows(wanted.len()).any(|part| part == wanted));
     let mut found = Vec::new();
     for process in std::fs::read_dir("/proc")?.flatten() {
-        let (id, folder) = (
-            process.file_name().to_string_lossy().into_owned(),
-            process.path(),
-        );
+        let (id, folder) = (process.file_name().to_string_lossy().into_owned(), process.path());
         let inside = std::fs::read_link(folder.join("cwd")).is_ok_and(|cwd| cwd.starts_with(home));
         if id.parse::<u32>().is_ok()
             && (inside || mentions(&folder.join("cmdline")) || mentions(&folder.join("environ")))
@@ -274,10 +211,7 @@ fn home_of_held(kind: BrokerKind, owner: u32) -> PathBuf {
 }
 
 fn hold(kind: BrokerKind) -> ExitCode {
-    let Ok(broker) = Broker::start(
-        kind,
-        &BrokerOptions::new().home(home_of_held(kind, process::id())),
-    ) else {
+    let Ok(broker) = Broker::start(kind, &BrokerOptions::new().home(home_of_held(kind, process::id()))) else {
         return ExitCode::FAILURE;
     };
     println!("{}", broker.address());
@@ -302,10 +236,7 @@ fn ends_with_a_killed_owner(kind: BrokerKind) -> Outcome {
     answer?;
     let deadline = Instant::now() + SOON;
     while !is_refused(address) {
-        check(
-            Instant::now() < deadline,
-            "the broker outlives its killed owner",
-        )?;
+        check(Instant::now() < deadline, "the broker outlives its killed owner")?;
         std::thread::yield_now();
     }
     std::fs::remove_dir_all(home_of_held(kind, owner.id()))?;
@@ -330,15 +261,10 @@ fn answers_behind_the_proxy(kind: BrokerKind) -> Outcome {
     let proxy = runtime.block_on(FaultProxy::bind())?;
     let broker = Broker::start(kind, &BrokerOptions::new().advertised(proxy.address()))?;
     proxy.set_upstream(broker.address());
-    let url = broker
-        .url()
-        .replace(&broker.address().to_string(), &proxy.address().to_string());
+    let url = broker.url().replace(&broker.address().to_string(), &proxy.address().to_string());
 
     broker::handshake(kind, &url, SOON)?;
-    check(
-        proxy.counters().to_client > 0,
-        "the answer did not come through the proxy",
-    )?;
+    check(proxy.counters().to_client > 0, "the answer did not come through the proxy")?;
     for fault in [FaultProxy::stall, FaultProxy::blackhole] {
         fault(&proxy);
         match broker::handshake(kind, &url, SILENCE) {
@@ -349,10 +275,7 @@ fn answers_behind_the_proxy(kind: BrokerKind) -> Outcome {
         broker::handshake(kind, &url, SOON)?;
     }
     runtime.block_on(proxy.refuse())?;
-    check(
-        broker::handshake(kind, &url, SOON).is_err(),
-        "a closed port answered",
-    )?;
+    check(broker::handshake(kind, &url, SOON).is_err(), "a closed port answered")?;
     answers(&broker)?;
     Ok(())
 }

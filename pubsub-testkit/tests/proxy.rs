@@ -28,12 +28,7 @@ impl Pair {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let proxy = FaultProxy::start(listener.local_addr()?).await?;
         let (client, server) = connect(&proxy, &listener).await?;
-        Ok(Self {
-            proxy,
-            listener,
-            client,
-            server,
-        })
+        Ok(Self { proxy, listener, client, server })
     }
 
     /// Both directions work.
@@ -67,10 +62,7 @@ async fn read_end(stream: &mut TcpStream) -> io::Result<io::Result<usize>> {
 
 async fn assert_reset(stream: &mut TcpStream) -> io::Result<()> {
     let end = read_end(stream).await?;
-    assert_eq!(
-        end.map_err(|fault| fault.kind()),
-        Err(io::ErrorKind::ConnectionReset)
-    );
+    assert_eq!(end.map_err(|fault| fault.kind()), Err(io::ErrorKind::ConnectionReset));
     Ok(())
 }
 
@@ -80,10 +72,7 @@ async fn bytes_pass_and_are_counted() -> Outcome {
     pair.exchange().await?;
     let counters = pair.proxy.counters();
     assert_eq!((counters.connections, counters.open), (1, 1));
-    assert_eq!(
-        (counters.to_server, counters.to_client, counters.discarded),
-        (4, 4, 0)
-    );
+    assert_eq!((counters.to_server, counters.to_client, counters.discarded), (4, 4, 0));
 
     // The end of one direction is passed on, and the other one still works.
     pair.client.shutdown().await?;
@@ -130,10 +119,7 @@ async fn refuse_concerns_new_connections_only() -> Outcome {
     let mut pair = Pair::new().await?;
     pair.proxy.refuse().await?;
     let refused = TcpStream::connect(pair.proxy.address()).await;
-    assert_eq!(
-        refused.map(drop).map_err(|fault| fault.kind()),
-        Err(io::ErrorKind::ConnectionRefused)
-    );
+    assert_eq!(refused.map(drop).map_err(|fault| fault.kind()), Err(io::ErrorKind::ConnectionRefused));
     pair.exchange().await?;
     pair.proxy.accept().await?;
     (pair.client, pair.server) = connect(&pair.proxy, &pair.listener).await?;
@@ -154,19 +140,13 @@ async fn heal_opens_the_port_again() -> Outcome {
 #[tokio::test]
 async fn stall_holds_back_and_loses_nothing() -> Outcome {
     const TOTAL: usize = 24 << 20;
-    let Pair {
-        proxy,
-        listener: _listener,
-        client,
-        mut server,
-    } = Pair::new().await?;
+    let Pair { proxy, listener: _listener, client, mut server } = Pair::new().await?;
     // Made beforehand: the silence below must not be that of a sender who is still counting.
     let numbers: Vec<u8> = (0..TOTAL).map(|number| (number % 251) as u8).collect();
     let expected = numbers.clone();
     proxy.stall();
     let (mut from_server, mut to_server) = client.into_split();
-    let mut writer =
-        tokio::spawn(async move { to_server.write_all(&numbers).await.map(|()| to_server) });
+    let mut writer = tokio::spawn(async move { to_server.write_all(&numbers).await.map(|()| to_server) });
     assert!(is_silent(&mut server).await, "bytes passed a stalled proxy");
     assert!(!writer.is_finished(), "the sender felt no back-pressure");
     assert_eq!(proxy.counters().to_server, 0);
@@ -188,15 +168,9 @@ async fn blackhole_swallows_without_back_pressure() -> Outcome {
     pair.exchange().await?;
     pair.proxy.blackhole();
     timeout(SOON, pair.client.write_all(&vec![7; TOTAL])).await??;
-    assert!(
-        is_silent(&mut pair.server).await,
-        "bytes came out of a black hole"
-    );
+    assert!(is_silent(&mut pair.server).await, "bytes came out of a black hole");
     let discarded = pair.proxy.counters().discarded;
-    assert!(
-        discarded > TOTAL as u64 / 2,
-        "only {discarded} bytes were discarded"
-    );
+    assert!(discarded > TOTAL as u64 / 2, "only {discarded} bytes were discarded");
 
     pair.proxy.heal().await?;
     assert_reset(&mut pair.server).await?;
@@ -207,18 +181,10 @@ async fn blackhole_swallows_without_back_pressure() -> Outcome {
 
 #[tokio::test]
 async fn blackhole_hides_the_end_of_a_peer() -> Outcome {
-    let Pair {
-        proxy,
-        listener: _listener,
-        client,
-        mut server,
-    } = Pair::new().await?;
+    let Pair { proxy, listener: _listener, client, mut server } = Pair::new().await?;
     proxy.blackhole();
     drop(client);
-    assert!(
-        is_silent(&mut server).await,
-        "the end of the client came out of a black hole"
-    );
+    assert!(is_silent(&mut server).await, "the end of the client came out of a black hole");
     proxy.heal().await?;
     assert_reset(&mut server).await?;
     Ok(())
@@ -271,20 +237,12 @@ async fn delay_holds_for_each_direction_until_healed() -> Outcome {
     pair.proxy.delay(DELAY);
     let begun = Instant::now();
     pair.exchange().await?;
-    assert!(
-        begun.elapsed() >= 2 * DELAY,
-        "a round trip took {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() >= 2 * DELAY, "a round trip took {:?}", begun.elapsed());
 
     pair.proxy.heal().await?;
     let begun = Instant::now();
     pair.exchange().await?;
-    assert!(
-        begun.elapsed() < DELAY,
-        "a round trip after healing took {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < DELAY, "a round trip after healing took {:?}", begun.elapsed());
     Ok(())
 }
 
@@ -305,32 +263,19 @@ async fn without_a_server_connections_are_reset() -> Outcome {
 
 #[tokio::test]
 async fn close_ends_every_connection_and_frees_the_port() -> Outcome {
-    let Pair {
-        proxy,
-        listener: _listener,
-        mut client,
-        mut server,
-    } = Pair::new().await?;
+    let Pair { proxy, listener: _listener, mut client, mut server } = Pair::new().await?;
     let address = proxy.address();
     proxy.close().await;
     assert!(!matches!(read_end(&mut client).await?, Ok(1..)));
     assert!(!matches!(read_end(&mut server).await?, Ok(1..)));
     let refused = TcpStream::connect(address).await;
-    assert_eq!(
-        refused.map(drop).map_err(|fault| fault.kind()),
-        Err(io::ErrorKind::ConnectionRefused)
-    );
+    assert_eq!(refused.map(drop).map_err(|fault| fault.kind()), Err(io::ErrorKind::ConnectionRefused));
     Ok(())
 }
 
 #[tokio::test]
 async fn drop_ends_every_connection_and_frees_the_port() -> Outcome {
-    let Pair {
-        proxy,
-        listener: _listener,
-        mut client,
-        mut server,
-    } = Pair::new().await?;
+    let Pair { proxy, listener: _listener, mut client, mut server } = Pair::new().await?;
     let address = proxy.address();
     drop(proxy);
     assert!(!matches!(read_end(&mut client).await?, Ok(1..)));

@@ -61,10 +61,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, Fault> {
 }
 
 fn test(words: &[&str]) -> Result<TestOptions, Fault> {
-    let mut options = TestOptions {
-        consent: Consent::from_environment(),
-        ..TestOptions::default()
-    };
+    let mut options = TestOptions { consent: Consent::from_environment(), ..TestOptions::default() };
     let mut naming = false;
     for &word in words {
         match word {
@@ -72,11 +69,7 @@ fn test(words: &[&str]) -> Result<TestOptions, Fault> {
             "--no-brokers" => options.no_brokers = true,
             "--long" => options.long = true,
             "--yes" => options.consent = Consent::Given,
-            part if naming
-                && PARTS
-                    .iter()
-                    .any(|known| known.name == part || known.group == part) =>
-            {
+            part if naming && PARTS.iter().any(|known| known.name == part || known.group == part) => {
                 options.only.push(part.into());
             }
             other if naming && !other.starts_with('-') => {
@@ -112,30 +105,16 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Result<Request, Fault> {
-        parse(
-            &line
-                .split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
     }
 
     #[test]
     fn options_of_test_are_read() -> Result<(), Fault> {
-        let Request::Test(options) = parsed("test --yes --only fmt gates --long --no-brokers")?
-        else {
+        let Request::Test(options) = parsed("test --yes --only fmt gates --long --no-brokers")? else {
             return Err("not a test request".into());
         };
         let only = vec!["fmt".to_owned(), "gates".to_owned()];
-        assert_eq!(
-            options,
-            TestOptions {
-                only,
-                no_brokers: true,
-                long: true,
-                consent: Consent::Given
-            }
-        );
+        assert_eq!(options, TestOptions { only, no_brokers: true, long: true, consent: Consent::Given });
         Ok(())
     }
 

@@ -11,30 +11,12 @@ const HEADER: &str = "case\tours\tlimit\tratio\tunit\tpairs\tspread";
 
 /// The program prints one row per case; what it says besides goes to standard error.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool, Fault> {
-    if !workspace
-        .targets("bin")
-        .iter()
-        .any(|target| target.package == "pubsub-benches" && target.name == "bench")
-    {
+    if !workspace.targets("bin").iter().any(|target| target.package == "pubsub-benches" && target.name == "bench") {
         return Err("pubsub-benches has no program `bench` yet".into());
     }
     let mut command = workspace.cargo();
-    command
-        .args([
-            "run",
-            "--quiet",
-            "--release",
-            "-p",
-            "pubsub-benches",
-            "--bin",
-            "bench",
-            "--",
-        ])
-        .args(arguments);
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    command.args(["run", "--quiet", "--release", "-p", "pubsub-benches", "--bin", "bench", "--"]).args(arguments);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     fs::create_dir_all(&workspace.target)?;
     let mut table = File::create(workspace.target.join("bench.tsv"))?;
     let rows = BufReader::new(child.stdout.take().ok_or("no pipe")?).lines();

@@ -15,22 +15,14 @@ const ANSWER: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(20);
 
 /// Starts what does not run. The URLs go to standard output, everything else to standard error.
-pub(crate) fn up(
-    workspace: &Workspace,
-    kinds: &[BrokerKind],
-    consent: Consent,
-) -> Result<bool, Fault> {
+pub(crate) fn up(workspace: &Workspace, kinds: &[BrokerKind], consent: Consent) -> Result<bool, Fault> {
     let mut running = recorded(workspace);
     running.retain(DetachedBroker::is_running);
-    let missing: Vec<_> = kinds
-        .iter()
-        .copied()
-        .filter(|kind| !running.iter().any(|broker| broker.kind == *kind))
-        .collect();
+    let missing: Vec<_> =
+        kinds.iter().copied().filter(|kind| !running.iter().any(|broker| broker.kind == *kind)).collect();
     let mut log = Log::create(&workspace.logs_folder(), "get-brokers")?;
     let noted = install::ensure(workspace, &missing, consent, &mut log);
-    let note = noted
-        .map_err(|fault| format!("{}; see {}", chain(&*fault), workspace.shown(log.path())))?;
+    let note = noted.map_err(|fault| format!("{}; see {}", chain(&*fault), workspace.shown(log.path())))?;
     eprintln!("{note}");
     for kind in missing {
         let begun = Instant::now();
@@ -38,11 +30,7 @@ pub(crate) fn up(
         // The data of a broker that `down` did not stop.
         fs::remove_dir_all(&home).ok();
         let broker = Broker::start(kind, &BrokerOptions::new().home(&home))?;
-        eprintln!(
-            "{kind} answers after {:.1} s: {}",
-            begun.elapsed().as_secs_f64(),
-            broker.info()
-        );
+        eprintln!("{kind} answers after {:.1} s: {}", begun.elapsed().as_secs_f64(), broker.info());
         running.push(broker.detach()?);
         record(workspace, &running)?;
     }
@@ -58,11 +46,7 @@ pub(crate) fn down(workspace: &Workspace) -> Result<bool, Fault> {
         let ran = broker.is_running();
         broker.stop(STOP)?;
         fs::remove_dir_all(&broker.home).ok();
-        eprintln!(
-            "{} {}",
-            broker.kind,
-            if ran { "stopped" } else { "had ended" }
-        );
+        eprintln!("{} {}", broker.kind, if ran { "stopped" } else { "had ended" });
     }
     if brokers.is_empty() {
         eprintln!("no broker was started");
@@ -85,16 +69,8 @@ pub(crate) fn status(workspace: &Workspace) -> Result<bool, Fault> {
             Ok(info) => println!("{kind:<9} answers at {}: {info}", broker.url),
             Err(fault) => {
                 all_answer = false;
-                let state = if broker.is_running() {
-                    "runs"
-                } else {
-                    "has ended"
-                };
-                println!(
-                    "{kind:<9} {state} but does not answer at {}: {}",
-                    broker.url,
-                    chain(&fault)
-                );
+                let state = if broker.is_running() { "runs" } else { "has ended" };
+                println!("{kind:<9} {state} but does not answer at {}: {}", broker.url, chain(&fault));
             }
         }
     }
@@ -111,9 +87,6 @@ fn recorded(workspace: &Workspace) -> Vec<DetachedBroker> {
 }
 
 fn record(workspace: &Workspace, brokers: &[DetachedBroker]) -> Result<(), Fault> {
-    let text: String = brokers
-        .iter()
-        .map(|broker| broker.to_line() + "\n")
-        .collect();
+    let text: String = brokers.iter().map(|broker| broker.to_line() + "\n").collect();
     Ok(fs::write(state_file(workspace), text)?)
 }

@@ -19,10 +19,7 @@ const PROJECT: &str = "pubsub-tests";
 pub(crate) fn engine_answers() -> bool {
     let mut command = Command::new("docker");
     command.args(["version", "--format", "{{.Server.Version}}"]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -33,23 +30,13 @@ pub(crate) fn up(
     log: &mut Log,
 ) -> Result<Vec<(BrokerKind, String)>, Fault> {
     let mut command = compose();
-    command
-        .arg("--file")
-        .arg(file(workspace))
-        .args(["up", "--detach", "--wait"]);
+    command.arg("--file").arg(file(workspace)).args(["up", "--detach", "--wait"]);
     let mut urls = Vec::new();
     for kind in kinds {
         let port = free_port()?;
-        let variable = kind
-            .url_variable()
-            .replace("TEST_", "")
-            .replace("_URL", "_PORT");
+        let variable = kind.url_variable().replace("TEST_", "").replace("_URL", "_PORT");
         command.env(variable, port.to_string()).arg(kind.name());
-        let scheme = if *kind == BrokerKind::RabbitMq {
-            "amqp"
-        } else {
-            kind.name()
-        };
+        let scheme = if *kind == BrokerKind::RabbitMq { "amqp" } else { kind.name() };
         urls.push((*kind, format!("{scheme}://127.0.0.1:{port}")));
     }
     log.run(&mut command, LIMIT)?;

@@ -16,20 +16,12 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     if examples.is_empty() {
         return Ok((Verdict::Absent("no example yet".into()), Counts::default()));
     }
-    log.run(
-        workspace
-            .cargo()
-            .args(["build", "-p", PACKAGE, "--examples"]),
-        BUILD,
-    )?;
+    log.run(workspace.cargo().args(["build", "-p", PACKAGE, "--examples"]), BUILD)?;
     let mut counts = Counts::default();
     let mut faults = Vec::new();
     for example in &examples {
         let mut command = workspace.cargo();
-        match log.run(
-            command.args(["run", "--quiet", "-p", PACKAGE, "--example", &example.name]),
-            RUN,
-        ) {
+        match log.run(command.args(["run", "--quiet", "-p", PACKAGE, "--example", &example.name]), RUN) {
             Ok(()) => counts.passed += 1,
             Err(fault) => {
                 counts.failed += 1;
@@ -37,10 +29,6 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
             }
         }
     }
-    let verdict = if faults.is_empty() {
-        Verdict::Passed
-    } else {
-        Verdict::Failed(faults.join("; "))
-    };
+    let verdict = if faults.is_empty() { Verdict::Passed } else { Verdict::Failed(faults.join("; ")) };
     Ok((verdict, counts))
 }

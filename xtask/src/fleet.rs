@@ -26,14 +26,8 @@ impl Fleet {
 
     /// The environment that tells tests where the servers are.
     pub(crate) fn urls(&self) -> Vec<(&'static str, String)> {
-        let owned = self
-            .owned
-            .iter()
-            .map(|broker| (broker.kind(), broker.url()));
-        owned
-            .chain(self.others.iter().cloned())
-            .map(|(kind, url)| (kind.url_variable(), url))
-            .collect()
+        let owned = self.owned.iter().map(|broker| (broker.kind(), broker.url()));
+        owned.chain(self.others.iter().cloned()).map(|(kind, url)| (kind.url_variable(), url)).collect()
     }
 
     /// Starts what is not named by the environment; every server has answered its handshake when this returns.
@@ -53,8 +47,8 @@ impl Fleet {
             self.others.extend(compose::up(workspace, &contained, log)?);
         }
         for (kind, url) in &self.others {
-            let info = broker::handshake(*kind, url, ANSWER)
-                .map_err(|fault| format!("{kind} at {url}: {}", chain(&fault)))?;
+            let info =
+                broker::handshake(*kind, url, ANSWER).map_err(|fault| format!("{kind} at {url}: {}", chain(&fault)))?;
             log.say(format!("{kind}: {url}, {info}"))?;
         }
 
@@ -62,12 +56,7 @@ impl Fleet {
         for outcome in start_together(workspace, &installed) {
             match outcome {
                 Ok(broker) => {
-                    log.say(format!(
-                        "{}: {}, {}",
-                        broker.kind(),
-                        broker.url(),
-                        broker.info()
-                    ))?;
+                    log.say(format!("{}: {}, {}", broker.kind(), broker.url(), broker.info()))?;
                     self.owned.push(broker);
                 }
                 Err(fault) => faults.push(chain(&fault)),
@@ -75,48 +64,29 @@ impl Fleet {
         }
         if !self.uses_compose {
             faults.extend(
-                contained
-                    .iter()
-                    .filter_map(|kind| Broker::is_installed(*kind).err())
-                    .map(|fault| chain(&fault)),
+                contained.iter().filter_map(|kind| Broker::is_installed(*kind).err()).map(|fault| chain(&fault)),
             );
         }
         if !faults.is_empty() {
             return Err(faults.join("; ").into());
         }
-        let names = self.owned.iter().map(|broker| {
-            format!(
-                "{} {}",
-                broker.kind(),
-                broker.info().version.as_deref().unwrap_or_default()
-            )
-        });
-        let others = self
-            .others
+        let names = self
+            .owned
             .iter()
-            .map(|(kind, url)| format!("{kind} at {url}"));
+            .map(|broker| format!("{} {}", broker.kind(), broker.info().version.as_deref().unwrap_or_default()));
+        let others = self.others.iter().map(|(kind, url)| format!("{kind} at {url}"));
         Ok(names.chain(others).collect::<Vec<_>>().join(", "))
     }
 
     pub(crate) fn stop(&mut self, log: &mut Log) -> Result<(), Fault> {
         let mut faults = Vec::new();
         for mut broker in self.owned.drain(..) {
-            faults.extend(
-                broker
-                    .stop()
-                    .and_then(|()| broker.wipe())
-                    .err()
-                    .map(|fault| chain(&fault)),
-            );
+            faults.extend(broker.stop().and_then(|()| broker.wipe()).err().map(|fault| chain(&fault)));
         }
         if self.uses_compose {
             faults.extend(compose::down(log).err().map(|fault| chain(&*fault)));
         }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(faults.join("; ").into())
-        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("; ").into()) }
     }
 }
 
@@ -134,9 +104,6 @@ fn start_together(workspace: &Workspace, kinds: &[BrokerKind]) -> Vec<Result<Bro
                 })
             })
             .collect();
-        starting
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect()
+        starting.into_iter().filter_map(|thread| thread.join().ok()).collect()
     })
 }

@@ -19,10 +19,7 @@ impl Log {
     pub(crate) fn create(folder: &Path, name: &str) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join(format!("{name}.log"));
-        Ok(Self {
-            file: File::create(&path)?,
-            path,
-        })
+        Ok(Self { file: File::create(&path)?, path })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -42,11 +39,7 @@ impl Log {
     }
 
     /// Runs a command to its end. Fails when it cannot be started or does not end within the limit.
-    pub(crate) fn try_run(
-        &mut self,
-        command: &mut Command,
-        limit: Duration,
-    ) -> Result<ExitStatus, Fault> {
+    pub(crate) fn try_run(&mut self, command: &mut Command, limit: Duration) -> Result<ExitStatus, Fault> {
         let line = shown(command);
         self.say(format!("\n$ {line}"))?;
         // In CI nobody presses Ctrl-C; a group of its own lets all that hangs be ended at once.
@@ -73,34 +66,22 @@ impl Log {
     }
 
     pub(crate) fn text(&self) -> String {
-        fs::read(&self.path)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 }
 
 /// Kills the child and, where it leads a group, the group.
 fn end(child: &mut Child) {
     let group = format!("kill -KILL -{}", child.id());
-    Command::new("/bin/sh")
-        .args(["-c", &group])
-        .stderr(Stdio::null())
-        .status()
-        .ok();
+    Command::new("/bin/sh").args(["-c", &group]).stderr(Stdio::null()).status().ok();
     child.kill().ok();
     child.wait().ok();
 }
 
 /// The command as it would be typed.
 pub(crate) fn shown(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let mut words = vec![program.to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     words.join(" ")
 }

@@ -1,9 +1,5 @@
 //! The project's one command for a developer and for CI: `cargo xtask test`, `brokers`, `bench`.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line tool talks to a terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to a terminal")]
 
 mod args;
 mod bench;

@@ -26,10 +26,7 @@ pub(crate) enum Needs {
 
 pub(crate) enum Step {
     /// A cargo command, with environment variables.
-    Cargo(
-        &'static [&'static str],
-        &'static [(&'static str, &'static str)],
-    ),
+    Cargo(&'static [&'static str], &'static [(&'static str, &'static str)]),
     /// The integration tests of this name, in whatever package has them.
     Tests(&'static str),
     /// All tests that no other part names.
@@ -41,16 +38,8 @@ pub(crate) enum Step {
 use Needs::{Nothing, Programs, Servers};
 
 pub(crate) const PARTS: &[Part] = &[
-    gate(
-        "fmt",
-        "every file is formatted",
-        &[Step::Cargo(&["fmt", "--all", "--check"], &[])],
-    ),
-    gate(
-        "size",
-        "no source file is longer than 500 lines",
-        &[Step::Check(gates::size::check)],
-    ),
+    gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check"], &[])]),
+    gate("size", "no source file is longer than 500 lines", &[Step::Check(gates::size::check)]),
     gate(
         "arrows",
         "crates depend on each other as the architecture says; the default tree is small",
@@ -59,124 +48,41 @@ pub(crate) const PARTS: &[Part] = &[
     gate(
         "clippy",
         "no warning in any target with all features",
-        &[Step::Cargo(
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--all-features",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            &[],
-        )],
+        &[Step::Cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], &[])],
     ),
-    gate(
-        "features",
-        "the facade builds with each feature alone, none and all",
-        &[Step::Check(gates::features::check)],
-    ),
+    gate("features", "the facade builds with each feature alone, none and all", &[Step::Check(gates::features::check)]),
     gate(
         "docs",
         "documentation builds without a warning",
-        &[Step::Cargo(
-            &["doc", "--workspace", "--no-deps", "--all-features"],
-            &[("RUSTDOCFLAGS", "-D warnings")],
-        )],
+        &[Step::Cargo(&["doc", "--workspace", "--no-deps", "--all-features"], &[("RUSTDOCFLAGS", "-D warnings")])],
     ),
-    gate(
-        "msrv",
-        "the oldest supported Rust compiles everything",
-        &[Step::Check(gates::msrv::check)],
-    ),
-    gate(
-        "deny",
-        "licences, duplicates and sources of all dependencies",
-        &[Step::Check(gates::deny::check)],
-    ),
+    gate("msrv", "the oldest supported Rust compiles everything", &[Step::Check(gates::msrv::check)]),
+    gate("deny", "licences, duplicates and sources of all dependencies", &[Step::Check(gates::deny::check)]),
     tests(
         "unit",
         "all tests that need no broker, and those in the documentation",
         Nothing,
-        &[
-            Step::OtherTests,
-            Step::Cargo(
-                &[
-                    "test",
-                    "--workspace",
-                    "--all-features",
-                    "--doc",
-                    "--no-fail-fast",
-                ],
-                &[],
-            ),
-        ],
+        &[Step::OtherTests, Step::Cargo(&["test", "--workspace", "--all-features", "--doc", "--no-fail-fast"], &[])],
     ),
-    tests(
-        "examples",
-        "every example runs to its end",
-        Nothing,
-        &[Step::Check(examples::check)],
-    ),
-    tests(
-        "fuzz",
-        "hostile input, in short",
-        Nothing,
-        &[Step::Tests("fuzz")],
-    ),
-    tests(
-        "brokers",
-        "the four brokers start, answer, die and come back",
-        Servers,
-        &[Step::Tests("brokers")],
-    ),
-    tests(
-        "conformance",
-        "every adapter keeps the same promises",
-        Servers,
-        &[Step::Tests("conformance")],
-    ),
-    tests(
-        "faults",
-        "nothing is lost when brokers and networks fail",
-        Programs,
-        &[Step::Tests("faults")],
-    ),
+    tests("examples", "every example runs to its end", Nothing, &[Step::Check(examples::check)]),
+    tests("fuzz", "hostile input, in short", Nothing, &[Step::Tests("fuzz")]),
+    tests("brokers", "the four brokers start, answer, die and come back", Servers, &[Step::Tests("brokers")]),
+    tests("conformance", "every adapter keeps the same promises", Servers, &[Step::Tests("conformance")]),
+    tests("faults", "nothing is lost when brokers and networks fail", Programs, &[Step::Tests("faults")]),
 ];
 
 const fn gate(name: &'static str, about: &'static str, steps: &'static [Step]) -> Part {
-    Part {
-        name,
-        group: "gates",
-        about,
-        needs: Nothing,
-        steps,
-    }
+    Part { name, group: "gates", about, needs: Nothing, steps }
 }
 
-const fn tests(
-    name: &'static str,
-    about: &'static str,
-    needs: Needs,
-    steps: &'static [Step],
-) -> Part {
-    Part {
-        name,
-        group: "tests",
-        about,
-        needs,
-        steps,
-    }
+const fn tests(name: &'static str, about: &'static str, needs: Needs, steps: &'static [Step]) -> Part {
+    Part { name, group: "tests", about, needs, steps }
 }
 
 /// The names of integration tests that a part has for itself.
 pub(crate) fn claimed() -> impl Iterator<Item = &'static str> {
-    PARTS
-        .iter()
-        .flat_map(|part| part.steps)
-        .filter_map(|step| match step {
-            Step::Tests(name) => Some(*name),
-            _ => None,
-        })
+    PARTS.iter().flat_map(|part| part.steps).filter_map(|step| match step {
+        Step::Tests(name) => Some(*name),
+        _ => None,
+    })
 }

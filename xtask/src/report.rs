@@ -18,21 +18,14 @@ impl Counts {
     /// Adds up all lines such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
     pub(crate) fn of_log(log: &str) -> Self {
         let mut counts = Self::default();
-        for line in log
-            .lines()
-            .filter_map(|line| line.trim_start().strip_prefix("test result: "))
-        {
+        for line in log.lines().filter_map(|line| line.trim_start().strip_prefix("test result: ")) {
             let number = |what: &str| {
                 line.split([';', '.'])
                     .filter_map(|field| field.trim().strip_suffix(what))
                     .find_map(|number| number.trim().parse::<u64>().ok())
                     .unwrap_or_default()
             };
-            counts += Self {
-                passed: number("passed"),
-                failed: number("failed"),
-                ignored: number("ignored"),
-            };
+            counts += Self { passed: number("passed"), failed: number("failed"), ignored: number("ignored") };
         }
         counts
     }
@@ -81,11 +74,7 @@ impl fmt::Display for Row {
             _ => "ok",
         };
         write!(f, "{word:<7}{:>7.1} s", self.took.as_secs_f64())?;
-        let Counts {
-            passed,
-            failed,
-            ignored,
-        } = self.counts;
+        let Counts { passed, failed, ignored } = self.counts;
         if self.counts != Counts::default() {
             write!(f, "  {passed} passed, {failed} failed, {ignored} ignored")?;
         }
@@ -106,20 +95,12 @@ pub(crate) fn summary(rows: &[Row], logs: &str) -> String {
         // A part that failed without a failed test (a lint, a compiler error) is one failure.
         total.failed += u64::from(row.failed() && row.counts.failed == 0);
     }
-    let names = |wanted: fn(&Row) -> bool| {
-        rows.iter()
-            .filter(|row| wanted(row))
-            .map(|row| row.name)
-            .collect::<Vec<_>>()
-    };
+    let names =
+        |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).map(|row| row.name).collect::<Vec<_>>();
     let failed = names(Row::failed);
     let absent = names(|row| matches!(row.verdict, Verdict::Absent(_)));
     let took: Duration = rows.iter().map(|row| row.took).sum();
-    let mut text = format!(
-        "\n{} parts in {:.0} s; logs in {logs}",
-        rows.len(),
-        took.as_secs_f64()
-    );
+    let mut text = format!("\n{} parts in {:.0} s; logs in {logs}", rows.len(), took.as_secs_f64());
     if !absent.is_empty() {
         text += &format!("\nnothing to run yet: {}", absent.join(", "));
     }
@@ -150,37 +131,19 @@ test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; 
 ";
 
     fn row(verdict: Verdict, counts: Counts) -> Row {
-        Row {
-            name: "part",
-            verdict,
-            counts,
-            took: Duration::ZERO,
-        }
+        Row { name: "part", verdict, counts, took: Duration::ZERO }
     }
 
     #[test]
     fn results_are_added_up() {
-        assert_eq!(
-            Counts::of_log(LOG),
-            Counts {
-                passed: 14,
-                failed: 3,
-                ignored: 1
-            }
-        );
+        assert_eq!(Counts::of_log(LOG), Counts { passed: 14, failed: 3, ignored: 1 });
         assert_eq!(Counts::of_log("nothing ran"), Counts::default());
     }
 
     #[test]
     fn the_summary_ends_with_the_totals() {
-        let good = Counts {
-            passed: 5,
-            ..Counts::default()
-        };
-        let rows = [
-            row(Verdict::Passed, good),
-            row(Verdict::Absent("none".into()), Counts::default()),
-        ];
+        let good = Counts { passed: 5, ..Counts::default() };
+        let rows = [row(Verdict::Passed, good), row(Verdict::Absent("none".into()), Counts::default())];
         assert!(summary(&rows, "logs").ends_with("\n5 passed, 0 failed"));
     }
 
@@ -188,30 +151,13 @@ test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; 
     fn a_failed_part_without_a_failed_test_counts_as_one() {
         let rows = [
             row(Verdict::Failed("a lint".into()), Counts::default()),
-            row(
-                Verdict::Failed("tests".into()),
-                Counts {
-                    passed: 1,
-                    failed: 2,
-                    ignored: 0,
-                },
-            ),
+            row(Verdict::Failed("tests".into()), Counts { passed: 1, failed: 2, ignored: 0 }),
         ];
         assert!(summary(&rows, "logs").ends_with("\n1 passed, 3 failed"));
     }
 
     #[test]
     fn failed_tests_fail_a_part_whatever_its_command_said() {
-        assert!(
-            row(
-                Verdict::Passed,
-                Counts {
-                    passed: 1,
-                    failed: 1,
-                    ignored: 0
-                }
-            )
-            .failed()
-        );
+        assert!(row(Verdict::Passed, Counts { passed: 1, failed: 1, ignored: 0 }).failed());
     }
 }

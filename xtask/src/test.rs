@@ -13,13 +13,7 @@ use crate::workspace::Workspace;
 use crate::{Fault, install};
 
 pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<bool, Fault> {
-    let mut run = Run {
-        workspace,
-        options,
-        rows: Vec::new(),
-        fleet: Fleet::default(),
-        installed: false,
-    };
+    let mut run = Run { workspace, options, rows: Vec::new(), fleet: Fleet::default(), installed: false };
     for part in PARTS.iter().filter(|part| is_wanted(part, options)) {
         run.provide(part)?;
         let outcome = |run: &Run<'_>, log: &mut Log| run.part(part, log);
@@ -27,25 +21,14 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<bool, 
     }
     if !run.fleet.is_empty() {
         let mut fleet = std::mem::take(&mut run.fleet);
-        run.row("stop-brokers", move |_, log| {
-            fleet
-                .stop(log)
-                .map(|()| (Verdict::Passed, Counts::default()))
-        })?;
+        run.row("stop-brokers", move |_, log| fleet.stop(log).map(|()| (Verdict::Passed, Counts::default())))?;
     }
-    println!(
-        "{}",
-        summary(&run.rows, &workspace.shown(&workspace.logs_folder()))
-    );
+    println!("{}", summary(&run.rows, &workspace.shown(&workspace.logs_folder())));
     Ok(!run.rows.is_empty() && !run.rows.iter().any(Row::failed))
 }
 
 fn is_wanted(part: &Part, options: &TestOptions) -> bool {
-    let named = options.only.is_empty()
-        || options
-            .only
-            .iter()
-            .any(|name| name == part.name || name == part.group);
+    let named = options.only.is_empty() || options.only.iter().any(|name| name == part.name || name == part.group);
     named && !(options.no_brokers && part.needs != Needs::Nothing)
 }
 
@@ -73,9 +56,7 @@ impl Run<'_> {
         if part.needs == Needs::Servers && self.fleet.is_empty() {
             let mut fleet = Fleet::default();
             self.row("start-brokers", |run, log| {
-                fleet
-                    .start(run.workspace, log)
-                    .map(|note| (Verdict::Noted(note), Counts::default()))
+                fleet.start(run.workspace, log).map(|note| (Verdict::Noted(note), Counts::default()))
             })?;
             self.fleet = fleet;
         }
@@ -83,24 +64,15 @@ impl Run<'_> {
     }
 
     /// Runs one row of the table: shows its name, keeps its log, shows how it ended.
-    fn row(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce(&Self, &mut Log) -> Outcome,
-    ) -> Result<(), Fault> {
+    fn row(&mut self, name: &'static str, work: impl FnOnce(&Self, &mut Log) -> Outcome) -> Result<(), Fault> {
         print!("{name:<14} ");
         io::stdout().flush()?;
         let mut log = Log::create(&self.workspace.logs_folder(), name)?;
         let begun = Instant::now();
-        let (verdict, mut counts) = work(self, &mut log)
-            .unwrap_or_else(|fault| (Verdict::Failed(chain(&*fault)), Counts::default()));
+        let (verdict, mut counts) =
+            work(self, &mut log).unwrap_or_else(|fault| (Verdict::Failed(chain(&*fault)), Counts::default()));
         counts += Counts::of_log(&log.text());
-        let row = Row {
-            name,
-            verdict,
-            counts,
-            took: begun.elapsed(),
-        };
+        let row = Row { name, verdict, counts, took: begun.elapsed() };
         println!("{row}");
         if row.failed() {
             println!("--- end of {} ---", self.workspace.shown(log.path()));
@@ -146,18 +118,9 @@ impl Run<'_> {
                 command.args(packages.iter().flat_map(|package| ["-p", package]));
             }
             Step::OtherTests => {
-                command.args([
-                    "test",
-                    "--workspace",
-                    "--all-features",
-                    "--no-fail-fast",
-                    "--lib",
-                    "--bins",
-                ]);
+                command.args(["test", "--workspace", "--all-features", "--no-fail-fast", "--lib", "--bins"]);
                 let tests = self.workspace.targets("test");
-                let others = tests
-                    .iter()
-                    .filter(|test| !claimed().any(|name| name == test.name));
+                let others = tests.iter().filter(|test| !claimed().any(|name| name == test.name));
                 command.args(others.flat_map(|test| ["--test", &test.name]));
             }
         }
@@ -187,10 +150,6 @@ impl Run<'_> {
 
     fn packages_with_test(&self, name: &str) -> Vec<String> {
         let tests = self.workspace.targets("test");
-        tests
-            .into_iter()
-            .filter(|test| test.name == name)
-            .map(|test| test.package)
-            .collect()
+        tests.into_iter().filter(|test| test.name == name).map(|test| test.package).collect()
     }
 }

@@ -27,27 +27,15 @@ pub(crate) struct Target {
 impl Workspace {
     pub(crate) fn load() -> Result<Self, Fault> {
         // Cargo sets it for the programs that it runs.
-        let here = env::var_os("CARGO_MANIFEST_DIR")
-            .map_or_else(env::current_dir, |folder| Ok(folder.into()))?;
+        let here = env::var_os("CARGO_MANIFEST_DIR").map_or_else(env::current_dir, |folder| Ok(folder.into()))?;
         let mut command = cargo();
-        command
-            .current_dir(here)
-            .args(["metadata", "--format-version", "1", "--no-deps"]);
+        command.current_dir(here).args(["metadata", "--format-version", "1", "--no-deps"]);
         let output = command.output()?;
         if !output.status.success() {
-            return Err(format!(
-                "cargo metadata failed: {}",
-                String::from_utf8_lossy(&output.stderr)
-            )
-            .into());
+            return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
         let metadata: Value = serde_json::from_slice(&output.stdout)?;
-        let folder = |name: &str| {
-            metadata[name]
-                .as_str()
-                .map(PathBuf::from)
-                .ok_or(format!("no {name}"))
-        };
+        let folder = |name: &str| metadata[name].as_str().map(PathBuf::from).ok_or(format!("no {name}"));
         Ok(Self {
             root: folder("workspace_root")?,
             target: folder("target_directory")?,
@@ -57,9 +45,7 @@ impl Workspace {
 
     pub(crate) fn cargo(&self) -> Command {
         let mut command = cargo();
-        command
-            .current_dir(&self.root)
-            .env("CARGO_TERM_COLOR", "never");
+        command.current_dir(&self.root).env("CARGO_TERM_COLOR", "never");
         command
     }
 
@@ -78,14 +64,8 @@ impl Workspace {
         let mut found = Vec::new();
         for package in &self.packages {
             for target in package["targets"].as_array().into_iter().flatten() {
-                if target["kind"]
-                    .as_array()
-                    .is_some_and(|kinds| kinds.iter().any(|one| one == kind))
-                {
-                    found.push(Target {
-                        package: text(&package["name"]),
-                        name: text(&target["name"]),
-                    });
+                if target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|one| one == kind)) {
+                    found.push(Target { package: text(&package["name"]), name: text(&target["name"]) });
                 }
             }
         }
@@ -117,10 +97,7 @@ impl Workspace {
 
     /// The path as a person in the root folder would type it.
     pub(crate) fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .display()
-            .to_string()
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 }
 

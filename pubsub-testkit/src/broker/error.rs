@@ -81,25 +81,13 @@ impl fmt::Display for BrokerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing { kind, looked_for } => {
-                write!(
-                    f,
-                    "{kind} is missing: looked for {looked_for}; {}",
-                    kind.how_to_get()
-                )
+                write!(f, "{kind} is missing: looked for {looked_for}; {}", kind.how_to_get())
             }
-            Self::Exited { kind, status, log } => write!(
-                f,
-                "{kind} ended before it answered ({status}); end of its log:\n{}",
-                tail(log)
-            ),
-            Self::NotReady {
-                kind, waited, log, ..
-            } => {
-                write!(
-                    f,
-                    "{kind} gave no sound answer within {waited:?}; end of its log:\n{}",
-                    tail(log)
-                )
+            Self::Exited { kind, status, log } => {
+                write!(f, "{kind} ended before it answered ({status}); end of its log:\n{}", tail(log))
+            }
+            Self::NotReady { kind, waited, log, .. } => {
+                write!(f, "{kind} gave no sound answer within {waited:?}; end of its log:\n{}", tail(log))
             }
             Self::State { kind, message } => write!(f, "{kind}: {message}"),
             Self::Io { action, .. } => write!(f, "cannot {action}"),

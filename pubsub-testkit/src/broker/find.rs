@@ -9,19 +9,14 @@ use super::BrokerKind;
 /// Tests that stop and kill brokers cannot use it: it is not theirs.
 #[must_use]
 pub fn url_from_environment(kind: BrokerKind) -> Option<String> {
-    env::var(kind.url_variable())
-        .ok()
-        .filter(|url| !url.is_empty())
+    env::var(kind.url_variable()).ok().filter(|url| !url.is_empty())
 }
 
 /// Whether `PUBSUB_TEST_REQUIRE` makes the absence of this broker a failure: it is `all` or a list of names.
 #[must_use]
 pub fn is_required(kind: BrokerKind) -> bool {
     let required = env::var("PUBSUB_TEST_REQUIRE").unwrap_or_default();
-    required
-        .split(',')
-        .map(str::trim)
-        .any(|name| name == "all" || name == kind.name())
+    required.split(',').map(str::trim).any(|name| name == "all" || name == kind.name())
 }
 
 /// The folder into which `cargo xtask` puts what it fetches: `PUBSUB_BROKERS_DIR`, or `brokers` in the target folder.
@@ -34,10 +29,7 @@ pub fn tools_folder() -> Option<PathBuf> {
         return Some(Path::new(&target).join("brokers"));
     }
     let program = env::current_exe().ok()?;
-    program
-        .ancestors()
-        .map(|folder| folder.join("brokers"))
-        .find(|folder| folder.is_dir())
+    program.ancestors().map(|folder| folder.join("brokers")).find(|folder| folder.is_dir())
 }
 
 /// The first of these programs in the tools folder, in `likely` folders or on `PATH`.
@@ -57,6 +49,5 @@ pub(crate) fn program(name: &str, likely: &[&str]) -> Option<PathBuf> {
 
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    file.metadata()
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }

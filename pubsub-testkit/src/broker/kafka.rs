@@ -19,13 +19,8 @@ struct Kafka {
 }
 
 pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
-    let missing = |looked_for: &str| BrokerError::Missing {
-        kind: BrokerKind::Kafka,
-        looked_for: looked_for.into(),
-    };
-    let in_java_home = env::var("JAVA_HOME")
-        .map(|home| format!("{home}/bin"))
-        .unwrap_or_default();
+    let missing = |looked_for: &str| BrokerError::Missing { kind: BrokerKind::Kafka, looked_for: looked_for.into() };
+    let in_java_home = env::var("JAVA_HOME").map(|home| format!("{home}/bin")).unwrap_or_default();
     let java = find::program("java", &[&in_java_home]).ok_or_else(|| missing("java"))?;
     let fetched = find::tools_folder().map(|folder| folder.join("kafka"));
     let unpacked = env::var_os("KAFKA_HOME").map(|home| Path::new(&home).join("libs"));
@@ -34,22 +29,14 @@ pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
         .flatten()
         .find_map(|folder| version(&folder).map(|version| (folder, version)))
         .ok_or_else(|| missing("the jars of Kafka (kafka_2.13-*.jar)"))?;
-    Ok(Box::new(Kafka {
-        java,
-        jars,
-        version,
-    }))
+    Ok(Box::new(Kafka { java, jars, version }))
 }
 
 /// The version in the name of the broker's jar: `kafka_2.13-4.1.1.jar`.
 fn version(folder: &Path) -> Option<String> {
     fs::read_dir(folder).ok()?.flatten().find_map(|file| {
         let name = file.file_name().into_string().ok()?;
-        Some(
-            name.strip_prefix("kafka_2.13-")?
-                .strip_suffix(".jar")?
-                .to_owned(),
-        )
+        Some(name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar")?.to_owned())
     })
 }
 
@@ -68,9 +55,7 @@ impl Launch for Kafka {
             .append(true)
             .open(site.log())
             .map_err(BrokerError::path("open", site.log()))?;
-        let errors = log
-            .try_clone()
-            .map_err(BrokerError::path("open", site.log()))?;
+        let errors = log.try_clone().map_err(BrokerError::path("open", site.log()))?;
         let status = self
             .java(&["-Xshare:auto", "-XX:TieredStopAtLevel=1"])
             .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
@@ -83,19 +68,13 @@ impl Launch for Kafka {
         if status.success() {
             Ok(())
         } else {
-            Err(BrokerError::Exited {
-                kind: BrokerKind::Kafka,
-                status,
-                log: site.log_since(0),
-            })
+            Err(BrokerError::Exited { kind: BrokerKind::Kafka, status, log: site.log_since(0) })
         }
     }
 
     fn commands(&self, site: &Site, _: &BrokerOptions) -> Vec<Command> {
         let mut command = self.java(&["-Xms256m", "-Xmx1g"]);
-        command
-            .arg("kafka.Kafka")
-            .arg(site.home.join("server.properties"));
+        command.arg("kafka.Kafka").arg(site.home.join("server.properties"));
         vec![command]
     }
 
@@ -107,11 +86,7 @@ impl Launch for Kafka {
 impl Kafka {
     fn java(&self, options: &[&str]) -> Command {
         let mut command = Command::new(&self.java);
-        command
-            .args(options)
-            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-            .arg("-cp")
-            .arg(self.jars.join("*"));
+        command.args(options).arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn").arg("-cp").arg(self.jars.join("*"));
         command
     }
 }

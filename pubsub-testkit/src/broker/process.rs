@@ -29,27 +29,17 @@ impl ProcessGroup {
         let mut started: Option<Self> = None;
         for mut command in commands {
             let log = File::options().create(true).append(true).open(log)?;
-            command
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log);
-            let group = started
-                .as_ref()
-                .map_or(0, |running| running.group.as_raw_nonzero().get());
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            let group = started.as_ref().map_or(0, |running| running.group.as_raw_nonzero().get());
             let child = command.process_group(group).spawn()?;
             match &mut started {
                 Some(running) => running.children.push(child),
                 None => {
-                    started = Some(Self {
-                        group: pid_of(&child)?,
-                        children: vec![child],
-                        leash: None,
-                    });
+                    started = Some(Self { group: pid_of(&child)?, children: vec![child], leash: None });
                 }
             }
         }
-        let mut started =
-            started.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command"))?;
+        let mut started = started.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command"))?;
         started.leash = Some(Leash::new(started.group)?);
         Ok(started)
     }
@@ -71,11 +61,7 @@ impl ProcessGroup {
     /// Stops all processes, and waits until the kernel says they are.
     pub(super) fn pause(&self, within: Duration) -> io::Result<()> {
         self.signal(Signal::STOP)?;
-        let stopped = || {
-            self.children
-                .iter()
-                .all(|child| state_of(child.id()).is_none_or(|state| state == 'T'))
-        };
+        let stopped = || self.children.iter().all(|child| state_of(child.id()).is_none_or(|state| state == 'T'));
         wait_until(within, stopped)
     }
 
@@ -92,10 +78,7 @@ impl ProcessGroup {
                 thread::sleep(POLL);
             }
         }
-        let by_itself = self
-            .children
-            .last_mut()
-            .is_none_or(|server| matches!(server.try_wait(), Ok(Some(_))));
+        let by_itself = self.children.last_mut().is_none_or(|server| matches!(server.try_wait(), Ok(Some(_))));
         self.kill();
         Ok(by_itself)
     }
@@ -135,12 +118,7 @@ pub(super) fn pid(number: u32) -> io::Result<Pid> {
     i32::try_from(number)
         .ok()
         .and_then(Pid::from_raw)
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("{number} is no process id"),
-            )
-        })
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{number} is no process id")))
 }
 
 /// The state letter of a process, on systems that have `/proc`.
@@ -156,13 +134,7 @@ pub(super) fn start_time_of(process: u32) -> Option<u64> {
 /// The fields of `/proc/<id>/stat` after the name, which may itself hold spaces and parentheses.
 fn stat(process: u32) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    Some(
-        text.rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
 }
 
 pub(super) fn wait_until(within: Duration, mut condition: impl FnMut() -> bool) -> io::Result<()> {

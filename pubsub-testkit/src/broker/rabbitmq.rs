@@ -20,12 +20,8 @@ struct RabbitMq {
 }
 
 pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
-    let missing = |name: &str| BrokerError::Missing {
-        kind: BrokerKind::RabbitMq,
-        looked_for: name.into(),
-    };
-    let server = find::program("rabbitmq-server", &[DEBIAN_PROGRAMS])
-        .ok_or_else(|| missing("rabbitmq-server"))?;
+    let missing = |name: &str| BrokerError::Missing { kind: BrokerKind::RabbitMq, looked_for: name.into() };
+    let server = find::program("rabbitmq-server", &[DEBIAN_PROGRAMS]).ok_or_else(|| missing("rabbitmq-server"))?;
     let epmd = find::program("epmd", &[ERLANG_PROGRAMS]).ok_or_else(|| missing("epmd"))?;
     Ok(Box::new(RabbitMq { server, epmd }))
 }
@@ -57,27 +53,15 @@ impl Launch for RabbitMq {
             .env("HOME", &site.home)
             .env("ERL_EPMD_PORT", site.port(PORT_MAPPER))
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env(
-                "RABBITMQ_NODENAME",
-                format!("pubsub-{}@localhost", site.port(0)),
-            )
+            .env("RABBITMQ_NODENAME", format!("pubsub-{}@localhost", site.port(0)))
             .env("RABBITMQ_DIST_PORT", site.port(DISTRIBUTION))
-            .env(
-                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-kernel inet_dist_use_interface {127,0,0,1}",
-            )
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             .env("RABBITMQ_MNESIA_BASE", site.data())
             .env("RABBITMQ_LOG_BASE", site.home.join("log"))
             .env("RABBITMQ_LOGS", "-")
             .env("RABBITMQ_CONFIG_FILE", site.home.join("rabbitmq.conf"))
-            .env(
-                "RABBITMQ_CONF_ENV_FILE",
-                site.home.join("no-rabbitmq-env.conf"),
-            )
-            .env(
-                "RABBITMQ_ENABLED_PLUGINS_FILE",
-                site.home.join("enabled_plugins"),
-            )
+            .env("RABBITMQ_CONF_ENV_FILE", site.home.join("no-rabbitmq-env.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", site.home.join("enabled_plugins"))
             // Makes the start script become the server instead of staying its parent, so signals reach the server.
             .env("RUNNING_UNDER_SYSTEMD", "true")
             .env_remove("NOTIFY_SOCKET")

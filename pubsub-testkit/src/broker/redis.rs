@@ -14,10 +14,7 @@ struct Redis {
 pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
     match find::program("redis-server", &[]) {
         Some(server) => Ok(Box::new(Redis { server })),
-        None => Err(BrokerError::Missing {
-            kind: BrokerKind::Redis,
-            looked_for: "redis-server".into(),
-        }),
+        None => Err(BrokerError::Missing { kind: BrokerKind::Redis, looked_for: "redis-server".into() }),
     }
 }
 
@@ -29,24 +26,8 @@ impl Launch for Redis {
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command> {
         let mut command = Command::new(&self.server);
         command
-            .args([
-                "--port",
-                &site.port(0),
-                "--bind",
-                "127.0.0.1",
-                "--appendonly",
-                "yes",
-                "--save",
-                "",
-            ])
-            .args([
-                "--appendfsync",
-                if options.fsync_always {
-                    "always"
-                } else {
-                    "everysec"
-                },
-            ])
+            .args(["--port", &site.port(0), "--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""])
+            .args(["--appendfsync", if options.fsync_always { "always" } else { "everysec" }])
             .arg("--dir")
             .arg(site.data())
             .args(&options.extra);

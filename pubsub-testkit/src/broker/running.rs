@@ -44,14 +44,8 @@ impl Broker {
             kind,
             launch,
             options: options.clone(),
-            site: Site {
-                home,
-                addresses: Vec::new(),
-            },
-            info: ServerInfo {
-                version: None,
-                proof: String::new(),
-            },
+            site: Site { home, addresses: Vec::new() },
+            info: ServerInfo { version: None, proof: String::new() },
             processes: None,
         };
         for _ in 1..STARTS {
@@ -105,9 +99,7 @@ impl Broker {
 
     /// Whether the processes run. A paused broker runs.
     pub fn is_running(&mut self) -> bool {
-        self.processes
-            .as_mut()
-            .is_some_and(|group| matches!(group.ended(), Ok(None)))
+        self.processes.as_mut().is_some_and(|group| matches!(group.ended(), Ok(None)))
     }
 
     /// Asks the server to end and waits for it. Nothing happens when it does not run.
@@ -118,15 +110,9 @@ impl Broker {
         let Some(mut group) = self.processes.take() else {
             return Ok(());
         };
-        let by_itself = group
-            .terminate(STOP_WITHIN)
-            .map_err(BrokerError::io(format!("stop {}", self.kind)))?;
+        let by_itself = group.terminate(STOP_WITHIN).map_err(BrokerError::io(format!("stop {}", self.kind)))?;
         self.wait_until_gone()?;
-        if by_itself {
-            Ok(())
-        } else {
-            Err(self.state("it did not end when asked, and was killed"))
-        }
+        if by_itself { Ok(()) } else { Err(self.state("it did not end when asked, and was killed")) }
     }
 
     /// `kill -9` for the server and its companions. Nothing happens when it does not run.
@@ -147,9 +133,7 @@ impl Broker {
     /// When the broker does not run.
     pub fn pause(&mut self) -> Result<(), BrokerError> {
         let kind = self.kind;
-        self.group()?
-            .pause(SIGNAL_WITHIN)
-            .map_err(BrokerError::io(format!("pause {kind}")))
+        self.group()?.pause(SIGNAL_WITHIN).map_err(BrokerError::io(format!("pause {kind}")))
     }
 
     /// Lets paused processes go on (`SIGCONT`).
@@ -158,9 +142,7 @@ impl Broker {
     /// When the broker does not run.
     pub fn resume(&mut self) -> Result<(), BrokerError> {
         let kind = self.kind;
-        self.group()?
-            .signal(Signal::CONT)
-            .map_err(BrokerError::io(format!("resume {kind}")))
+        self.group()?.signal(Signal::CONT).map_err(BrokerError::io(format!("resume {kind}")))
     }
 
     /// Starts it again with the same ports and the same data, after stopping it if it runs.
@@ -192,20 +174,14 @@ impl Broker {
         self.group()?;
         let (url, home) = (self.url(), self.site.home.clone());
         self.options.home = Some(home.clone());
-        let (server, group) = self
-            .processes
-            .take()
-            .map(ProcessGroup::release)
-            .unwrap_or_default();
+        let (server, group) = self.processes.take().map(ProcessGroup::release).unwrap_or_default();
         Ok(DetachedBroker::new(self.kind, url, home, server, group))
     }
 
     fn choose_ports(&mut self) -> Result<(), BrokerError> {
         let free = BrokerError::io("find a free port");
-        let mut addresses: Vec<_> = (0..self.launch.ports())
-            .map(|_| free_address())
-            .collect::<Result<_, _>>()
-            .map_err(free)?;
+        let mut addresses: Vec<_> =
+            (0..self.launch.ports()).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
         if let Some(port) = self.options.port {
             addresses[0].set_port(port);
         }
@@ -218,8 +194,8 @@ impl Broker {
         let logged = self.site.log_length();
         self.launch.prepare(&self.site, &self.options)?;
         let commands = self.launch.commands(&self.site, &self.options);
-        let group = ProcessGroup::spawn(commands, &self.site.log())
-            .map_err(BrokerError::io(format!("start {}", self.kind)))?;
+        let group =
+            ProcessGroup::spawn(commands, &self.site.log()).map_err(BrokerError::io(format!("start {}", self.kind)))?;
         let mut info = self.wait_until_ready(group, logged)?;
         info.version = info.version.or_else(|| self.launch.version());
         self.info = info;
@@ -227,25 +203,14 @@ impl Broker {
     }
 
     /// Keeps the group only if it got ready; otherwise it ends here.
-    fn wait_until_ready(
-        &mut self,
-        mut group: ProcessGroup,
-        logged: usize,
-    ) -> Result<ServerInfo, BrokerError> {
+    fn wait_until_ready(&mut self, mut group: ProcessGroup, logged: usize) -> Result<ServerInfo, BrokerError> {
         const ONE_HANDSHAKE: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_millis(20);
         let begun = Instant::now();
         let endpoint = Endpoint::at(self.address());
         loop {
-            if let Some(status) = group
-                .ended()
-                .map_err(BrokerError::io(format!("watch {}", self.kind)))?
-            {
-                return Err(BrokerError::Exited {
-                    kind: self.kind,
-                    status,
-                    log: self.site.log_since(logged),
-                });
+            if let Some(status) = group.ended().map_err(BrokerError::io(format!("watch {}", self.kind)))? {
+                return Err(BrokerError::Exited { kind: self.kind, status, log: self.site.log_since(logged) });
             }
             let last = match handshake_at(self.kind, &endpoint, ONE_HANDSHAKE) {
                 Ok(info) => {
@@ -256,12 +221,7 @@ impl Broker {
             };
             let waited = begun.elapsed();
             if waited > self.options.ready_within {
-                return Err(BrokerError::NotReady {
-                    kind: self.kind,
-                    waited,
-                    last,
-                    log: self.site.log_since(logged),
-                });
+                return Err(BrokerError::NotReady { kind: self.kind, waited, last, log: self.site.log_since(logged) });
             }
             thread::sleep(BETWEEN);
         }
@@ -269,30 +229,17 @@ impl Broker {
 
     /// A killed process may hold its port for a moment; only then is it really gone.
     fn wait_until_gone(&self) -> Result<(), BrokerError> {
-        let free = || {
-            self.site
-                .addresses
-                .iter()
-                .all(|address| TcpListener::bind(address).is_ok())
-        };
-        wait_until(SIGNAL_WITHIN, free)
-            .map_err(BrokerError::io(format!("free the ports of {}", self.kind)))
+        let free = || self.site.addresses.iter().all(|address| TcpListener::bind(address).is_ok());
+        wait_until(SIGNAL_WITHIN, free).map_err(BrokerError::io(format!("free the ports of {}", self.kind)))
     }
 
     fn group(&mut self) -> Result<&ProcessGroup, BrokerError> {
         let ended = self.state("it does not run");
-        if self.is_running() {
-            self.processes.as_ref().ok_or(ended)
-        } else {
-            Err(ended)
-        }
+        if self.is_running() { self.processes.as_ref().ok_or(ended) } else { Err(ended) }
     }
 
     fn state(&self, message: &'static str) -> BrokerError {
-        BrokerError::State {
-            kind: self.kind,
-            message,
-        }
+        BrokerError::State { kind: self.kind, message }
     }
 }
 
@@ -307,10 +254,7 @@ impl Drop for Broker {
 
 /// A process that was just killed may still be writing when its folder is removed.
 fn remove(folder: &Path) {
-    wait_until(Duration::from_secs(2), || {
-        fs::remove_dir_all(folder).is_ok() || !folder.exists()
-    })
-    .ok();
+    wait_until(Duration::from_secs(2), || fs::remove_dir_all(folder).is_ok() || !folder.exists()).ok();
 }
 
 fn scratch_folder(kind: BrokerKind) -> PathBuf {

@@ -30,9 +30,7 @@ impl Wire {
 
     pub(crate) fn receive(&mut self, length: usize) -> Result<Vec<u8>, HandshakeError> {
         if length > LONGEST_ANSWER {
-            return Err(HandshakeError::Answer(format!(
-                "a length of {length} bytes"
-            )));
+            return Err(HandshakeError::Answer(format!("a length of {length} bytes")));
         }
         let mut answer = vec![0; length];
         let mut filled = 0;
@@ -40,9 +38,7 @@ impl Wire {
             self.stream.set_read_timeout(Some(self.left()?))?;
             match self.stream.read(&mut answer[filled..]) {
                 Ok(0) => {
-                    return Err(HandshakeError::Connection(
-                        io::ErrorKind::UnexpectedEof.into(),
-                    ));
+                    return Err(HandshakeError::Connection(io::ErrorKind::UnexpectedEof.into()));
                 }
                 Ok(count) => filled += count,
                 Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
@@ -62,17 +58,12 @@ impl Wire {
             line.extend(self.receive(1)?);
         }
         line.truncate(line.len() - 2);
-        String::from_utf8(line)
-            .map_err(|_| HandshakeError::Answer("a line that is not UTF-8".into()))
+        String::from_utf8(line).map_err(|_| HandshakeError::Answer("a line that is not UTF-8".into()))
     }
 
     fn left(&self) -> Result<Duration, HandshakeError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            Err(HandshakeError::Timeout)
-        } else {
-            Ok(left)
-        }
+        if left.is_zero() { Err(HandshakeError::Timeout) } else { Ok(left) }
     }
 }
 
@@ -82,21 +73,16 @@ pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub(crate) fn bytes(&mut self, length: usize) -> Result<&'a [u8], HandshakeError> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or_else(|| {
-            HandshakeError::Answer(format!(
-                "{} bytes where {length} were announced",
-                self.0.len()
-            ))
-        })?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or_else(|| HandshakeError::Answer(format!("{} bytes where {length} were announced", self.0.len())))?;
         self.0 = rest;
         Ok(taken)
     }
 
     fn unsigned(&mut self, length: usize) -> Result<u64, HandshakeError> {
-        Ok(self
-            .bytes(length)?
-            .iter()
-            .fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+        Ok(self.bytes(length)?.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
     }
 
     pub(crate) fn u8(&mut self) -> Result<u8, HandshakeError> {

@@ -111,12 +111,7 @@ impl Acceptor {
             return;
         }
         let open = OpenConnection::new(&self.tally);
-        self.connections.spawn(connection::serve(
-            client,
-            self.faults.clone(),
-            self.cut.subscribe(),
-            open,
-        ));
+        self.connections.spawn(connection::serve(client, self.faults.clone(), self.cut.subscribe(), open));
     }
 }
 

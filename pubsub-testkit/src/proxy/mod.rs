@@ -80,19 +80,12 @@ impl FaultProxy {
         let tally = Arc::new(Tally::default());
         let acceptor = Acceptor::new(address, listener, received, watched, Arc::clone(&tally));
         let task = tokio::spawn(acceptor.run());
-        Ok(Self {
-            address,
-            faults,
-            tally,
-            orders,
-            task,
-        })
+        Ok(Self { address, faults, tally, orders, task })
     }
 
     /// Sends new connections to this server.
     pub fn set_upstream(&self, upstream: SocketAddr) {
-        self.faults
-            .send_modify(|faults| faults.upstream = Some(upstream));
+        self.faults.send_modify(|faults| faults.upstream = Some(upstream));
     }
 
     /// Where clients connect.
@@ -133,15 +126,13 @@ impl FaultProxy {
     /// Reads and discards everything, the end of a stream too: each side believes that its bytes arrive. A connection
     /// that lost bytes is reset when the proxy heals, for no network delivers a stream with a hole.
     pub fn blackhole(&self) {
-        self.faults
-            .send_modify(|faults| faults.flow = Flow::Blackhole);
+        self.faults.send_modify(|faults| faults.flow = Flow::Blackhole);
     }
 
     /// Ends one direction of the connections that are open now: the receiver sees the end of the stream, what the
     /// sender still sends is discarded, the other direction goes on.
     pub fn half_close(&self, direction: Direction) {
-        self.faults
-            .send_modify(|faults| faults.half_closes[direction as usize] += 1);
+        self.faults.send_modify(|faults| faults.half_closes[direction as usize] += 1);
     }
 
     /// Holds every chunk (at most 16 KiB) back for this long, in each direction. It bounds throughput too: one chunk

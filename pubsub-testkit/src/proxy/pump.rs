@@ -133,10 +133,7 @@ impl Pump {
             Flow::Blackhole if self.ended => Task::Wait,
             Flow::Blackhole => Task::Discard,
             Flow::Pass if self.holed => Task::Break,
-            Flow::Pass
-                if self.half_closed
-                    || faults.half_closes[self.direction as usize] != self.half_closes =>
-            {
+            Flow::Pass if self.half_closed || faults.half_closes[self.direction as usize] != self.half_closes => {
                 Task::Discard
             }
             Flow::Pass => Task::Forward(faults.delay),
@@ -144,8 +141,7 @@ impl Pump {
     }
 
     fn is_newly_half_closed(&self) -> bool {
-        !self.half_closed
-            && self.faults.borrow().half_closes[self.direction as usize] != self.half_closes
+        !self.half_closed && self.faults.borrow().half_closes[self.direction as usize] != self.half_closes
     }
 
     /// Reads and forgets. Returns how the direction ended, if it did.

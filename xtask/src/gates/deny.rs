@@ -18,24 +18,14 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     let program = installed(workspace, log)?;
     let deny = || {
         let mut command = Command::new(&program);
-        command
-            .current_dir(&workspace.root)
-            .args(["--color", "never", "--all-features"]);
+        command.current_dir(&workspace.root).args(["--color", "never", "--all-features"]);
         command
     };
     log.run(deny().args(["check", "licenses", "bans", "sources"]), LIMIT)?;
-    if !log
-        .try_run(deny().args(["fetch", "db"]), FETCH)
-        .is_ok_and(|status| status.success())
-    {
-        return Ok(noted(
-            "advisories not checked: their database cannot be fetched from here",
-        ));
+    if !log.try_run(deny().args(["fetch", "db"]), FETCH).is_ok_and(|status| status.success()) {
+        return Ok(noted("advisories not checked: their database cannot be fetched from here"));
     }
-    log.run(
-        deny().args(["check", "--disable-fetch", "advisories"]),
-        LIMIT,
-    )?;
+    log.run(deny().args(["check", "--disable-fetch", "advisories"]), LIMIT)?;
     Ok(passed())
 }
 
@@ -43,25 +33,12 @@ fn installed(workspace: &Workspace, log: &mut Log) -> Result<PathBuf, Fault> {
     let tools = workspace.target.join("tools");
     let ours = tools.join("bin/cargo-deny");
     for program in [ours.clone(), PathBuf::from("cargo-deny")] {
-        if Command::new(&program)
-            .arg("--version")
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
+        if Command::new(&program).arg("--version").output().is_ok_and(|output| output.status.success()) {
             return Ok(program);
         }
     }
     let mut command = workspace.cargo();
-    command
-        .args([
-            "install",
-            "--locked",
-            "cargo-deny",
-            "--version",
-            VERSION,
-            "--root",
-        ])
-        .arg(tools);
+    command.args(["install", "--locked", "cargo-deny", "--version", VERSION, "--root"]).arg(tools);
     log.run(&mut command, LIMIT)?;
     Ok(ours)
 }

@@ -11,19 +11,14 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     packages.retain(|name| workspace.is_member(name));
     packages.push(FACADE.into());
 
-    let features: Vec<String> = facade["features"]
-        .as_object()
-        .into_iter()
-        .flat_map(|all| all.keys().cloned())
-        .collect();
+    let features: Vec<String> =
+        facade["features"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
     let alone = features.iter().map(|feature| Some(vec![feature.clone()]));
     let sets = [Some(Vec::new())].into_iter().chain(alone).chain([None]);
     let mut checked = 0;
     for set in sets {
         let mut command = workspace.cargo();
-        command
-            .arg("clippy")
-            .args(packages.iter().flat_map(|package| ["-p", package]));
+        command.arg("clippy").args(packages.iter().flat_map(|package| ["-p", package]));
         match set {
             Some(set) => {
                 command.arg("--no-default-features");

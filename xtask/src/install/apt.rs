@@ -19,10 +19,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// The services that come with our packages. Our brokers are processes of our own.
 const SERVICES: [(&str, &[&str]); 2] = [
     ("redis-server", &["redis-server.service"]),
-    (
-        "rabbitmq-server",
-        &["rabbitmq-server.service", "epmd.socket", "epmd.service"],
-    ),
+    ("rabbitmq-server", &["rabbitmq-server.service", "epmd.socket", "epmd.service"]),
 ];
 
 pub(super) fn is_here() -> bool {
@@ -54,19 +51,10 @@ pub(super) fn packages_for(kind: BrokerKind) -> Vec<&'static str> {
 
 /// Installs the packages without starting, now or at the next boot, the services that they bring.
 pub(super) fn install(packages: &[&str], log: &mut Log) -> Result<(), Fault> {
-    let _policy = if is_root()? {
-        Some(Policy::forbid_services()?)
-    } else {
-        None
-    };
+    let _policy = if is_root()? { Some(Policy::forbid_services()?) } else { None };
     // A new machine has no lists yet. Without network the lists that it has may do.
     log.try_run(apt_get().args(["update", "-qq"]), LIMIT)?;
-    log.run(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages),
-        LIMIT,
-    )?;
+    log.run(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(packages), LIMIT)?;
     for (package, services) in SERVICES {
         if packages.contains(&package) && runs("systemctl", &["--version"]) {
             log.try_run(as_root("systemctl").arg("disable").args(services), LIMIT)?;
@@ -94,11 +82,7 @@ fn as_root(program: &str) -> Command {
 }
 
 fn is_root() -> io::Result<bool> {
-    Ok(Command::new("id")
-        .arg("-u")
-        .output()?
-        .stdout
-        .starts_with(b"0\n"))
+    Ok(Command::new("id").arg("-u").output()?.stdout.starts_with(b"0\n"))
 }
 
 /// Forbids packages to start services for as long as it lives; leaves a policy that was there alone.

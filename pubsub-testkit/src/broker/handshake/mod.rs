@@ -39,11 +39,7 @@ impl fmt::Display for ServerInfo {
 ///
 /// # Errors
 /// [`HandshakeError::Timeout`] when it stays silent, the other kinds when it cannot be reached or is not ready.
-pub fn handshake(
-    kind: BrokerKind,
-    url: &str,
-    within: Duration,
-) -> Result<ServerInfo, HandshakeError> {
+pub fn handshake(kind: BrokerKind, url: &str, within: Duration) -> Result<ServerInfo, HandshakeError> {
     handshake_at(kind, &Endpoint::parse(url)?, within)
 }
 
@@ -60,27 +56,15 @@ pub(super) fn handshake_at(
 ///
 /// # Errors
 /// As [`handshake`], or when the server refuses.
-pub fn leave_mark(
-    kind: BrokerKind,
-    url: &str,
-    name: &str,
-    within: Duration,
-) -> Result<(), HandshakeError> {
-    open(kind, &Endpoint::parse(url)?, within)?
-        .0
-        .leave_mark(name)
+pub fn leave_mark(kind: BrokerKind, url: &str, name: &str, within: Duration) -> Result<(), HandshakeError> {
+    open(kind, &Endpoint::parse(url)?, within)?.0.leave_mark(name)
 }
 
 /// Whether a mark of this name is on the server.
 ///
 /// # Errors
 /// As [`handshake`].
-pub fn has_mark(
-    kind: BrokerKind,
-    url: &str,
-    name: &str,
-    within: Duration,
-) -> Result<bool, HandshakeError> {
+pub fn has_mark(kind: BrokerKind, url: &str, name: &str, within: Duration) -> Result<bool, HandshakeError> {
     open(kind, &Endpoint::parse(url)?, within)?.0.has_mark(name)
 }
 

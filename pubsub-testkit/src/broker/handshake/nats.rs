@@ -17,9 +17,7 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     let Some(info) = greeting.strip_prefix("INFO ") else {
         return unexpected(greeting);
     };
-    let version = parsed(info.as_bytes())?["version"]
-        .as_str()
-        .map(str::to_owned);
+    let version = parsed(info.as_bytes())?["version"].as_str().map(str::to_owned);
     // With no_responders the server says at once that nobody serves JetStream, instead of staying silent.
     let mut options = json!({
         "verbose": false, "pedantic": false, "tls_required": false, "lang": "rust", "version": "1",
@@ -38,21 +36,16 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     let mut session = Nats(wire);
     let account = session.request("$JS.API.INFO", "")?;
     match account["streams"].as_u64() {
-        Some(streams) => Ok((
-            Box::new(session),
-            ServerInfo {
-                version,
-                proof: format!("JetStream with {streams} streams"),
-            },
-        )),
+        Some(streams) => {
+            Ok((Box::new(session), ServerInfo { version, proof: format!("JetStream with {streams} streams") }))
+        }
         None => unexpected(account),
     }
 }
 
 impl Nats {
     fn request(&mut self, subject: &str, body: &str) -> Result<Value, HandshakeError> {
-        self.0
-            .send(format!("PUB {subject} {INBOX} {}\r\n{body}\r\n", body.len()).as_bytes())?;
+        self.0.send(format!("PUB {subject} {INBOX} {}\r\n{body}\r\n", body.len()).as_bytes())?;
         loop {
             let line = self.0.receive_line()?;
             let words: Vec<&str> = line.split(' ').collect();
@@ -78,15 +71,8 @@ impl Nats {
 impl Session for Nats {
     fn leave_mark(&mut self, name: &str) -> Result<(), HandshakeError> {
         let stream = json!({ "name": name, "subjects": [name], "storage": "file" });
-        let answer = self.request(
-            &format!("$JS.API.STREAM.CREATE.{name}"),
-            &stream.to_string(),
-        )?;
-        if answer["error"].is_null() {
-            Ok(())
-        } else {
-            unexpected(answer)
-        }
+        let answer = self.request(&format!("$JS.API.STREAM.CREATE.{name}"), &stream.to_string())?;
+        if answer["error"].is_null() { Ok(()) } else { unexpected(answer) }
     }
 
     fn has_mark(&mut self, name: &str) -> Result<bool, HandshakeError> {
@@ -101,6 +87,5 @@ impl Session for Nats {
 }
 
 fn parsed(json: &[u8]) -> Result<Value, HandshakeError> {
-    serde_json::from_slice(json)
-        .map_err(|fault| HandshakeError::Answer(format!("not JSON: {fault}")))
+    serde_json::from_slice(json).map_err(|fault| HandshakeError::Answer(format!("not JSON: {fault}")))
 }

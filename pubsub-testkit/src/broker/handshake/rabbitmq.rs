@@ -44,32 +44,17 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     tuned.extend([0, 0]); // no heartbeats
     session.send(0, TUNE_OK, &tuned)?;
 
-    let host = if endpoint.path.is_empty() {
-        "/"
-    } else {
-        &endpoint.path
-    };
+    let host = if endpoint.path.is_empty() { "/" } else { &endpoint.path };
     let mut open = Vec::new();
     put_short(&mut open, host);
     open.extend([0, 0]); // two reserved fields
     session.send(0, OPEN, &open)?;
     session.expect(OPEN_OK)?;
-    Ok((
-        Box::new(session),
-        ServerInfo {
-            version,
-            proof: format!("virtual host {host} opened for {user}"),
-        },
-    ))
+    Ok((Box::new(session), ServerInfo { version, proof: format!("virtual host {host} opened for {user}") }))
 }
 
 impl RabbitMq {
-    fn send(
-        &mut self,
-        channel: u16,
-        (class, method): Method,
-        arguments: &[u8],
-    ) -> Result<(), HandshakeError> {
+    fn send(&mut self, channel: u16, (class, method): Method, arguments: &[u8]) -> Result<(), HandshakeError> {
         let mut frame = vec![1];
         frame.extend(channel.to_be_bytes());
         frame.extend((arguments.len() as u32 + 4).to_be_bytes());
@@ -98,10 +83,9 @@ impl RabbitMq {
     fn expect(&mut self, wanted: Method) -> Result<Vec<u8>, HandshakeError> {
         match self.receive()? {
             (method, arguments) if method == wanted => Ok(arguments),
-            (method, arguments) => unexpected(format!(
-                "{method:?} instead of {wanted:?}: {}",
-                String::from_utf8_lossy(&arguments)
-            )),
+            (method, arguments) => {
+                unexpected(format!("{method:?} instead of {wanted:?}: {}", String::from_utf8_lossy(&arguments)))
+            }
         }
     }
 
@@ -116,20 +100,14 @@ impl RabbitMq {
         match self.receive()? {
             (QUEUE_DECLARE_OK, _) => Ok(true),
             (CHANNEL_CLOSE, reason) if Fields(&reason).u16()? == NOT_FOUND => Ok(false),
-            (method, reason) => {
-                unexpected(format!("{method:?}: {}", String::from_utf8_lossy(&reason)))
-            }
+            (method, reason) => unexpected(format!("{method:?}: {}", String::from_utf8_lossy(&reason))),
         }
     }
 }
 
 impl Session for RabbitMq {
     fn leave_mark(&mut self, name: &str) -> Result<(), HandshakeError> {
-        if self.declare(name, DURABLE)? {
-            Ok(())
-        } else {
-            unexpected("not found")
-        }
+        if self.declare(name, DURABLE)? { Ok(()) } else { unexpected("not found") }
     }
 
     fn has_mark(&mut self, name: &str) -> Result<bool, HandshakeError> {

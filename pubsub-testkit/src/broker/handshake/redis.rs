@@ -9,11 +9,7 @@ struct Redis(Wire);
 
 pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     let mut session = Redis(Wire::connect(endpoint.address, within)?);
-    if let Some(password) = endpoint
-        .password
-        .as_deref()
-        .filter(|password| !password.is_empty())
-    {
+    if let Some(password) = endpoint.password.as_deref().filter(|password| !password.is_empty()) {
         match endpoint.user.as_deref().filter(|user| !user.is_empty()) {
             Some(user) => session.expect(&["AUTH", user, password], "+OK")?,
             None => session.expect(&["AUTH", password], "+OK")?,
@@ -21,20 +17,11 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     }
     session.expect(&["PING"], "+PONG")?;
     let info = session.bulk(&["INFO", "server"])?.unwrap_or_default();
-    let version = info
-        .lines()
-        .find_map(|line| line.strip_prefix("redis_version:"))
-        .map(str::to_owned);
+    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).map(str::to_owned);
     if version.is_none() {
         return unexpected("INFO without redis_version");
     }
-    Ok((
-        Box::new(session),
-        ServerInfo {
-            version,
-            proof: "PONG".into(),
-        },
-    ))
+    Ok((Box::new(session), ServerInfo { version, proof: "PONG".into() }))
 }
 
 impl Redis {
@@ -49,20 +36,13 @@ impl Redis {
     fn expect(&mut self, command: &[&str], answer: &str) -> Result<(), HandshakeError> {
         self.send(command)?;
         let line = self.0.receive_line()?;
-        if line == answer {
-            Ok(())
-        } else {
-            unexpected(line)
-        }
+        if line == answer { Ok(()) } else { unexpected(line) }
     }
 
     fn bulk(&mut self, command: &[&str]) -> Result<Option<String>, HandshakeError> {
         self.send(command)?;
         let line = self.0.receive_line()?;
-        let Some(length) = line
-            .strip_prefix('$')
-            .and_then(|length| length.parse::<i64>().ok())
-        else {
+        let Some(length) = line.strip_prefix('$').and_then(|length| length.parse::<i64>().ok()) else {
             return unexpected(line);
         };
         let Ok(length) = usize::try_from(length) else {
