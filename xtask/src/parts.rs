@@ -65,7 +65,7 @@ pub(crate) const PARTS: &[Part] = &[
         &[Step::OtherTests, Step::Cargo(&["test", "--workspace", "--all-features", "--doc", "--no-fail-fast"], &[])],
     ),
     tests("examples", "every example runs to its end", Nothing, &[Step::Check(examples::check)]),
-    tests("fuzz", "hostile input, in short", Nothing, &[Step::Tests("fuzz")]),
+    tests("fuzz", "no reader of foreign bytes panics; two seconds each", Nothing, &[Step::Tests("short")]),
     tests("brokers", "the four brokers start, answer, die and come back", Servers, &[Step::Tests("brokers")]),
     tests("conformance", "every adapter keeps the same promises", Servers, &[Step::Tests("conformance")]),
     tests("faults", "nothing is lost when brokers and networks fail", Programs, &[Step::Tests("faults")]),
