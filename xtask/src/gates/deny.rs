@@ -38,7 +38,8 @@ fn installed(workspace: &Workspace, log: &mut Log) -> Result<PathBuf, Fault> {
         }
     }
     let mut command = workspace.cargo();
-    command.args(["install", "--locked", "cargo-deny", "--version", VERSION, "--root"]).arg(tools);
+    // Unoptimised: it is built more often than it has work worth optimising for.
+    command.args(["install", "--debug", "--locked", "cargo-deny", "--version", VERSION, "--root"]).arg(tools);
     log.run(&mut command, LIMIT)?;
     Ok(ours)
 }
