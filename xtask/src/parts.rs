@@ -58,6 +58,7 @@ pub(crate) const PARTS: &[Part] = &[
     ),
     gate("msrv", "the oldest supported Rust compiles everything", &[Step::Check(gates::msrv::check)]),
     gate("deny", "licences, duplicates and sources of all dependencies", &[Step::Check(gates::deny::check)]),
+    gate("budget", "a hello world stays small and quick to build", &[Step::Check(gates::budget::check)]),
     tests(
         "unit",
         "all tests that need no broker, and those in the documentation",
