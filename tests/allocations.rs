@@ -1,5 +1,5 @@
 //! How often the memory adapter allocates per raw event: once to publish it, never to deliver it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{alloc::System, sync::Arc};
 

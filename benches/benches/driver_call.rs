@@ -1,5 +1,6 @@
 //! The price of the object-safe driver: a boxed call beside one that is ready, a settlement beside a plain store.
 #![allow(missing_docs)] // criterion's macros make public items
+#![allow(clippy::unwrap_used)] // without a runtime there is nothing to measure
 
 use std::{
     hint::black_box,

@@ -1,5 +1,6 @@
 //! What the envelope costs beside serde_json on the bare payload.
 #![allow(missing_docs)] // criterion's macros make public items
+#![allow(clippy::unwrap_used)] // what cannot be encoded cannot be measured
 
 use std::hint::black_box;
 

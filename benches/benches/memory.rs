@@ -1,5 +1,6 @@
 //! Publish, consume and acknowledge on memory, beside bounded channels that do the same by hand.
 #![allow(missing_docs)] // criterion's macros make public items
+#![allow(clippy::unwrap_used)] // without a runtime there is nothing to measure
 
 use std::time::Duration;
 

@@ -194,7 +194,7 @@ impl MemorySource {
             self.timer = None;
             return false;
         };
-        if !self.timer.as_ref().is_some_and(|(known, _)| *known == due) {
+        if self.timer.as_ref().is_none_or(|(known, _)| *known != due) {
             // Times outside the calendar never come.
             let time = Timestamp::from_millis(due).unwrap_or(Timestamp::MAX);
             self.timer = Some((due, self.bus.clock.sleep_until(time)));
