@@ -1,1 +1,4 @@
 //! (see the crate description)
+
+pub mod conformance;
+pub mod faulty;

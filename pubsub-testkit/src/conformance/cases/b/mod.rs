@@ -1,0 +1,7 @@
+//! Settlement and redelivery.
+
+use crate::conformance::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    Vec::new()
+}

@@ -1,0 +1,101 @@
+//! The ledger: what was confirmed, what came, and how often.
+
+use std::collections::BTreeMap;
+
+use super::{Bounds, Failure, Verdict};
+
+/// Counts deliveries per serial number, and judges them.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    confirmed: Vec<usize>,
+    seen: BTreeMap<usize, usize>,
+    deliveries: usize,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A ledger of these confirmed serials.
+    pub fn expecting(confirmed: impl IntoIterator<Item = usize>) -> Self {
+        Self { confirmed: confirmed.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Notes that the publisher was told that the broker has this event.
+    pub fn confirm(&mut self, serial: usize) {
+        self.confirmed.push(serial);
+    }
+
+    /// Notes a delivery; returns how often the event has come by now.
+    pub fn saw(&mut self, serial: usize) -> usize {
+        self.deliveries += 1;
+        let count = self.seen.entry(serial).or_insert(0);
+        *count += 1;
+        *count
+    }
+
+    /// How many different events came.
+    pub fn distinct(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// How many deliveries were not the first of their event.
+    pub fn duplicates(&self) -> usize {
+        self.deliveries - self.seen.len()
+    }
+
+    /// Whether everything that was confirmed has come.
+    pub fn is_complete(&self) -> bool {
+        self.confirmed.iter().all(|serial| self.seen.contains_key(serial))
+    }
+
+    /// Joins another ledger's deliveries to this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (serial, count) in &other.seen {
+            *self.seen.entry(*serial).or_insert(0) += count;
+        }
+        self.deliveries += other.deliveries;
+    }
+
+    /// Nothing confirmed is missing, nothing came that was never confirmed, and no more duplicates came than the
+    /// adapter's bound allows on a healthy run.
+    ///
+    /// # Errors
+    /// A failure with the counts and the first few serials at fault.
+    pub fn verdict(&self, bounds: &Bounds) -> Verdict {
+        let allowed = (self.deliveries * bounds.duplicates_per_mille).div_ceil(1_000);
+        self.verdict_allowing(allowed)
+    }
+
+    /// As [`Ledger::verdict`], where the case itself makes up to `duplicates` redeliveries.
+    ///
+    /// # Errors
+    /// As [`Ledger::verdict`].
+    pub fn verdict_allowing(&self, duplicates: usize) -> Verdict {
+        let missing: Vec<_> = self.confirmed.iter().filter(|serial| !self.seen.contains_key(serial)).collect();
+        let confirmed: std::collections::BTreeSet<_> = self.confirmed.iter().collect();
+        let foreign: Vec<_> = self.seen.keys().filter(|serial| !confirmed.contains(serial)).collect();
+        if missing.is_empty() && foreign.is_empty() && self.duplicates() <= duplicates {
+            return Ok(());
+        }
+        let twice: Vec<_> = self.seen.iter().filter(|(_, count)| **count > 1).map(|(serial, _)| serial).collect();
+        let expected = format!("all {} confirmed events, at most {duplicates} duplicates", self.confirmed.len());
+        let seen = format!(
+            "{} events in {} deliveries: missing {}, never published {}, more than once {}",
+            self.seen.len(),
+            self.deliveries,
+            few(&missing),
+            few(&foreign),
+            few(&twice)
+        );
+        Err(Failure::new(expected, seen))
+    }
+}
+
+fn few(serials: &[&usize]) -> String {
+    let first: Vec<_> = serials.iter().take(8).map(ToString::to_string).collect();
+    let more = if serials.len() > first.len() { ", …" } else { "" };
+    format!("{} [{}{more}]", serials.len(), first.join(", "))
+}

@@ -1,0 +1,112 @@
+//! Running cases: one by one as tests, or all at once for a report.
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use libtest_mimic::{Arguments, Trial};
+use pubsub_core::driver::Capabilities;
+use tokio::{runtime::Builder, time::timeout};
+
+use super::{Case, Failure, Harness, Outcome, Report, Size, Verdict, World, cases, unsupported};
+
+/// The complete `main` of a test target with `harness = false`: every case is a test of its own.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($harness:expr) => {
+        fn main() -> ::std::process::ExitCode {
+            $crate::conformance::main(::std::sync::Arc::new($harness))
+        }
+    };
+}
+
+/// Runs the suite as the arguments of the test binary say.
+pub fn main(harness: Arc<dyn Harness>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    // Without a connection every case says why it could not be had.
+    let declared = on_runtime(declared(harness.clone())).and_then(|inner| inner).ok();
+    let minimum = harness.clone();
+    let declaration = move || declaration(minimum).map_err(Into::into);
+    let mut trials = vec![Trial::test("capabilities: the adapter declares at least its minimum", declaration)];
+    for case in cases() {
+        let mark = match &declared {
+            Some(declared) if !missing(&case, declared).is_empty() => " [unsupported]",
+            _ => "",
+        };
+        let harness = harness.clone();
+        let run =
+            move || Ok(execute(harness, case, Size::from_env()).verdict.map_err(|failure| failure.to_string())?);
+        trials.push(Trial::test(format!("{}{mark}: {}", case.id, case.title), run));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Runs all cases one after the other.
+pub fn run(harness: Arc<dyn Harness>) -> Report {
+    let size = Size::from_env();
+    let declaration = declaration(harness.clone());
+    let outcomes = cases().into_iter().map(|case| execute(harness.clone(), case, size)).collect();
+    Report::new(harness.name().to_owned(), declaration, outcomes)
+}
+
+/// Runs one case in a world and a runtime of its own. Must not be called from within a runtime.
+pub fn execute(harness: Arc<dyn Harness>, case: Case, size: Size) -> Outcome {
+    let started = Instant::now();
+    let result = on_runtime(async move {
+        let world = World::new(harness, size);
+        let factor = if size == Size::Long { 10 } else { 1 };
+        let limit = world.bounds().case * factor;
+        let ended = timeout(limit, judge(&world, case)).await;
+        let (unsupported, verdict) = ended.unwrap_or_else(|_| {
+            (false, Err(Failure::new(format!("an end within {limit:?}"), "the case was still running")))
+        });
+        let closed = world.close().await;
+        (unsupported, verdict.and(closed))
+    });
+    let (unsupported, verdict) = result.unwrap_or_else(|failure| (false, Err(failure)));
+    Outcome::new(case, unsupported, verdict, started.elapsed())
+}
+
+/// The case itself, or the assertion that what it needs is refused.
+async fn judge(world: &Arc<World>, case: Case) -> (bool, Verdict) {
+    let missing = match world.capabilities().await {
+        Ok(capabilities) => missing(&case, &capabilities),
+        Err(failure) => return (false, Err(failure)),
+    };
+    if missing.is_empty() {
+        return (false, (case.run)(world.clone()).await);
+    }
+    for feature in missing {
+        if let Err(failure) = unsupported::probe(world, feature).await {
+            return (true, Err(failure));
+        }
+    }
+    (true, Ok(()))
+}
+
+fn missing(case: &Case, capabilities: &Capabilities) -> Vec<pubsub_core::driver::Feature> {
+    case.needs.iter().copied().filter(|feature| !capabilities.has(*feature)).collect()
+}
+
+fn declaration(harness: Arc<dyn Harness>) -> Verdict {
+    let minimum = harness.minimum();
+    minimum.check(&on_runtime(declared(harness))??)
+}
+
+async fn declared(harness: Arc<dyn Harness>) -> Verdict<Capabilities> {
+    let world = World::new(harness, Size::Default);
+    let capabilities = world.capabilities().await?;
+    world.close().await?;
+    Ok(capabilities)
+}
+
+/// A runtime with threads of its own, so that one case's leftovers never reach another.
+fn on_runtime<T>(future: impl Future<Output = T>) -> Verdict<T> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new("a runtime", error))?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(result)
+}
