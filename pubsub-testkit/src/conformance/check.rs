@@ -26,6 +26,7 @@ pub fn failed<T>(expected: impl Into<String>, seen: impl fmt::Display) -> Verdic
 ///
 /// # Errors
 /// The failure, which names both values.
+#[expect(clippy::needless_pass_by_value, reason = "assertions read better with values than with references")]
 pub fn same<T: PartialEq + fmt::Debug>(what: &str, seen: T, expected: T) -> Verdict {
     if seen == expected {
         return Ok(());

@@ -17,13 +17,14 @@ use super::{Case, Failure, Harness, Outcome, Report, Size, Verdict, World, cases
 macro_rules! conformance_tests {
     ($harness:expr) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::conformance::main(::std::sync::Arc::new($harness))
+            $crate::conformance::main($harness)
         }
     };
 }
 
 /// Runs the suite as the arguments of the test binary say.
-pub fn main(harness: Arc<dyn Harness>) -> ExitCode {
+pub fn main(harness: impl Harness + 'static) -> ExitCode {
+    let harness: Arc<dyn Harness> = Arc::new(harness);
     let arguments = Arguments::from_args();
     // Without a connection every case says why it could not be had.
     let declared = on_runtime(declared(harness.clone())).and_then(|inner| inner).ok();
@@ -44,7 +45,8 @@ pub fn main(harness: Arc<dyn Harness>) -> ExitCode {
 }
 
 /// Runs all cases one after the other.
-pub fn run(harness: Arc<dyn Harness>) -> Report {
+pub fn run(harness: impl Harness + 'static) -> Report {
+    let harness: Arc<dyn Harness> = Arc::new(harness);
     let size = Size::from_env();
     let declaration = declaration(harness.clone());
     let outcomes = cases().into_iter().map(|case| execute(harness.clone(), case, size)).collect();
