@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Message, Position, Result, Timestamp,
+    Error, ErrorKind, Message, Position, Result, Timestamp,
     driver::{AckToken, Outcome, Settler},
 };
 
@@ -54,13 +54,18 @@ impl AckHandle {
     pub async fn extend(&self, duration: Duration) -> Result<()> {
         match &self.settler {
             Some(settler) => settler.extend(self.token, duration).await,
-            None => Ok(()),
+            None => Err(Error::new(ErrorKind::Unsupported, "extend lease", "this subscription has no leases")),
         }
     }
 
     /// The token, for wrappers that keep their own table.
     pub fn token(&self) -> AckToken {
         self.token
+    }
+
+    /// The settler behind it, for wrappers; none where there is nothing to settle.
+    pub fn settler(&self) -> Option<&Arc<dyn Settler>> {
+        self.settler.as_ref()
     }
 
     /// Lets go without settling: the lease is gone already.
