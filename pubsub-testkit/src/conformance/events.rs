@@ -1,11 +1,11 @@
 //! Events that cases publish.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
-use pubsub_core::{__private::schemars, ChannelName, Envelope, Event, EventName, Message, Payload, Timestamp};
+use pubsub_core::{__private::schemars, ChannelName, Envelope, Event, EventName, Message, Payload, PubSub, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Verdict};
+use super::{Failure, Ledger, Verdict};
 
 /// The name of raw test events.
 const NAME: &str = "conformance:item";
@@ -26,6 +26,27 @@ pub fn numbered(channel: &ChannelName, serial: usize) -> Verdict<Envelope> {
 /// Never for a sound library: the event's name is fixed.
 pub fn text(channel: &ChannelName, json: &str) -> Verdict<Envelope> {
     Ok(Envelope::new(EventName::parse(NAME)?, channel.clone(), Payload::json(json.to_owned())))
+}
+
+/// Publishes numbered events as fast as the adapter takes them, and notes in the ledger what was confirmed.
+///
+/// # Errors
+/// If one of them is refused.
+pub async fn publish_numbered(
+    bus: &PubSub,
+    channel: &ChannelName,
+    serials: Range<usize>,
+    ledger: &mut Ledger,
+) -> Verdict {
+    let mut tickets = Vec::with_capacity(serials.len());
+    for serial in serials {
+        tickets.push((serial, bus.publish_envelope(numbered(channel, serial)?).enqueue().await?));
+    }
+    for (serial, ticket) in tickets {
+        ticket.await?;
+        ledger.confirm(serial);
+    }
+    Ok(())
 }
 
 /// The serial number of an event made by [`numbered`].

@@ -1,14 +1,15 @@
 //! The ledger: what was confirmed, what came, and how often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bounds, Failure, Verdict};
 
 /// Counts deliveries per serial number, and judges them.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    confirmed: Vec<usize>,
+    confirmed: BTreeSet<usize>,
     seen: BTreeMap<usize, usize>,
+    missing: usize,
     deliveries: usize,
 }
 
@@ -20,12 +21,16 @@ impl Ledger {
 
     /// A ledger of these confirmed serials.
     pub fn expecting(confirmed: impl IntoIterator<Item = usize>) -> Self {
-        Self { confirmed: confirmed.into_iter().collect(), ..Self::default() }
+        let mut ledger = Self::new();
+        confirmed.into_iter().for_each(|serial| ledger.confirm(serial));
+        ledger
     }
 
     /// Notes that the publisher was told that the broker has this event.
     pub fn confirm(&mut self, serial: usize) {
-        self.confirmed.push(serial);
+        if self.confirmed.insert(serial) && !self.seen.contains_key(&serial) {
+            self.missing += 1;
+        }
     }
 
     /// Notes a delivery; returns how often the event has come by now.
@@ -33,6 +38,9 @@ impl Ledger {
         self.deliveries += 1;
         let count = self.seen.entry(serial).or_insert(0);
         *count += 1;
+        if *count == 1 && self.confirmed.contains(&serial) {
+            self.missing -= 1;
+        }
         *count
     }
 
@@ -48,15 +56,16 @@ impl Ledger {
 
     /// Whether everything that was confirmed has come.
     pub fn is_complete(&self) -> bool {
-        self.confirmed.iter().all(|serial| self.seen.contains_key(serial))
+        self.missing == 0
     }
 
     /// Joins another ledger's deliveries to this one.
     pub fn merge(&mut self, other: &Self) {
         for (serial, count) in &other.seen {
-            *self.seen.entry(*serial).or_insert(0) += count;
+            (0..*count).for_each(|_| {
+                self.saw(*serial);
+            });
         }
-        self.deliveries += other.deliveries;
     }
 
     /// Nothing confirmed is missing, nothing came that was never confirmed, and no more duplicates came than the
@@ -75,8 +84,7 @@ impl Ledger {
     /// As [`Ledger::verdict`].
     pub fn verdict_allowing(&self, duplicates: usize) -> Verdict {
         let missing: Vec<_> = self.confirmed.iter().filter(|serial| !self.seen.contains_key(serial)).collect();
-        let confirmed: std::collections::BTreeSet<_> = self.confirmed.iter().collect();
-        let foreign: Vec<_> = self.seen.keys().filter(|serial| !confirmed.contains(serial)).collect();
+        let foreign: Vec<_> = self.seen.keys().filter(|serial| !self.confirmed.contains(serial)).collect();
         if missing.is_empty() && foreign.is_empty() && self.duplicates() <= duplicates {
             return Ok(());
         }

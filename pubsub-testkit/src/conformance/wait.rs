@@ -2,10 +2,13 @@
 
 use std::{fmt::Display, time::Duration};
 
-use pubsub_core::{Events, Read, Received};
+use pubsub_core::{
+    ChannelName, ErrorKind, Events, GroupName, PubSub, Raw, Read, Received,
+    driver::{HistoryRange, Stored},
+};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Failure, Verdict, World};
+use super::{Failure, Ledger, Numbered, Verdict, World};
 
 /// The next event of a subscription, within the adapter's bound.
 ///
@@ -38,6 +41,66 @@ pub async fn next_n<T: Read>(world: &World, events: &mut Events<T>, count: usize
         all.push(within(events, world.bounds().receive, nth).await?);
     }
     Ok(all)
+}
+
+/// Reads and acknowledges numbered events until everything confirmed has come, and then nothing more does.
+///
+/// # Errors
+/// If something confirmed does not come, or the ledger has more duplicates than the adapter's bound allows.
+pub async fn read_all(world: &World, events: &mut Events<Raw>, ledger: &mut Ledger) -> Verdict {
+    while !ledger.is_complete() {
+        match next(world, events).await {
+            Ok(event) => {
+                ledger.saw(event.serial()?);
+                event.ack();
+            }
+            Err(failure) => return ledger.verdict(&world.bounds()).and(Err(failure)),
+        }
+    }
+    quiet(world, events).await?;
+    ledger.verdict(&world.bounds())
+}
+
+/// The dead letters of a group, once there are `count` of them.
+///
+/// # Errors
+/// If there are fewer within the adapter's bound, or their history cannot be read.
+pub async fn dead_letters(
+    world: &World,
+    bus: &PubSub,
+    channel: &ChannelName,
+    group: &str,
+    count: usize,
+) -> Verdict<Vec<Stored>> {
+    let range = HistoryRange::new(channel.dead_letter(&GroupName::parse(group)?)).limit(1_000);
+    let deadline = Instant::now() + world.bounds().receive;
+    loop {
+        let found = match bus.history(&range).await {
+            Ok(page) => page.events,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(Failure::from(error).during("reading the dead letters")),
+        };
+        if found.len() >= count {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::new(format!("{count} dead letters in `{}`", range.channel), found.len()));
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The subscription ends, because its handle was closed.
+///
+/// # Errors
+/// If it goes on instead.
+pub async fn ended<T: Read>(world: &World, events: &mut Events<T>) -> Verdict {
+    match timeout(world.bounds().receive, events.next()).await {
+        Ok(None) => Ok(()),
+        Ok(Some(Ok(event))) => Err(Failure::new("the end of the subscription", format!("{:?}", event.message()))),
+        Ok(Some(Err(error))) => Err(error.into()),
+        Err(_) => Err(Failure::new("the end of the subscription", "silence")),
+    }
 }
 
 /// Nothing arrives for as long as the adapter's bounds say.

@@ -62,6 +62,11 @@ impl World {
         Arc::new(Self { harness, name: unique(), size, names: AtomicU64::new(0), handles: Mutex::default() })
     }
 
+    /// Another world on the same backend, as if it were another broker. The case closes it itself.
+    pub fn sibling(&self) -> Ctx {
+        Self::new(self.harness.clone(), self.size)
+    }
+
     /// The world's name, as the harness got it.
     pub fn name(&self) -> &str {
         &self.name
@@ -171,21 +176,27 @@ impl World {
         }
     }
 
+    /// Closes a handle now, as a process does that ends in good order.
+    ///
+    /// # Errors
+    /// If it does not close within its bound.
+    pub async fn close_bus(&self, bus: &PubSub) -> Verdict {
+        let deadline = self.bounds().close;
+        match tokio::time::timeout(deadline * 2, bus.close(deadline)).await {
+            Ok(closed) => closed.map_err(|error| Failure::from(error).during("closing a handle")),
+            Err(_) => Err(Failure::new(format!("a handle to close within {deadline:?}"), "still closing")),
+        }
+    }
+
     /// Closes every handle that is left.
     ///
     /// # Errors
     /// If one of them does not close within its bound.
     pub async fn close(&self) -> Verdict {
         let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
-        let deadline = self.bounds().close;
         let mut verdict = Ok(());
         for bus in handles {
-            let closed = tokio::time::timeout(deadline * 2, bus.close(deadline)).await;
-            let closed = match closed {
-                Ok(closed) => closed.map_err(|error| Failure::from(error).during("closing a handle")),
-                Err(_) => Err(Failure::new(format!("a handle to close within {deadline:?}"), "still closing")),
-            };
-            verdict = verdict.and(closed);
+            verdict = verdict.and(self.close_bus(&bus).await);
         }
         verdict
     }

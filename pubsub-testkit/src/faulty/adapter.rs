@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPattern, GroupName, Result, StartPosition,
+    ChannelName, ChannelPattern, GroupName, Message, Result, StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox,
         MaybeReady, PublishOptions, Publisher, States, SubscribeOptions, Subscriber, Subscription, Support, Tickets,
@@ -29,6 +29,8 @@ pub struct Faulty {
     pub(super) closed: AtomicBool,
     /// Channels that have lost their first event already.
     pub(super) robbed: Mutex<HashSet<ChannelName>>,
+    /// The last event of each channel.
+    pub(super) latest: Mutex<HashMap<ChannelName, Arc<Message>>>,
     settlers: Mutex<Vec<Weak<FaultySettler>>>,
     members: AtomicU64,
 }
@@ -41,6 +43,7 @@ impl Faulty {
             fault,
             closed: AtomicBool::new(false),
             robbed: Mutex::default(),
+            latest: Mutex::default(),
             settlers: Mutex::default(),
             members: AtomicU64::new(0),
         }
@@ -78,6 +81,17 @@ impl Faulty {
     }
 }
 
+impl Faulty {
+    fn old_events(&self, channels: &[ChannelPattern]) -> Vec<Arc<Message>> {
+        if self.fault != Fault::ReplaysOld {
+            return Vec::new();
+        }
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = latest.iter().filter(|(channel, _)| channels.iter().any(|pattern| pattern.matches(channel)));
+        taken.map(|(_, message)| message.clone()).collect()
+    }
+}
+
 /// Somewhere else than was asked for.
 pub(super) fn twisted(start: &StartPosition) -> StartPosition {
     match start {
@@ -102,11 +116,12 @@ impl Subscriber for Faulty {
     async fn subscribe(&self, mut options: SubscribeOptions) -> Result<Subscription> {
         self.twist(&mut options)?;
         let (lease, drain) = (options.lease.duration, options.drain.clone());
+        let old = self.old_events(&options.channels);
         let subscription = self.inner.subscribe(options).await?;
         let settler = Arc::new(FaultySettler::new(self.fault, drain));
         let mut settlers = self.settlers.lock().unwrap_or_else(PoisonError::into_inner);
         settlers.push(Arc::downgrade(&settler));
-        Ok(subscription.map_source(|source| FaultySource::new(source, self.fault, settler, lease)))
+        Ok(subscription.map_source(|source| FaultySource::new(source, self.fault, settler, lease, old)))
     }
 }
 

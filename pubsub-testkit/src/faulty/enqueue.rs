@@ -31,6 +31,16 @@ pub(super) fn enqueue<'a>(
                 return lose(this, batch, ..1, options);
             }
         }
+        Fault::ReplaysOld => {
+            let mut latest = this.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            latest.extend(batch.iter().map(|message| (message.channel().clone(), message.clone())));
+        }
+        Fault::OversizeConfirmed => {
+            let limit = this.inner.capabilities().limits.max_payload.unwrap_or(usize::MAX);
+            if batch.iter().any(|message| message.payload().len() > limit) {
+                return lose(this, batch, .., options);
+            }
+        }
         Fault::EarlyDelivery => options.deliver_at = None,
         Fault::TtlIgnored => options.ttl = None,
         Fault::SilentUnsupported => {

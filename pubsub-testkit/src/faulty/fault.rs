@@ -74,4 +74,10 @@ pub enum Fault {
     LeaseFromCreation,
     /// An event is delivered although its time to live is over.
     TtlIgnored,
+    /// A new subscription starts with the last event published before it, whatever it asked for.
+    ReplaysOld,
+    /// Worlds are not kept apart.
+    SharedWorlds,
+    /// What is larger than the adapter's limit is confirmed and dropped.
+    OversizeConfirmed,
 }

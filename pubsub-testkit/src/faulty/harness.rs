@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use pubsub_core::{
@@ -19,12 +19,13 @@ pub struct FaultyHarness {
     fault: Fault,
     bounds: Bounds,
     worlds: Mutex<HashSet<String>>,
+    first: OnceLock<String>,
 }
 
 impl FaultyHarness {
     /// Puts a fault into the adapters of another harness. `bounds` should be short: a case that fails waits them out.
     pub fn new(inner: Arc<dyn Harness>, fault: Fault, bounds: Bounds) -> Self {
-        Self { inner, fault, bounds, worlds: Mutex::default() }
+        Self { inner, fault, bounds, worlds: Mutex::default(), first: OnceLock::new() }
     }
 
     fn wrap(&self, world: &str, adapter: Arc<dyn Adapter>) -> Arc<dyn Adapter> {
@@ -44,6 +45,8 @@ impl Harness for FaultyHarness {
     }
 
     async fn adapter(&self, world: &str) -> Result<Arc<dyn Adapter>> {
+        let first = self.first.get_or_init(|| world.to_owned());
+        let world = if self.fault == Fault::SharedWorlds { first } else { world };
         Ok(self.wrap(world, self.inner.adapter(world).await?))
     }
 

@@ -104,7 +104,7 @@ impl Settler for FaultySettler {
 
     fn extend(&self, token: AckToken, duration: Duration) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if self.fault == Fault::ExtendIgnored {
+            if matches!(self.fault, Fault::ExtendIgnored | Fault::SilentUnsupported) {
                 return Ok(());
             }
             let handle = self.table().held.remove(&token.index);

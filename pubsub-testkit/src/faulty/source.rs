@@ -8,7 +8,7 @@ use std::{
 };
 
 use pubsub_core::{
-    AckHandle, Delivery, Result, StartPosition, Timestamp,
+    AckHandle, Delivery, Message, Result, StartPosition, Timestamp,
     driver::{BoxFuture, Chunk, Item, Outcome, Source},
 };
 use tokio::time::{Sleep, sleep};
@@ -26,12 +26,19 @@ pub(super) struct FaultySource {
     lease: Duration,
     taken: Chunk,
     lost_one: bool,
+    old: Vec<Arc<Message>>,
     overtaken: Option<(Delivery, Pin<Box<Sleep>>)>,
 }
 
 impl FaultySource {
-    pub(super) fn new(inner: Box<dyn Source>, fault: Fault, settler: Arc<FaultySettler>, lease: Duration) -> Self {
-        Self { inner, fault, settler, lease, taken: Chunk::default(), lost_one: false, overtaken: None }
+    pub(super) fn new(
+        inner: Box<dyn Source>,
+        fault: Fault,
+        settler: Arc<FaultySettler>,
+        lease: Duration,
+        old: Vec<Arc<Message>>,
+    ) -> Self {
+        Self { inner, fault, settler, lease, taken: Chunk::default(), lost_one: false, old, overtaken: None }
     }
 
     fn pass(&mut self, delivery: Delivery, chunk: &mut Chunk) {
@@ -67,7 +74,8 @@ impl FaultySource {
             | Fault::CumulativeAck
             | Fault::DropAcks
             | Fault::CloseLosesBuffer
-            | Fault::ExtendIgnored => {
+            | Fault::ExtendIgnored
+            | Fault::SilentUnsupported => {
                 let mut delivery = delivery;
                 let token = self.settler.hold(std::mem::replace(&mut delivery.ack, AckHandle::none()));
                 delivery.ack = AckHandle::new(self.settler.clone(), token);
@@ -80,6 +88,10 @@ impl FaultySource {
 
 impl Source for FaultySource {
     fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
+        if let Some(message) = self.old.pop() {
+            chunk.push(Delivery::new(message, AckHandle::none()));
+            return Poll::Ready(Some(Ok(())));
+        }
         loop {
             if let Some((delivery, mut patience)) = self.overtaken.take() {
                 if patience.as_mut().poll(cx).is_ready() {
