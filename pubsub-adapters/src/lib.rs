@@ -1,1 +1,8 @@
-//! (see the crate description)
+//! Adapters of `pubsub`, each behind its feature, and the way from an address to one of them.
+
+pub mod connect;
+#[cfg(feature = "memory")]
+pub mod memory;
+pub mod url;
+
+pub use connect::connect;

@@ -15,6 +15,7 @@ pub const MAX_GROUP_LEN: usize = 64;
 
 const DEAD_LETTER_PREFIX: &str = "_dlq.";
 const RETRY_PREFIX: &str = "_retry.";
+const INBOX_PREFIX: &str = "_inbox.";
 
 /// The name of a channel, the logical family of events: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
 ///
@@ -45,9 +46,10 @@ impl ChannelName {
     /// Reads a name that a broker gave back, which may also be one of the library's own.
     ///
     /// # Errors
-    /// `Invalid` if it is neither a user's channel nor a dead-letter or retry channel.
+    /// `Invalid` if it is neither a user's channel nor a dead-letter, retry or inbox channel.
     pub fn parse_internal(text: &str) -> Result<Self> {
-        let Some(rest) = text.strip_prefix(DEAD_LETTER_PREFIX).or_else(|| text.strip_prefix(RETRY_PREFIX)) else {
+        let prefixes = [DEAD_LETTER_PREFIX, RETRY_PREFIX, INBOX_PREFIX];
+        let Some(rest) = prefixes.into_iter().find_map(|prefix| text.strip_prefix(prefix)) else {
             return Self::parse(text);
         };
         check(rest, "channel", MAX_CHANNEL_LEN + MAX_GROUP_LEN + 1)?;
@@ -64,6 +66,20 @@ impl ChannelName {
     #[must_use]
     pub fn retry(&self, group: &GroupName) -> Self {
         Self(SmolStr::from(format!("{RETRY_PREFIX}{group}.{self}")))
+    }
+
+    /// The channel of a private inbox: `_inbox.<token>`.
+    ///
+    /// # Errors
+    /// `Invalid` unless the token follows the channel grammar.
+    pub fn inbox(token: &str) -> Result<Self> {
+        check(token, "inbox", MAX_CHANNEL_LEN)?;
+        Ok(Self(SmolStr::from(format!("{INBOX_PREFIX}{token}"))))
+    }
+
+    /// Whether this is a private inbox.
+    pub fn is_inbox(&self) -> bool {
+        self.0.starts_with(INBOX_PREFIX)
     }
 
     /// Whether this is one of the library's own channels.

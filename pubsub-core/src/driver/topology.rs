@@ -131,12 +131,14 @@ impl TopologyReport {
     /// The report, if nothing is left that was not put right.
     ///
     /// # Errors
-    /// `TopologyMismatch` that lists what is left.
+    /// `TopologyMismatch` that lists what is left; `NotFound` if all that is left are missing channels.
     pub fn into_result(self) -> Result<Self> {
         let left: Vec<_> = self.differences.iter().filter(|difference| !difference.mended).collect();
         let Some(first) = left.first() else { return Ok(self) };
         let channel = first.channel.clone();
         let message = left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        Err(Error::new(ErrorKind::TopologyMismatch, "ensure topology", message).on(&channel))
+        let missing = left.iter().all(|difference| difference.field == "channel");
+        let kind = if missing { ErrorKind::NotFound } else { ErrorKind::TopologyMismatch };
+        Err(Error::new(kind, "ensure topology", message).on(&channel))
     }
 }

@@ -1,0 +1,382 @@
+//! One channel: its log, its readers, and the room that is left.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use pubsub_core::{ChannelName, ChannelPolicy, GroupName, Message, Ordering as EventOrder, Position, StartPosition};
+use tokio::sync::Notify;
+
+use super::{
+    broadcast::Broadcast,
+    dedup::Dedup,
+    group::Group,
+    log::{Cursor, Entry, Log},
+};
+
+/// A channel. Lock order: the channel before any of its groups.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: ChannelName,
+    state: Mutex<State>,
+    /// The end of the log, for readers without the lock.
+    end: AtomicU64,
+    /// The oldest message left by retention, likewise.
+    first: AtomicU64,
+    /// When the next scheduled message is due; `i64::MAX` for none.
+    pub(super) next_due: AtomicI64,
+    /// Whether messages leave by age, so that readers must look.
+    has_age: AtomicBool,
+    /// How many groups and broadcasts read it.
+    pub(super) readers: AtomicUsize,
+    pub(super) room: Notify,
+    pub(super) waiting_for_room: AtomicUsize,
+    /// Publishers that wait for settlement.
+    pub(super) confirms: super::confirm::Confirms,
+    capacity: usize,
+    origin: Position,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) policy: ChannelPolicy,
+    pub(super) declared: bool,
+    log: Log,
+    pub(super) groups: Vec<Arc<Group>>,
+    pub(super) broadcasts: Vec<Arc<Broadcast>>,
+    scheduled: BinaryHeap<Reverse<Scheduled>>,
+    scheduled_count: u64,
+    dedup: Option<Dedup>,
+    /// Up to this sequence number there is room without asking the readers again.
+    room_until: u64,
+}
+
+/// A message that waits for its time.
+#[derive(Debug)]
+struct Scheduled {
+    due: i64,
+    order: u64,
+    ttl_ms: Option<i64>,
+    message: Arc<Message>,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.due, self.order) == (other.due, other.order)
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.due, self.order).cmp(&(other.due, other.order))
+    }
+}
+
+/// What became of a message that was to be appended.
+#[derive(Debug)]
+pub(super) enum Append {
+    /// It is in the log.
+    At(u64),
+    /// Its id is there already.
+    Duplicate(u64),
+    /// It waits for its time.
+    Scheduled,
+}
+
+impl Channel {
+    pub(super) fn new(name: ChannelName, policy: ChannelPolicy, capacity: usize, origin: Position) -> Self {
+        let channel = Self {
+            name,
+            state: Mutex::new(State {
+                policy: ChannelPolicy::default(),
+                declared: false,
+                log: Log::new(),
+                groups: Vec::new(),
+                broadcasts: Vec::new(),
+                scheduled: BinaryHeap::new(),
+                scheduled_count: 0,
+                dedup: None,
+                room_until: 0,
+            }),
+            end: AtomicU64::new(0),
+            first: AtomicU64::new(0),
+            next_due: AtomicI64::new(i64::MAX),
+            has_age: AtomicBool::new(false),
+            readers: AtomicUsize::new(0),
+            room: Notify::new(),
+            waiting_for_room: AtomicUsize::new(0),
+            confirms: super::confirm::Confirms::default(),
+            capacity,
+            origin,
+        };
+        channel.set_policy(policy);
+        channel
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under this lock panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_policy(&self, policy: ChannelPolicy) {
+        let mut state = self.lock();
+        let window = policy.dedup_window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
+        if state.policy.dedup_window != policy.dedup_window || state.dedup.is_none() {
+            state.dedup = window.map(|window_ms| Dedup::new(window_ms, self.capacity.saturating_mul(64)));
+        }
+        self.has_age.store(policy.retention.age.is_some(), Ordering::Release);
+        state.policy = policy;
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.end.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first.load(Ordering::Acquire)
+    }
+
+    /// The position of a message.
+    pub(super) fn position(&self, seq: u64) -> Position {
+        let epoch = self.origin.as_pair(super::SCHEME).map_or(0, |(_, epoch)| epoch);
+        self.origin.with_pair(seq, epoch)
+    }
+
+    pub(super) fn origin(&self) -> &Position {
+        &self.origin
+    }
+
+    /// Appends messages as far as there is room; the rest stays in `batch`. Wakes whoever waits for them.
+    pub(super) fn append(
+        &self,
+        batch: &mut dyn Iterator<Item = Arc<Message>>,
+        count: usize,
+        now: i64,
+        due: Option<i64>,
+        ttl_ms: Option<i64>,
+        done: &mut dyn FnMut(Append),
+    ) {
+        let mut state = self.lock();
+        state.promote(self, now);
+        let ttl_ms = ttl_ms.or_else(|| state.policy.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
+        // A batch goes in whole, unless it is larger than the channel.
+        let room = match state.room(self, count, now) {
+            room if room < count && count <= self.capacity => return,
+            room => room,
+        };
+        let mut appended = 0;
+        for message in batch.take(room) {
+            if let Some(dedup) = &mut state.dedup {
+                if let Some(first) = dedup.find(message.id(), now) {
+                    done(Append::Duplicate(first));
+                    continue;
+                }
+                let seq = state.log.end;
+                let id = message.id().clone();
+                if let Some(dedup) = &mut state.dedup {
+                    dedup.insert(id, seq, now);
+                }
+            }
+            if let Some(due) = due.filter(|due| *due > now) {
+                state.schedule(self, Scheduled { due, order: 0, ttl_ms, message });
+                done(Append::Scheduled);
+                continue;
+            }
+            let expires = ttl_ms.map_or(i64::MAX, |ttl| now.saturating_add(ttl));
+            done(Append::At(state.log.push(Entry { message, arrival: now, expires })));
+            appended += 1;
+        }
+        if state.policy.retention.history {
+            state.retain(self, now);
+        }
+        state.publish_end(self, appended, due.is_some());
+    }
+
+    /// Brings in what is due, and lets age take what is over.
+    pub(super) fn touch(&self, now: i64) {
+        if self.next_due.load(Ordering::Acquire) <= now || self.has_age.load(Ordering::Acquire) {
+            let mut state = self.lock();
+            state.promote(self, now);
+            state.retain(self, now);
+        }
+    }
+
+    /// A group of this name, made if need be.
+    pub(super) fn group(&self, name: &GroupName, start: impl FnOnce(&mut State) -> u64) -> Arc<Group> {
+        let mut state = self.lock();
+        if let Some(group) = state.groups.iter().find(|group| group.name == *name) {
+            return group.clone();
+        }
+        let base = start(&mut state).max(state.log.first);
+        let ordered = match state.policy.ordering {
+            EventOrder::None => None,
+            EventOrder::Total => Some(true),
+            _ => Some(false),
+        };
+        let group = Arc::new(Group::new(name.clone(), ordered, self.capacity, base, state.log.reader_at(base)));
+        state.groups.push(group.clone());
+        state.room_until = 0;
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        group
+    }
+
+    pub(super) fn add_broadcast(&self, make: impl FnOnce(&mut State) -> Arc<Broadcast>) -> (Arc<Broadcast>, Cursor) {
+        let mut state = self.lock();
+        let broadcast = make(&mut state);
+        let at = broadcast.cursor.load(Ordering::Acquire).max(state.log.first);
+        broadcast.cursor.store(at, Ordering::Release);
+        let cursor = state.log.reader_at(at);
+        state.broadcasts.push(broadcast.clone());
+        state.room_until = 0;
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        (broadcast, cursor)
+    }
+
+    pub(super) fn remove_broadcast(&self, broadcast: &Arc<Broadcast>) {
+        let mut state = self.lock();
+        state.broadcasts.retain(|other| !Arc::ptr_eq(other, broadcast));
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+        drop(state);
+        self.announce_room();
+    }
+
+    /// A reader that begins at `seq`.
+    pub(super) fn reader_at(&self, seq: u64) -> Cursor {
+        self.lock().log.reader_at(seq)
+    }
+
+    /// Wakes publishers, if any wait.
+    pub(super) fn announce_room(&self) {
+        if self.waiting_for_room.load(Ordering::SeqCst) > 0 {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Where a start position lies.
+    pub(super) fn resolve(&self, state: &State, start: &StartPosition, broadcast: bool) -> pubsub_core::Result<u64> {
+        super::history::resolve(self, state, start, broadcast)
+    }
+}
+
+impl State {
+    pub(super) fn first(&self) -> u64 {
+        self.log.first
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.log.end
+    }
+
+    pub(super) fn seek_time(&self, time: i64) -> u64 {
+        self.log.seek_time(time)
+    }
+
+    pub(super) fn reader(&self) -> Cursor {
+        self.log.reader()
+    }
+
+    /// How many of `wanted` messages may be appended now.
+    fn room(&mut self, channel: &Channel, wanted: usize, now: i64) -> usize {
+        let end = self.log.end + self.scheduled.len() as u64;
+        if end + wanted as u64 <= self.room_until {
+            return wanted;
+        }
+        self.retain(channel, now);
+        let explicit = self.policy.retention;
+        if explicit.age.is_some() || explicit.count.is_some() || explicit.bytes.is_some() {
+            // Retention may take what nobody has read: then it takes no room either.
+            let first = self.log.first;
+            self.groups.iter().for_each(|group| group.forget_before(first));
+        }
+        let capacity = channel.capacity as u64;
+        let held_by_groups = self.groups.iter().map(|group| group.reap() + capacity);
+        let held_by_broadcasts = self.broadcasts.iter().filter_map(|broadcast| broadcast.holds_until(capacity));
+        self.room_until = held_by_groups.chain(held_by_broadcasts).min().unwrap_or(end + capacity);
+        usize::try_from(self.room_until.saturating_sub(end)).unwrap_or(usize::MAX).min(wanted)
+    }
+
+    /// Removes what retention does not keep.
+    fn retain(&mut self, channel: &Channel, now: i64) {
+        let retention = self.policy.retention;
+        // Without a limit of its own a channel keeps twice its capacity: freeing messages here, on the side that
+        // allocated them, also spares the consumers the allocator's lock.
+        let kept = if retention.history {
+            retention.count.unwrap_or(channel.capacity as u64 * 2)
+        } else {
+            retention.count.unwrap_or(u64::MAX).min(self.unsettled(channel.capacity as u64))
+        };
+        while self.log.end - self.log.first > kept
+            || retention.bytes.is_some_and(|bytes| self.log.bytes > bytes && self.log.end > self.log.first)
+        {
+            self.log.pop();
+        }
+        if let Some(age) = retention.age {
+            let oldest = now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+            while self.log.oldest_arrival().is_some_and(|arrival| arrival < oldest) {
+                self.log.pop();
+            }
+        }
+        channel.first.store(self.log.first, Ordering::Release);
+    }
+
+    /// How many messages some reader still needs.
+    fn unsettled(&self, capacity: u64) -> u64 {
+        let groups = self.groups.iter().map(|group| group.reap());
+        let broadcasts = self.broadcasts.iter().map(|broadcast| broadcast.needs_from(self.log.end, capacity));
+        self.log.end - groups.chain(broadcasts).min().unwrap_or(self.log.end).min(self.log.end)
+    }
+
+    fn schedule(&mut self, channel: &Channel, mut scheduled: Scheduled) {
+        scheduled.order = self.scheduled_count;
+        self.scheduled_count += 1;
+        self.scheduled.push(Reverse(scheduled));
+        self.announce_due(channel);
+    }
+
+    fn announce_due(&self, channel: &Channel) {
+        let due = self.scheduled.peek().map_or(i64::MAX, |Reverse(next)| next.due);
+        channel.next_due.store(due, Ordering::SeqCst);
+    }
+
+    /// Moves scheduled messages that are due into the log. They took their room when they were published.
+    fn promote(&mut self, channel: &Channel, now: i64) {
+        let mut promoted = 0;
+        while self.scheduled.peek().is_some_and(|Reverse(next)| next.due <= now) {
+            let Some(Reverse(next)) = self.scheduled.pop() else { break };
+            let expires = next.ttl_ms.map_or(i64::MAX, |ttl| next.due.saturating_add(ttl));
+            self.log.push(Entry { message: next.message, arrival: now, expires });
+            promoted += 1;
+        }
+        if promoted > 0 {
+            self.announce_due(channel);
+            self.publish_end(channel, promoted, false);
+        }
+    }
+
+    /// Shows new messages to readers, and wakes as many as may be needed.
+    fn publish_end(&mut self, channel: &Channel, appended: usize, rearm: bool) {
+        if appended > 0 {
+            channel.end.store(self.log.end, Ordering::SeqCst);
+        }
+        let wake = if rearm { appended.max(1) } else { appended };
+        if wake == 0 {
+            return;
+        }
+        for group in &self.groups {
+            group.wake(wake);
+        }
+        for broadcast in &self.broadcasts {
+            broadcast.wake();
+        }
+    }
+}

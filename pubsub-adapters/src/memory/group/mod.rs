@@ -1,0 +1,240 @@
+//! A consumer group on one channel: who has what, what comes again, and how far all is done.
+
+mod lanes;
+mod pull;
+mod settle;
+mod slots;
+mod window;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Waker,
+};
+
+use pubsub_core::GroupName;
+
+use self::{lanes::Lanes, slots::Slots};
+use super::log::Cursor;
+
+pub(super) use pull::{Pulled, Want};
+pub(super) use settle::Return;
+pub(super) use window::Window;
+
+/// A group. Acknowledging is one compare-exchange on a slot; everything else happens under the group's lock.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: GroupName,
+    slots: Slots,
+    lanes: Option<Lanes>,
+    state: Mutex<State>,
+    /// Everything before it is settled.
+    base: AtomicU64,
+    /// How many members are parked, so that publishers need not lock the group to find nobody.
+    waiting: AtomicUsize,
+    /// Whether something beside new messages may have become ready.
+    dirty: AtomicBool,
+    /// Messages in `pending`: acknowledging one of their lane may make them ready.
+    held: AtomicUsize,
+    /// Leases that ran out, and settlements that came too late.
+    pub(super) stale: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Everything before it is settled.
+    base: u64,
+    base_cursor: Cursor,
+    /// The next message that nobody had yet.
+    next: u64,
+    next_cursor: Cursor,
+    /// Messages before `next` that wait to be delivered: failed, given back, or held behind their lane.
+    pending: BTreeMap<u64, Pending>,
+    /// How many of them lie in each lane; empty on unordered channels.
+    pending_in_lane: Vec<u32>,
+    /// Attempt and first delivery of messages that were delivered before.
+    histories: HashMap<u64, History>,
+    leases: u64,
+    /// Leases that run out by themselves, oldest first.
+    expiring: VecDeque<Lease>,
+    members: HashMap<u32, Arc<Member>>,
+    next_member: u32,
+    parked: VecDeque<(u32, Waker)>,
+    /// Messages that retention took before they were read, not told yet.
+    lost: u64,
+}
+
+/// A message that waits to be delivered.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    /// Not before this time; 0 for at once.
+    due: i64,
+}
+
+/// What is known of a message that was delivered before.
+#[derive(Clone, Copy, Debug)]
+struct History {
+    /// How many deliveries count so far.
+    attempts: u32,
+    first_seen: i64,
+}
+
+/// A lease that runs out by itself.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    seq: u64,
+    generation: u64,
+    deadline: i64,
+}
+
+/// A subscription's part in the group.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: u32,
+    pub(super) window: Arc<Window>,
+}
+
+impl Group {
+    /// A group that begins at `base`.
+    pub(super) fn new(name: GroupName, ordered: Option<bool>, window: usize, base: u64, cursor: Cursor) -> Self {
+        let state = State {
+            base,
+            base_cursor: cursor.clone(),
+            next: base,
+            next_cursor: cursor,
+            pending: BTreeMap::new(),
+            pending_in_lane: vec![0; ordered.map_or(0, lanes::count)],
+            histories: HashMap::new(),
+            leases: 0,
+            expiring: VecDeque::new(),
+            members: HashMap::new(),
+            next_member: 0,
+            parked: VecDeque::new(),
+            lost: 0,
+        };
+        Self {
+            name,
+            slots: Slots::new(window),
+            lanes: ordered.map(Lanes::new),
+            state: Mutex::new(state),
+            base: AtomicU64::new(base),
+            waiting: AtomicUsize::new(0),
+            dirty: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            stale: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under this lock panics: it holds no user code but `Waker::wake`, which runs after it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything before it is settled, as far as was looked.
+    pub(super) fn base(&self) -> u64 {
+        self.base.load(Ordering::Acquire)
+    }
+
+    /// Looks how far everything is settled now.
+    pub(super) fn reap(&self) -> u64 {
+        self.lock().reap(self);
+        self.base()
+    }
+
+    /// Whether this message is settled.
+    pub(super) fn is_settled(&self, seq: u64) -> bool {
+        seq < self.base() || self.slots.is_done(seq)
+    }
+
+    /// Adds a member.
+    pub(super) fn join(&self, window: Arc<Window>) -> Arc<Member> {
+        let mut state = self.lock();
+        state.next_member += 1;
+        let member = Arc::new(Member { id: state.next_member, window });
+        state.members.insert(member.id, member.clone());
+        member
+    }
+
+    /// Removes a member. What it has in its hands stays leased until it is settled or dropped.
+    pub(super) fn leave(&self, member: &Member) {
+        let mut state = self.lock();
+        state.members.remove(&member.id);
+        state.parked.retain(|(id, _)| *id != member.id);
+        self.waiting.store(state.parked.len(), Ordering::SeqCst);
+        drop(state);
+        // It may have been woken for work that it will not take.
+        self.wake(1);
+    }
+
+    /// Wakes up to `count` parked members.
+    pub(super) fn wake(&self, count: usize) {
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        for _ in 0..count {
+            let woken = {
+                let mut state = self.lock();
+                let woken = state.parked.pop_front();
+                self.waiting.store(state.parked.len(), Ordering::SeqCst);
+                woken
+            };
+            match woken {
+                Some((_, waker)) => waker.wake(),
+                None => return,
+            }
+        }
+    }
+
+    /// Wakes everyone.
+    pub(super) fn wake_all(&self) {
+        self.wake(usize::MAX);
+    }
+}
+
+impl State {
+    /// Lets a message wait. Whoever empties its lane afterwards sees that somebody waits, or is seen here.
+    fn wait(&mut self, group: &Group, seq: u64, due: i64) {
+        if self.pending.insert(seq, Pending { due }).is_some() {
+            return;
+        }
+        let lane = group.slots.owner(seq).1;
+        if let Some(count) = self.pending_in_lane.get_mut(usize::from(lane)) {
+            *count += 1;
+        }
+        group.held.store(self.pending.len(), Ordering::SeqCst);
+        if group.lanes.as_ref().is_some_and(|lanes| lanes.is_empty(lane)) {
+            group.dirty.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The message waits no longer.
+    fn wait_over(&mut self, group: &Group, seq: u64) {
+        if self.pending.remove(&seq).is_none() {
+            return;
+        }
+        if let Some(count) = self.pending_in_lane.get_mut(usize::from(group.slots.owner(seq).1)) {
+            *count = count.saturating_sub(1);
+        }
+        group.held.store(self.pending.len(), Ordering::SeqCst);
+    }
+
+    /// Moves the base over everything that is settled.
+    fn reap(&mut self, group: &Group) {
+        let before = self.base;
+        while self.base < self.next && group.slots.is_done(self.base) {
+            self.base += 1;
+        }
+        if self.base == before {
+            return;
+        }
+        self.base_cursor.advance(self.base);
+        if !self.histories.is_empty() {
+            let base = self.base;
+            self.histories.retain(|seq, _| *seq >= base);
+        }
+        group.base.store(self.base, Ordering::Release);
+    }
+}

@@ -1,0 +1,228 @@
+//! The log of a channel: linked segments that readers follow without a lock.
+
+use std::sync::{Arc, OnceLock};
+
+use pubsub_core::Message;
+
+/// Messages per segment: large enough that following the links costs nothing, small enough to be freed soon.
+const SEGMENT: usize = 256;
+
+/// A message in the log.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) message: Arc<Message>,
+    /// When it arrived here, in milliseconds since 1970, by the bus's clock: foreign timestamps decide nothing.
+    pub(super) arrival: i64,
+    /// When it stops being delivered.
+    pub(super) expires: i64,
+}
+
+/// A run of messages, written once each, and the run behind it.
+#[derive(Debug)]
+pub(super) struct Segment {
+    base: u64,
+    entries: Box<[OnceLock<Entry>]>,
+    next: OnceLock<Arc<Segment>>,
+}
+
+impl Segment {
+    pub(super) fn new(base: u64) -> Arc<Self> {
+        let entries = (0..SEGMENT).map(|_| OnceLock::new()).collect();
+        Arc::new(Self { base, entries, next: OnceLock::new() })
+    }
+
+    fn end(&self) -> u64 {
+        self.base + SEGMENT as u64
+    }
+
+    /// The entry at `seq`, if it lies in this segment and is written.
+    fn get(&self, seq: u64) -> Option<&Entry> {
+        let index = usize::try_from(seq.checked_sub(self.base)?).ok()?;
+        self.entries.get(index)?.get()
+    }
+}
+
+impl Drop for Segment {
+    /// Links are followed by hand: a long chain freed at once must not recurse once per segment.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(mut segment) = next.and_then(Arc::into_inner) {
+            next = segment.next.take();
+        }
+    }
+}
+
+/// A reader's place in the log.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    segment: Arc<Segment>,
+}
+
+impl Cursor {
+    pub(super) fn new(segment: Arc<Segment>) -> Self {
+        Self { segment }
+    }
+
+    /// Moves on to the segment that holds `seq`, which must not lie before the present one.
+    pub(super) fn advance(&mut self, seq: u64) {
+        while seq >= self.segment.end() {
+            let Some(next) = self.segment.next.get() else { return };
+            self.segment = next.clone();
+        }
+    }
+
+    /// The entry at `seq`, which must lie in the present segment or behind it.
+    pub(super) fn get(&mut self, seq: u64) -> Option<&Entry> {
+        self.advance(seq);
+        self.segment.get(seq)
+    }
+
+    /// The entry at `seq`, without moving.
+    pub(super) fn look(&self, seq: u64) -> Option<&Entry> {
+        let mut segment = &self.segment;
+        while seq >= segment.end() {
+            segment = segment.next.get()?;
+        }
+        segment.get(seq)
+    }
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub(super) struct Log {
+    head: Cursor,
+    tail: Arc<Segment>,
+    /// The oldest message that is still to be read by newcomers.
+    pub(super) first: u64,
+    /// The sequence number of the next message.
+    pub(super) end: u64,
+    /// Bytes of payload between `first` and `end`.
+    pub(super) bytes: u64,
+}
+
+impl Log {
+    pub(super) fn new() -> Self {
+        let segment = Segment::new(0);
+        Self { head: Cursor::new(segment.clone()), tail: segment, first: 0, end: 0, bytes: 0 }
+    }
+
+    /// Appends a message and returns its sequence number.
+    pub(super) fn push(&mut self, entry: Entry) -> u64 {
+        let seq = self.end;
+        if seq == self.tail.end() {
+            let next = Segment::new(seq);
+            // Only this writer links segments, under the channel's lock, so the cell is empty.
+            let _ = self.tail.next.set(next.clone());
+            self.tail = next;
+        }
+        self.bytes += entry.message.wire_len() as u64;
+        if let Some(cell) = self.tail.entries.get((seq - self.tail.base) as usize) {
+            let _ = cell.set(entry);
+        }
+        self.end += 1;
+        seq
+    }
+
+    /// Removes the oldest message from view. Its segment is freed once no group needs it either.
+    pub(super) fn pop(&mut self) {
+        if self.first == self.end {
+            return;
+        }
+        let first = self.first;
+        if let Some(entry) = self.head.get(first) {
+            self.bytes = self.bytes.saturating_sub(entry.message.wire_len() as u64);
+        }
+        self.first += 1;
+        self.head.advance(self.first);
+    }
+
+    /// When the oldest message arrived.
+    pub(super) fn oldest_arrival(&mut self) -> Option<i64> {
+        let first = self.first;
+        self.head.get(first).map(|entry| entry.arrival)
+    }
+
+    /// A reader at the oldest message.
+    pub(super) fn reader(&self) -> Cursor {
+        self.head.clone()
+    }
+
+    /// A reader for messages from `seq` on, which must not lie before the oldest one.
+    pub(super) fn reader_at(&self, seq: u64) -> Cursor {
+        let mut cursor = if seq >= self.tail.base { Cursor::new(self.tail.clone()) } else { self.head.clone() };
+        cursor.advance(seq);
+        cursor
+    }
+
+    /// The first message that arrived at `time` or later, or the end.
+    pub(super) fn seek_time(&self, time: i64) -> u64 {
+        // Arrival times never decrease, but segments are linked one way: walk segments, then bisect.
+        let mut cursor = self.head.clone();
+        let mut from = self.first;
+        while cursor.segment.end() < self.end {
+            match cursor.segment.next.get() {
+                Some(next) if next.get(next.base).is_some_and(|entry| entry.arrival < time) => {
+                    from = next.base;
+                    cursor = Cursor::new(next.clone());
+                }
+                _ => break,
+            }
+        }
+        let last = cursor.segment.end().min(self.end);
+        let offset = (0..(last - from) as usize).collect::<Vec<_>>();
+        let found = offset.partition_point(|offset| {
+            cursor.segment.get(from + *offset as u64).is_some_and(|entry| entry.arrival < time)
+        });
+        from + found as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pubsub_core::{ChannelName, EventName, Payload};
+
+    use super::*;
+
+    fn entry(arrival: i64) -> Entry {
+        let name = EventName::parse("a:b").unwrap();
+        let message = Message::new(name, ChannelName::parse("a").unwrap(), Payload::json("12"));
+        Entry { message: Arc::new(message), arrival, expires: i64::MAX }
+    }
+
+    #[test]
+    fn readers_follow_over_segments_and_old_ones_are_freed() {
+        let mut log = Log::new();
+        let mut reader = log.reader();
+        let first = Arc::downgrade(&log.tail);
+        for seq in 0..1_000 {
+            assert_eq!(log.push(entry(seq)), seq as u64);
+        }
+        assert!((0..1_000).all(|seq| reader.get(seq).is_some_and(|entry| entry.arrival == seq as i64)));
+        assert!(reader.get(1_000).is_none());
+        (0..300).for_each(|_| log.pop());
+        assert_eq!((log.first, log.end, log.bytes), (300, 1_000, 1_400));
+        assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn times_are_found_by_bisection() {
+        let mut log = Log::new();
+        for n in 0..1_000 {
+            log.push(entry(n / 10));
+        }
+        for (time, seq) in [(-1, 0), (0, 0), (1, 10), (50, 500), (99, 990), (100, 1_000), (1_000, 1_000)] {
+            assert_eq!(log.seek_time(time), seq, "{time}");
+        }
+    }
+
+    #[test]
+    fn a_long_chain_is_freed_without_recursion() {
+        let mut log = Log::new();
+        let reader = log.reader();
+        for n in 0..200_000 {
+            log.push(entry(n));
+        }
+        drop(log);
+        drop(reader);
+    }
+}

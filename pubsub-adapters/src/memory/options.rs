@@ -1,0 +1,120 @@
+//! Options of the memory adapter.
+
+use std::time::Duration;
+
+use pubsub_core::{ChannelName, Clock, Error, ErrorKind, Result};
+
+use crate::url::BrokerUrl;
+
+/// How to open a [`Memory`](super::Memory) adapter.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MemoryOptions {
+    /// The bus that is shared by everyone in the process who gives the same name; a private one without a name.
+    pub name: Option<String>,
+    /// How many events a channel holds for its groups before publishers wait. It keeps twice as many for history.
+    pub capacity: usize,
+    /// Whether channels must be declared before they are used.
+    pub strict: bool,
+    /// The longest message, in bytes.
+    pub max_payload: usize,
+    /// The longest delay of a scheduled publish or a delayed nack.
+    pub max_delay: Duration,
+    /// Where leases, delays and retention take their time from.
+    pub clock: Clock,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            capacity: 1024,
+            strict: false,
+            max_payload: 64 * 1024 * 1024,
+            max_delay: Duration::from_secs(7 * 24 * 3600),
+            clock: Clock::system(),
+        }
+    }
+}
+
+impl MemoryOptions {
+    /// A private bus of 1,024 events per channel.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Shares the bus of this name with the rest of the process. Who opens it first decides its other options.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets how many events a channel holds for its groups.
+    #[must_use]
+    pub fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Refuses channels that were not declared.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Reads `memory:`, `memory://name` and the options `capacity`, `strict` and `prefix`. A prefix sets apart buses
+    /// of the same name.
+    ///
+    /// # Errors
+    /// `Invalid` that names the part at fault.
+    pub fn from_url(url: &BrokerUrl) -> Result<Self> {
+        let bad = |text: &str| Err(Error::new(ErrorKind::Invalid, "connect", text.to_owned()));
+        url.check_options(&["capacity", "strict", "prefix"])?;
+        if url.user().is_some() || url.password().is_some() {
+            return bad("field `user` has no meaning for `memory:`");
+        }
+        if !url.path().is_empty() {
+            return bad("field `path` has no meaning for `memory:`; a shared bus is `memory://name`");
+        }
+        let mut options = Self::new();
+        options.name = match url.hosts() {
+            [] => None,
+            [(name, None)] => Some(name.clone()),
+            _ => return bad("field `host` takes one name without a port, as in `memory://name`"),
+        };
+        if let Some(prefix) = url.option("prefix") {
+            ChannelName::parse(prefix).map_err(|_| {
+                Error::new(ErrorKind::Invalid, "connect", "field `prefix` must follow the channel grammar")
+            })?;
+            options.name = options.name.map(|name| format!("{prefix}/{name}"));
+        }
+        if let Some(capacity) = url.parsed_option("capacity")? {
+            options.capacity = capacity;
+        }
+        options.strict = url.parsed_option("strict")?.unwrap_or(false);
+        options.check()?;
+        Ok(options)
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let bad = |text: &str| Err(Error::new(ErrorKind::Invalid, "open memory bus", text.to_owned()));
+        match self {
+            Self { capacity: 0, .. } => bad("field `capacity` must not be zero"),
+            Self { capacity, .. } if *capacity > 1 << 24 => bad("field `capacity` must be at most 16777216"),
+            Self { max_payload: 0, .. } => bad("field `max_payload` must not be zero"),
+            Self { name: Some(name), .. } if name.is_empty() || name.len() > 128 => {
+                bad("field `name` must hold 1 to 128 bytes")
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The source of a subscription: it takes from each of its channels in turn.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker, ready},
+};
+
+use pubsub_core::{
+    AckHandle, ChannelName, Delivery, Error, ErrorKind, Result, StartPosition, Timestamp,
+    driver::{AckToken, BoxFuture, Chunk, Gap, GapReason, Renewal, Settler, SlowConsumer, Source, SubscribeOptions},
+};
+
+use super::{
+    adapter::Handle,
+    broadcast::Broadcast,
+    bus::Bus,
+    channel::Channel,
+    group::{Group, Member, Pulled, Want, Window},
+    log::Cursor,
+    settler::MemorySettler,
+};
+
+/// Deliveries per chunk: few enough to stay in cache.
+const CHUNK: usize = 64;
+/// How long a member may sleep although another was woken instead: that one may be busy elsewhere.
+const FALLBACK_MS: i64 = 20;
+
+/// Where new channels and the end of the adapter are announced to a subscription.
+#[derive(Debug, Default)]
+pub(super) struct Inlet {
+    offered: Mutex<Vec<Arc<Channel>>>,
+    has_offers: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Inlet {
+    pub(super) fn offer(&self, channel: Arc<Channel>) {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        self.has_offers.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn take(&self) -> Vec<Arc<Channel>> {
+        self.has_offers.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *self.offered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn park(&self, waker: &Waker) {
+        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// The source of a subscription.
+pub(super) struct MemorySource {
+    bus: Arc<Bus>,
+    handle: Arc<Handle>,
+    options: SubscribeOptions,
+    inlet: Arc<Inlet>,
+    window: Arc<Window>,
+    parts: Vec<Part>,
+    turn: usize,
+    timer: Option<(i64, BoxFuture<'static, ()>)>,
+    inbox: Option<ChannelName>,
+    ended: bool,
+}
+
+/// What a subscription has in one channel.
+pub(super) enum Part {
+    Member(MemberPart),
+    Broadcast(BroadcastPart),
+}
+
+/// Membership in a group.
+pub(super) struct MemberPart {
+    channel: Arc<Channel>,
+    group: Arc<Group>,
+    member: Arc<Member>,
+    settler: Arc<dyn Settler>,
+    lease_ms: Option<i64>,
+}
+
+/// A cursor of its own.
+pub(super) struct BroadcastPart {
+    channel: Arc<Channel>,
+    broadcast: Arc<Broadcast>,
+    cursor: Cursor,
+    next: u64,
+}
+
+impl MemorySource {
+    pub(super) fn new(bus: Arc<Bus>, handle: Arc<Handle>, options: SubscribeOptions) -> Self {
+        let window = Arc::new(Window::new(options.max_in_flight));
+        Self {
+            bus,
+            handle,
+            options,
+            inlet: Arc::default(),
+            window,
+            parts: Vec::new(),
+            turn: 0,
+            timer: None,
+            inbox: None,
+            ended: false,
+        }
+    }
+
+    pub(super) fn bus(&self) -> &Arc<Bus> {
+        &self.bus
+    }
+
+    pub(super) fn options(&self) -> &SubscribeOptions {
+        &self.options
+    }
+
+    pub(super) fn inlet(&self) -> Arc<Inlet> {
+        self.inlet.clone()
+    }
+
+    pub(super) fn push(&mut self, part: Part) {
+        self.parts.push(part);
+    }
+
+    /// Removes this inbox when the source goes.
+    pub(super) fn own_inbox(&mut self, address: ChannelName) {
+        self.inbox = Some(address);
+    }
+
+    /// Takes part in the channels that exist when a wildcard subscription is opened.
+    pub(super) fn join_offered(&mut self) -> Result<()> {
+        self.inlet.take().into_iter().try_for_each(|channel| self.join(channel, false))
+    }
+
+    fn join(&mut self, channel: Arc<Channel>, late: bool) -> Result<()> {
+        if self.parts.iter().any(|part| Arc::ptr_eq(part.channel(), &channel)) {
+            return Ok(()); // overlapping patterns deliver once
+        }
+        self.add(channel, late)
+    }
+
+    /// Takes from one part that has something, beginning behind the one that had its turn last.
+    fn take(&mut self, now: i64, chunk: &mut Chunk) -> Result<bool> {
+        let count = self.parts.len();
+        for offset in 0..count {
+            let index = (self.turn + offset) % count;
+            if self.parts[index].take(&self.window, now, chunk)? {
+                self.turn = (index + 1) % count;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Parks everywhere. Returns when to look again by itself.
+    fn park(&self, waker: &Waker, now: i64, full: bool) -> Option<i64> {
+        self.inlet.park(waker);
+        if full {
+            self.window.park(waker);
+        }
+        self.parts.iter().filter_map(|part| part.park(waker, now, full)).min()
+    }
+
+    /// Whether something came while parking.
+    fn must_look(&self, full: bool) -> bool {
+        self.handle.is_closed()
+            || self.inlet.has_offers.load(Ordering::SeqCst)
+            || (full && self.window.room() > 0)
+            || (!full && self.parts.iter().any(Part::has_more))
+    }
+
+    /// Waits for the time, if there is one; true if it has come.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<i64>) -> bool {
+        let Some(due) = due else {
+            self.timer = None;
+            return false;
+        };
+        if !self.timer.as_ref().is_some_and(|(known, _)| *known == due) {
+            // Times outside the calendar never come.
+            let time = Timestamp::from_millis(due).unwrap_or(Timestamp::MAX);
+            self.timer = Some((due, self.bus.clock.sleep_until(time)));
+        }
+        match &mut self.timer {
+            Some((_, timer)) => Pin::new(timer).poll(cx).is_ready(),
+            None => false,
+        }
+    }
+}
+
+impl Source for MemorySource {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
+        let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        loop {
+            if self.ended || self.handle.is_closed() {
+                return Poll::Ready(None);
+            }
+            if self.inlet.has_offers.load(Ordering::SeqCst) {
+                for channel in self.inlet.take() {
+                    if let Err(error) = self.join(channel, true) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+            }
+            let now = self.bus.now();
+            match self.take(now, chunk) {
+                Ok(true) => {
+                    budget.made_progress();
+                    return Poll::Ready(Some(Ok(())));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            let full = self.window.room() == 0;
+            let due = self.park(cx.waker(), now, full);
+            if self.must_look(full) {
+                continue;
+            }
+            if !self.poll_timer(cx, due) {
+                return Poll::Pending;
+            }
+            self.timer = None;
+        }
+    }
+
+    fn seek(&mut self, to: StartPosition) -> BoxFuture<'_, Result<()>> {
+        let result = self.parts.iter_mut().try_for_each(|part| part.seek(&to));
+        Box::pin(async move { result })
+    }
+}
+
+impl Drop for MemorySource {
+    fn drop(&mut self) {
+        for part in self.parts.drain(..) {
+            match part {
+                Part::Member(part) => part.group.leave(&part.member),
+                Part::Broadcast(part) => part.channel.remove_broadcast(&part.broadcast),
+            }
+        }
+        if let Some(inbox) = &self.inbox {
+            self.bus.remove(inbox);
+        }
+    }
+}
+
+impl Part {
+    fn channel(&self) -> &Arc<Channel> {
+        match self {
+            Self::Member(part) => &part.channel,
+            Self::Broadcast(part) => &part.channel,
+        }
+    }
+
+    fn take(&mut self, window: &Window, now: i64, chunk: &mut Chunk) -> Result<bool> {
+        self.channel().touch(now);
+        match self {
+            Self::Member(part) => Ok(part.take(window.room(), now, chunk)),
+            Self::Broadcast(part) => part.take(chunk, now),
+        }
+    }
+
+    fn park(&self, waker: &Waker, now: i64, full: bool) -> Option<i64> {
+        let scheduled = Some(self.channel().next_due.load(Ordering::SeqCst)).filter(|due| *due != i64::MAX);
+        let own = match self {
+            // A member that has no room must not be woken in place of one that has.
+            Self::Member(part) if full => part.group.next_due(),
+            Self::Member(part) => {
+                let (due, alone) = part.group.park(&part.member, waker);
+                due.into_iter().chain((!alone).then_some(now + FALLBACK_MS)).min()
+            }
+            Self::Broadcast(part) => {
+                part.broadcast.park(waker);
+                None
+            }
+        };
+        own.into_iter().chain(scheduled).min()
+    }
+
+    fn has_more(&self) -> bool {
+        match self {
+            Self::Member(part) => part.group.has_more(part.channel.end()),
+            Self::Broadcast(part) => part.channel.end() > part.next,
+        }
+    }
+
+    fn seek(&mut self, to: &StartPosition) -> Result<()> {
+        let channel = self.channel().clone();
+        let broadcast = matches!(self, Self::Broadcast(_));
+        let base = channel.resolve(&channel.lock(), to, broadcast)?;
+        let cursor = channel.reader_at(base);
+        match self {
+            Self::Member(part) => part.group.seek(base, cursor),
+            Self::Broadcast(part) => {
+                (part.next, part.cursor) = (base, cursor);
+                part.broadcast.cursor.store(base, Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MemberPart {
+    pub(super) fn new(source: &MemorySource, channel: Arc<Channel>, group: Arc<Group>) -> Self {
+        let member = group.join(source.window.clone());
+        let options = &source.options;
+        let settler = Arc::new(MemorySettler {
+            bus: source.bus.clone(),
+            channel: channel.clone(),
+            group: group.clone(),
+            member: member.clone(),
+            retry: options.retry,
+            lease: options.lease,
+            drain: options.drain.clone(),
+        });
+        let lease_ms = match options.lease.renewal {
+            Renewal::Automatic => None,
+            _ => Some(i64::try_from(options.lease.duration.as_millis()).unwrap_or(i64::MAX)),
+        };
+        Self { channel, group, member, settler, lease_ms }
+    }
+
+    fn take(&self, room: usize, now: i64, chunk: &mut Chunk) -> bool {
+        if room == 0 {
+            return false;
+        }
+        // A lease that runs out by itself begins when the event is handed out, so none waits in the buffer.
+        let limit = if self.lease_ms.is_some() { 1 } else { CHUNK.min(room) };
+        let (end, first) = (self.channel.end(), self.channel.first());
+        let want = Want { limit, now, lease_ms: self.lease_ms, end, first };
+        let shared = self.channel.readers.load(Ordering::Relaxed) > 1;
+        let (taken, lost) = self.group.pull(&self.member, want, &mut |pulled: Pulled| {
+            let token = AckToken { index: pulled.seq, generation: pulled.generation };
+            let ack = AckHandle::new(self.settler.clone(), token);
+            let mut delivery = Delivery::new(pulled.message, ack)
+                .attempt(pulled.attempt)
+                .at(self.channel.position(pulled.seq))
+                .shared(shared);
+            delivery.first_seen = pulled.first_seen.and_then(|millis| Timestamp::from_millis(millis).ok());
+            chunk.push(delivery);
+        });
+        if lost > 0 {
+            chunk.push_gap(Gap::new(self.channel.name.clone(), Some(lost), GapReason::Retention));
+        }
+        taken > 0 || lost > 0
+    }
+}
+
+impl BroadcastPart {
+    pub(super) fn new(channel: Arc<Channel>, broadcast: Arc<Broadcast>, cursor: Cursor) -> Self {
+        let next = broadcast.cursor.load(Ordering::Acquire);
+        Self { channel, broadcast, cursor, next }
+    }
+
+    fn take(&mut self, chunk: &mut Chunk, now: i64) -> Result<bool> {
+        let end = self.channel.end();
+        let before = self.next;
+        let buffer = self.broadcast.buffer;
+        if self.broadcast.slow == SlowConsumer::Disconnect && end - self.next > buffer {
+            let text = format!("disconnected as a slow consumer: {} events behind, {buffer} allowed", end - self.next);
+            return Err(Error::new(ErrorKind::Backpressure, "receive", text).on(&self.channel.name));
+        }
+        let oldest = self.channel.first();
+        let wanted = if self.broadcast.slow == SlowConsumer::DropOldest { end.saturating_sub(buffer) } else { 0 };
+        let from = oldest.max(wanted).min(end);
+        if self.next < from {
+            let reason = if wanted >= oldest { GapReason::SlowConsumer } else { GapReason::Retention };
+            chunk.push_gap(Gap::new(self.channel.name.clone(), Some(from - self.next), reason));
+            self.next = from;
+        }
+        let limit = CHUNK.min(usize::try_from(buffer).unwrap_or(CHUNK));
+        let shared = self.channel.readers.load(Ordering::Relaxed) > 1;
+        let mut taken = 0;
+        while taken < limit && self.next < end {
+            let Some(entry) = self.cursor.get(self.next) else { break };
+            if entry.expires > now {
+                let position = self.channel.position(self.next);
+                chunk.push(Delivery::new(entry.message.clone(), AckHandle::none()).at(position).shared(shared));
+                taken += 1;
+            }
+            self.next += 1;
+        }
+        self.broadcast.cursor.store(self.next, Ordering::Release);
+        if self.broadcast.slow == SlowConsumer::Block && self.next > before {
+            self.channel.announce_room();
+        }
+        Ok(self.next > before)
+    }
+}

@@ -1,0 +1,14 @@
+#[pubsub::event("orders:created")]
+fn orders() {}
+
+#[pubsub::event("orders:cancelled")]
+union Orders {
+    id: u64,
+}
+
+#[pubsub::event("orders:shipped")]
+type Shipped = u64;
+
+fn main() {
+    orders();
+}

@@ -1,0 +1,5 @@
+#[pubsub::event("orders:created")]
+#[pubsub::event("orders:placed")]
+struct OrderCreated;
+
+fn main() {}

@@ -1,0 +1,11 @@
+use pubsub::Event;
+
+#[derive(Event)]
+#[event(name = "orders:created")]
+union OrderCreated {
+    #[event(key)]
+    id: u64,
+    text: [u8; 8],
+}
+
+fn main() {}
