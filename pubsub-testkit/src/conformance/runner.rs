@@ -7,7 +7,7 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Trial};
-use pubsub_core::driver::Capabilities;
+use pubsub_core::driver::{Capabilities, Feature};
 use tokio::{runtime::Builder, time::timeout};
 
 use super::{Case, Failure, Harness, Outcome, Report, Size, Verdict, World, cases, unsupported};
@@ -73,7 +73,7 @@ pub fn execute(harness: Arc<dyn Harness>, case: Case, size: Size) -> Outcome {
 
 /// The case itself, or the assertion that what it needs is refused.
 async fn judge(world: &Arc<World>, case: Case) -> (bool, Verdict) {
-    let missing = match world.capabilities().await {
+    let missing = match offered(world, case.needs.contains(&Feature::StrictChannels)).await {
         Ok(capabilities) => missing(&case, &capabilities),
         Err(failure) => return (false, Err(failure)),
     };
@@ -88,7 +88,19 @@ async fn judge(world: &Arc<World>, case: Case) -> (bool, Verdict) {
     (true, Ok(()))
 }
 
-fn missing(case: &Case, capabilities: &Capabilities) -> Vec<pubsub_core::driver::Feature> {
+/// What the adapter declares; its strict form, if that is a mode of its own, is asked only on demand.
+async fn offered(world: &World, strict: bool) -> Verdict<Capabilities> {
+    let capabilities = world.capabilities().await?;
+    if !strict || capabilities.has(Feature::StrictChannels) {
+        return Ok(capabilities);
+    }
+    let Ok(adapter) = world.harness().strict(world.name()).await else { return Ok(capabilities) };
+    let support = adapter.capabilities().support(Feature::StrictChannels);
+    adapter.close(world.bounds().close).await?;
+    Ok(capabilities.with(support, &[Feature::StrictChannels]))
+}
+
+fn missing(case: &Case, capabilities: &Capabilities) -> Vec<Feature> {
     case.needs.iter().copied().filter(|feature| !capabilities.has(*feature)).collect()
 }
 
@@ -99,7 +111,7 @@ fn declaration(harness: Arc<dyn Harness>) -> Verdict {
 
 async fn declared(harness: Arc<dyn Harness>) -> Verdict<Capabilities> {
     let world = World::new(harness, Size::Default);
-    let capabilities = world.capabilities().await?;
+    let capabilities = offered(&world, true).await?;
     world.close().await?;
     Ok(capabilities)
 }
