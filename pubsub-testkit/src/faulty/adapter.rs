@@ -19,7 +19,11 @@ use pubsub_core::{
     },
 };
 
-use super::{Fault, enqueue, settler::FaultySettler, source::FaultySource};
+use super::{
+    Fault, enqueue,
+    settler::{FOREVER, FaultySettler},
+    source::FaultySource,
+};
 
 /// An adapter with one fault.
 #[derive(Debug)]
@@ -74,7 +78,7 @@ impl Faulty {
                     };
                 }
             }
-            Fault::LeaseNeverEnds => options.lease.duration = Duration::from_secs(3_600),
+            Fault::LeaseNeverEnds => options.lease.duration = FOREVER,
             _ => {}
         }
         Ok(())

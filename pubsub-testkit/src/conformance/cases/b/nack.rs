@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
         id: "B3",
         title: "three consumers nack 100 deliveries each and close: the next one still reads everything",
         needs: &[Feature::DurableGroup, Feature::Nack],
-        bites: &[Fault::IgnoreNack, Fault::CloseLosesBuffer, Fault::LoseMessage],
+        bites: &[Fault::IgnoreNack, Fault::LoseMessage],
         run: |ctx| Box::pin(after_failing_consumers(ctx)),
     },
     Case {
