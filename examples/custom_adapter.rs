@@ -19,8 +19,8 @@ use pubsub::{
     AckHandle, ChannelPattern, Delivery, Error, ErrorKind, Message, Position, Result, StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Chunk, Feature, Health, History, HistoryRange, Inbox,
-        MaybeReady, PublishOptions, Publisher, Receipt, Source, StateSender, States, Stored, SubscribeOptions,
-        Subscriber, Subscription, Support, Tickets, Topology, TopologyReport, async_trait,
+        MaybeReady, PublishOptions, Publisher, Receipt, Receipts, Source, StateSender, States, Stored,
+        SubscribeOptions, Subscriber, Subscription, Support, Tickets, Topology, TopologyReport, async_trait,
     },
 };
 use pubsub_testkit::conformance::{self, Harness, Minimum};
@@ -73,6 +73,7 @@ impl Log {
                 (number, _) if (number as usize) < end => Ok(number as usize + 1),
                 _ => Err(Error::new(ErrorKind::Invalid, "find position", "the position lies beyond the end")),
             },
+            StartPosition::Time(_) => Err(Error::new(ErrorKind::Unsupported, "find position", "no times are kept")),
             _ => Ok(end),
         }
     }
@@ -105,11 +106,11 @@ impl Publisher for Board {
             return MaybeReady::ready(Err(error));
         }
         let mut log = self.log.lock();
-        let receipts = batch.into_iter().map(|message| {
+        let mut receipts = Receipts::new();
+        for message in batch {
+            receipts.push(Position::pair(SCHEME, log.events.len() as u64, 0).map(Receipt::at));
             log.events.push(message);
-            Ok(Receipt::at(Position::pair(SCHEME, log.events.len() as u64 - 1, 0)?))
-        });
-        let receipts = receipts.collect();
+        }
         drop(log);
         self.log.wake();
         MaybeReady::ready(Ok(MaybeReady::ready(Ok(receipts))))
@@ -178,7 +179,7 @@ impl Adapter for Board {
         for spec in &topology.channels {
             let policy = &spec.policy;
             let demands = [
-                (policy.ordering != pubsub::Ordering::None, Feature::KeyOrder),
+                (matches!(policy.ordering, pubsub::Ordering::PerKey { .. }), Feature::KeyOrder),
                 (policy.ordering == pubsub::Ordering::Total, Feature::TotalOrder),
                 (policy.dedup_window.is_some(), Feature::PublishDedup),
                 (policy.ttl.is_some(), Feature::Ttl),
@@ -192,16 +193,8 @@ impl Adapter for Board {
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.open("read history")?;
-        let from = match &range.from {
-            StartPosition::Stored => StartPosition::Earliest,
-            StartPosition::Time(_) => {
-                return self
-                    .capabilities()
-                    .require("read history", [Feature::ReplayByTime])
-                    .map(|()| History::default());
-            }
-            other => other.clone(),
-        };
+        let stored = range.from == StartPosition::Stored;
+        let from = if stored { StartPosition::Earliest } else { range.from.clone() };
         let first = self.log.start(&from)?;
         let (mut found, mut at_end) = (Vec::new(), true);
         for (number, message) in self.log.lock().events.iter().enumerate().skip(first) {
@@ -214,7 +207,9 @@ impl Adapter for Board {
             }
             found.push(Stored::new(message.clone(), Position::pair(SCHEME, number as u64, 0)?));
         }
-        let next = found.last().map(|stored| stored.position.clone());
+        // Where nothing was found, the next page starts where this one did.
+        let last = found.last().map(|stored| stored.position.clone());
+        let next = last.or(if let StartPosition::After(same) = from { Some(same) } else { None });
         Ok(History::new(found, next, at_end))
     }
 
