@@ -38,6 +38,7 @@ const FEATURES: &[Feature] = &[
     Feature::Tombstone,
 ];
 
+#[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let report = conformance::run(BoardHarness::default());
     println!("{report}");
@@ -125,9 +126,7 @@ impl Publisher for Board {
 impl Subscriber for Board {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         self.open("subscribe")?;
-        if options.group.is_some() {
-            self.capabilities().require("subscribe", [Feature::DurableGroup])?;
-        }
+        self.capabilities().require("subscribe", options.group.iter().map(|_| Feature::DurableGroup))?;
         let next = self.log.start(&options.start)?;
         let (log, closed) = (self.log.clone(), self.closed.clone());
         Ok(Subscription::new(Reader { log, closed, channels: options.channels, next }))
@@ -193,8 +192,7 @@ impl Adapter for Board {
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.open("read history")?;
-        let stored = range.from == StartPosition::Stored;
-        let from = if stored { StartPosition::Earliest } else { range.from.clone() };
+        let from = if range.from == StartPosition::Stored { StartPosition::Earliest } else { range.from.clone() };
         let first = self.log.start(&from)?;
         let (mut found, mut at_end) = (Vec::new(), true);
         for (number, message) in self.log.lock().events.iter().enumerate().skip(first) {
@@ -208,8 +206,8 @@ impl Adapter for Board {
             found.push(Stored::new(message.clone(), Position::pair(SCHEME, number as u64, 0)?));
         }
         // Where nothing was found, the next page starts where this one did.
-        let last = found.last().map(|stored| stored.position.clone());
-        let next = last.or(if let StartPosition::After(same) = from { Some(same) } else { None });
+        let same = if let StartPosition::After(same) = from { Some(same) } else { None };
+        let next = found.last().map(|stored| stored.position.clone()).or(same);
         Ok(History::new(found, next, at_end))
     }
 
