@@ -5,6 +5,7 @@
 //! and sees to it that the rest is refused.
 
 use std::{
+    any::Any,
     collections::HashMap,
     process::ExitCode,
     sync::{
@@ -80,6 +81,11 @@ impl Log {
     }
 }
 
+/// The position of the event of this number.
+fn place(number: usize) -> Result<Position> {
+    Position::pair(SCHEME, number as u64, 0)
+}
+
 /// A connection to the log.
 #[derive(Debug)]
 struct Board {
@@ -109,7 +115,7 @@ impl Publisher for Board {
         let mut log = self.log.lock();
         let mut receipts = Receipts::new();
         for message in batch {
-            receipts.push(Position::pair(SCHEME, log.events.len() as u64, 0).map(Receipt::at));
+            receipts.push(place(log.events.len()).map(Receipt::at));
             log.events.push(message);
         }
         drop(log);
@@ -148,15 +154,11 @@ impl Source for Reader {
             return Poll::Ready(None);
         }
         while self.next < log.events.len() && chunk.len() < 256 {
-            let (number, message) = (self.next as u64, &log.events[self.next]);
+            let (position, message) = (place(self.next)?, &log.events[self.next]);
             self.next += 1;
             if self.channels.iter().any(|pattern| pattern.matches(message.channel())) {
                 // Nothing is settled here, so there is nothing to hold a handle to.
-                let delivery = Delivery::new(message.clone(), AckHandle::none()).shared(true);
-                match Position::pair(SCHEME, number, 0) {
-                    Ok(position) => chunk.push(delivery.at(position)),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
-                }
+                chunk.push(Delivery::new(message.clone(), AckHandle::none()).shared(true).at(position));
             }
         }
         if chunk.is_empty() {
@@ -194,17 +196,15 @@ impl Adapter for Board {
         self.open("read history")?;
         let from = if range.from == StartPosition::Stored { StartPosition::Earliest } else { range.from.clone() };
         let first = self.log.start(&from)?;
-        let (mut found, mut at_end) = (Vec::new(), true);
-        for (number, message) in self.log.lock().events.iter().enumerate().skip(first) {
-            if message.channel() != &range.channel {
-                continue;
-            }
-            if found.len() == range.limit {
-                at_end = false;
-                break;
-            }
-            found.push(Stored::new(message.clone(), Position::pair(SCHEME, number as u64, 0)?));
-        }
+        let log = self.log.lock();
+        let numbered = log.events.iter().enumerate().skip(first);
+        let mut found = numbered
+            .filter(|(_, message)| *message.channel() == range.channel)
+            .take(range.limit + 1)
+            .map(|(number, message)| Ok(Stored::new(message.clone(), place(number)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let at_end = found.len() <= range.limit;
+        found.truncate(range.limit);
         // Where nothing was found, the next page starts where this one did.
         let same = if let StartPosition::After(same) = from { Some(same) } else { None };
         let next = found.last().map(|stored| stored.position.clone()).or(same);
@@ -220,7 +220,8 @@ impl Adapter for Board {
     }
 
     async fn health(&self) -> Health {
-        Health::new(self.states.current(), None)
+        let answers = !self.closed.load(Ordering::Acquire);
+        Health::new(self.states.current(), answers.then_some(Duration::ZERO))
     }
 
     async fn close(&self, _: Duration) -> Result<()> {
@@ -228,6 +229,10 @@ impl Adapter for Board {
         self.states.set(AdapterState::Closed);
         self.log.wake();
         Ok(())
+    }
+
+    fn native(&self) -> Option<&(dyn Any + Send + Sync)> {
+        Some(self)
     }
 }
 
