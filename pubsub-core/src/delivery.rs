@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Message, Position, Result, Timestamp,
+    Error, ErrorKind, Message, Position, Result, Timestamp,
     driver::{AckToken, Outcome, Settler},
 };
 
@@ -54,7 +54,7 @@ impl AckHandle {
     pub async fn extend(&self, duration: Duration) -> Result<()> {
         match &self.settler {
             Some(settler) => settler.extend(self.token, duration).await,
-            None => Ok(()),
+            None => Err(Error::new(ErrorKind::Unsupported, "extend lease", "this subscription has no leases")),
         }
     }
 

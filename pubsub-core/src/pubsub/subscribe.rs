@@ -247,10 +247,7 @@ impl<T: Read> Subscribe<T> {
         let options = &self.options;
         let mut demands = Vec::new();
         for pattern in &options.channels {
-            let durability = match pattern {
-                ChannelPattern::Exact(channel) => self.bus.inner.registry.channel(channel).policy.durability,
-                _ => Durability::Durable,
-            };
+            let durability = self.bus.inner.registry.durability(pattern);
             let durable = durability == Durability::Durable;
             demands.push(match (&options.group, durable) {
                 (Some(_), true) => Feature::DurableGroup,
@@ -265,6 +262,8 @@ impl<T: Read> Subscribe<T> {
             demands.extend([Feature::Nack, Feature::DelayedNack]);
             if self.dead_letters {
                 demands.push(Feature::DeadLetter);
+                // Without a count the cap would never be reached.
+                demands.extend(options.retry.max_attempts.map(|_| Feature::DeliveryCount));
             }
             if options.lease.renewal == Renewal::Manual {
                 demands.extend([Feature::ManualLease, Feature::LeaseExtension]);
