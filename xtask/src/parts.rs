@@ -68,7 +68,12 @@ pub(crate) const PARTS: &[Part] = &[
     tests("examples", "every example runs to its end", Nothing, &[Step::Check(examples::check)]),
     tests("fuzz", "no reader of foreign bytes panics; two seconds each", Nothing, &[Step::Tests("short")]),
     tests("brokers", "the four brokers start, answer, die and come back", Servers, &[Step::Tests("brokers")]),
-    tests("conformance", "every adapter keeps the same promises", Servers, &[Step::Tests("conformance")]),
+    tests(
+        "conformance",
+        "every adapter keeps the same promises, and every case bites",
+        Servers,
+        &[Step::Tests("conformance_memory"), Step::Tests("conformance_masked"), Step::Tests("conformance_bites")],
+    ),
     tests("faults", "nothing is lost when brokers and networks fail", Programs, &[Step::Tests("faults")]),
 ];
 
