@@ -1,4 +1,5 @@
 //! One event, published and consumed: `cargo run --example quickstart`.
+#![allow(clippy::print_stdout, reason = "an example shows what happens")]
 
 #[pubsub::event("orders:created")]
 struct OrderCreated {
