@@ -193,3 +193,23 @@ impl fmt::Display for Report {
         f.write_str(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(verdict: Verdict) -> Report {
+        let verdicts = vec![Verdict::default(), verdict, Verdict::default()];
+        let ledgers = Default::default();
+        Report::new("test".to_owned(), "memory", Intake::default(), &ledgers, Vec::new(), verdicts, Duration::ZERO)
+    }
+
+    #[test]
+    fn one_lost_order_in_one_group_fails_the_whole() {
+        assert!(report(Verdict::default()).reconciled());
+        let report = report(Verdict { lost: ["A-1".to_owned()].into(), ..Verdict::default() });
+        assert!(!report.reconciled());
+        let table = report.to_string();
+        assert!(table.contains("stock: 1 lost: A-1\n") && table.ends_with("NOT reconciled: see above"), "{table}");
+    }
+}
