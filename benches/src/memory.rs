@@ -42,7 +42,13 @@ async fn drain_raw(mut subscription: Subscription, count: usize) -> usize {
     read
 }
 
-async fn finish(started: Instant, tasks: Vec<JoinHandle<usize>>, publisher: JoinHandle<()>, count: usize, each: usize) -> f64 {
+async fn finish(
+    started: Instant,
+    tasks: Vec<JoinHandle<usize>>,
+    publisher: JoinHandle<()>,
+    count: usize,
+    each: usize,
+) -> f64 {
     publisher.await.unwrap();
     for task in tasks {
         assert_eq!(task.await.unwrap(), count * each);
@@ -68,7 +74,8 @@ async fn raw_batched(readers: usize, size: usize, count: usize, batch: usize) ->
         let subscription = group(&memory, &format!("g{reader}")).await;
         tasks.push(tokio::spawn(drain_raw(subscription, count)));
     }
-    let (name, channel) = (EventName::from_static("orders:created").unwrap(), ChannelName::from_static("orders").unwrap());
+    let (name, channel) =
+        (EventName::from_static("orders:created").unwrap(), ChannelName::from_static("orders").unwrap());
     let body = bytes(size);
     let started = Instant::now();
     let publisher = tokio::spawn(async move {
@@ -111,4 +118,21 @@ pub async fn typed(readers: usize, size: usize, count: usize) -> f64 {
         }
     });
     finish(started, tasks, publisher, count, 1).await
+}
+
+/// Deliveries that wait for their acknowledgement.
+pub async fn leased(count: usize) -> Vec<pubsub::Delivery> {
+    let memory = memory();
+    let mut subscription = group(&memory, "g").await;
+    let (name, channel) =
+        (EventName::from_static("orders:created").unwrap(), ChannelName::from_static("orders").unwrap());
+    let messages: Batch = (0..count).map(|_| Arc::new(message(&name, &channel, &bytes(256)))).collect();
+    memory.enqueue(messages, &PublishOptions::default()).await.unwrap().await.unwrap();
+    let mut deliveries = Vec::with_capacity(count);
+    while deliveries.len() < count {
+        if let Item::Delivery(delivery) = subscription.next().await.unwrap().unwrap() {
+            deliveries.push(delivery);
+        }
+    }
+    deliveries
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Message, Position, Result, Timestamp,
+    Error, ErrorKind, Message, Position, Result, Timestamp,
     driver::{AckToken, Outcome, Settler},
 };
 
@@ -54,7 +54,7 @@ impl AckHandle {
     pub async fn extend(&self, duration: Duration) -> Result<()> {
         match &self.settler {
             Some(settler) => settler.extend(self.token, duration).await,
-            None => Ok(()),
+            None => Err(Error::new(ErrorKind::Unsupported, "extend lease", "this subscription has no leases")),
         }
     }
 
@@ -63,8 +63,13 @@ impl AckHandle {
         self.token
     }
 
-    /// Lets go without settling: the lease is gone already.
-    pub(crate) fn forget(mut self) {
+    /// The settler, for wrappers that flush or extend without holding the handle. None where there is nothing to settle.
+    pub fn settler(&self) -> Option<&Arc<dyn Settler>> {
+        self.settler.as_ref()
+    }
+
+    /// Lets go without settling, once the lease is gone: whoever took it back settles the event.
+    pub fn forget(mut self) {
         self.settler = None;
     }
 }
@@ -169,8 +174,8 @@ impl Delivery {
         self.ack.extend(duration).await
     }
 
-    /// Lets go without settling: the lease is gone already.
-    pub(crate) fn forget(self) {
+    /// Lets go without settling, once the lease is gone: whoever took it back settles the event.
+    pub fn forget(self) {
         self.ack.forget();
     }
 }

@@ -283,6 +283,29 @@ impl Policies {
             .max_by_key(|(pattern, _)| weight(pattern));
         best.map_or_else(|| self.fallback.clone(), |(_, policy)| policy.clone())
     }
+
+    /// The policy that a wildcard's channels follow as far as the rules tell: that of the longest rule which takes
+    /// all of them, unless a rule within makes some of them durable.
+    pub(crate) fn of_wildcard(&self, wildcard: &ChannelPattern) -> ChannelPolicy {
+        let takes_all = |rule: &ChannelPattern| match (rule, wildcard) {
+            (ChannelPattern::All, _) => Some(0),
+            (ChannelPattern::Family(rule), ChannelPattern::Family(family)) => {
+                let whole = rule == family || ChannelPattern::Family(rule.clone()).matches(family);
+                whole.then(|| rule.as_str().len())
+            }
+            _ => None,
+        };
+        let within = |rule: &ChannelPattern| match rule {
+            ChannelPattern::All => false,
+            ChannelPattern::Family(channel) | ChannelPattern::Exact(channel) => wildcard.matches(channel),
+        };
+        let durable = |policy: &ChannelPolicy| policy.durability == Durability::Durable;
+        if let Some((_, policy)) = self.rules.iter().find(|(rule, policy)| within(rule) && durable(policy)) {
+            return policy.clone();
+        }
+        let best = self.rules.iter().filter_map(|(rule, policy)| Some((takes_all(rule)?, policy)));
+        best.max_by_key(|(weight, _)| *weight).map_or_else(|| self.fallback.clone(), |(_, policy)| policy.clone())
+    }
 }
 
 #[cfg(test)]
@@ -319,5 +342,26 @@ mod tests {
             assert!(error.message().contains(&format!("`{field}`")), "{error}");
         }
         assert!(ChannelPolicy::new().ephemeral().check().is_ok());
+    }
+
+    #[test]
+    fn a_wildcard_is_ephemeral_only_if_all_its_channels_are() {
+        let mut policies = Policies::default();
+        policies.insert(pattern("live.*"), ChannelPolicy::new().ephemeral()).unwrap();
+        for (text, expected) in [
+            ("live.*", Durability::Ephemeral),
+            ("live.eu.*", Durability::Ephemeral),
+            ("other.*", Durability::Durable),
+            ("*", Durability::Durable),
+        ] {
+            assert_eq!(policies.of_wildcard(&pattern(text)).durability, expected, "{text}");
+        }
+        policies.insert(pattern("live.eu.orders"), ChannelPolicy::new()).unwrap();
+        assert_eq!(policies.of_wildcard(&pattern("live.*")).durability, Durability::Durable);
+        assert_eq!(policies.of_wildcard(&pattern("live.us.*")).durability, Durability::Ephemeral);
+        assert_eq!(
+            Policies::new(ChannelPolicy::new().ephemeral()).of_wildcard(&pattern("*")).durability,
+            Durability::Ephemeral
+        );
     }
 }

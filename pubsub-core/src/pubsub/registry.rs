@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{Inner, rate::Limiter};
 use crate::{
-    ChannelName, ChannelPolicy, Error, ErrorKind, Event, EventDefinition, Policies, Result,
+    ChannelName, ChannelPattern, ChannelPolicy, Durability, Error, ErrorKind, Event, EventDefinition, Policies, Result,
     driver::{Adapter, ChannelSpec, Topology, TopologyMode},
 };
 
@@ -101,6 +101,14 @@ impl Registry {
             types
         });
         Ok(entry)
+    }
+
+    /// Whether the channels that a pattern takes are durable; of a family that is neither wholly, the safe answer.
+    pub(super) fn durability(&self, pattern: &ChannelPattern) -> Durability {
+        match pattern {
+            ChannelPattern::Exact(channel) => self.channel(channel).policy.durability,
+            wildcard => self.policies.of_wildcard(wildcard).durability,
+        }
     }
 
     /// The channel of this name with its policy.

@@ -1,0 +1,16 @@
+//! Publish, consume, payload.
+
+mod limits;
+mod payload;
+mod publish;
+mod receive;
+mod topics;
+mod typed;
+mod wildcard;
+
+use crate::conformance::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    [publish::CASES, payload::CASES, topics::CASES, typed::CASES, limits::CASES, receive::CASES, wildcard::CASES]
+        .concat()
+}

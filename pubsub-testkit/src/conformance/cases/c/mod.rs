@@ -1,0 +1,7 @@
+//! Order, concurrency, groups.
+
+use crate::conformance::Case;
+
+pub(super) fn cases() -> Vec<Case> {
+    Vec::new()
+}

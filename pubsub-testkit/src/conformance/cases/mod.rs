@@ -1,0 +1,14 @@
+//! The cases, by group.
+
+mod a;
+mod b;
+mod c;
+mod d;
+mod e;
+
+use super::Case;
+
+/// Every case of the suite.
+pub fn cases() -> Vec<Case> {
+    [a::cases(), b::cases(), c::cases(), d::cases(), e::cases()].concat()
+}
