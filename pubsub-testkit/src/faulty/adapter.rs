@@ -14,12 +14,12 @@ use pubsub_core::{
     ChannelName, ChannelPattern, GroupName, Message, Result, StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox,
-        MaybeReady, PublishOptions, Publisher, States, SubscribeOptions, Subscriber, Subscription, Support, Tickets,
-        Topology, TopologyReport, async_trait,
+        MaybeReady, PublishOptions, Publisher, SlowConsumer, States, SubscribeOptions, Subscriber, Subscription,
+        Support, Tickets, Topology, TopologyMode, TopologyReport, async_trait,
     },
 };
 
-use super::{Fault, enqueue, settler::FaultySettler, source::FaultySource};
+use super::{Fault, enqueue, reader::FaultyReader, settler::FaultySettler, source::FaultySource};
 
 /// An adapter with one fault.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub struct Faulty {
     pub(super) latest: Mutex<HashMap<ChannelName, Arc<Message>>>,
     settlers: Mutex<Vec<Weak<FaultySettler>>>,
     members: AtomicU64,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Faulty {
@@ -46,6 +47,7 @@ impl Faulty {
             latest: Mutex::default(),
             settlers: Mutex::default(),
             members: AtomicU64::new(0),
+            stopped: Arc::default(),
         }
     }
 
@@ -73,6 +75,15 @@ impl Faulty {
                         ChannelPattern::Family(channel) | ChannelPattern::Exact(channel) => channel.clone().into(),
                     };
                 }
+            }
+            Fault::GroupsMerged => {
+                options.group = options.group.as_ref().map(|_| GroupName::parse("merged")).transpose()?
+            }
+            Fault::SlowIgnored => {
+                options.slow = match options.slow {
+                    SlowConsumer::DropOldest => SlowConsumer::Block,
+                    _ => SlowConsumer::DropOldest,
+                };
             }
             Fault::LeaseNeverEnds => options.lease.duration = Duration::from_secs(3_600),
             _ => {}
@@ -121,7 +132,8 @@ impl Subscriber for Faulty {
         let settler = Arc::new(FaultySettler::new(self.fault, drain));
         let mut settlers = self.settlers.lock().unwrap_or_else(PoisonError::into_inner);
         settlers.push(Arc::downgrade(&settler));
-        Ok(subscription.map_source(|source| FaultySource::new(source, self.fault, settler, lease, old)))
+        let subscription = subscription.map_source(|source| FaultySource::new(source, self.fault, settler, lease, old));
+        Ok(subscription.map_source(|source| FaultyReader::new(source, self.fault, self.stopped.clone())))
     }
 }
 
@@ -138,6 +150,11 @@ impl Adapter for Faulty {
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         match self.fault {
             Fault::SilentUnsupported => Ok(TopologyReport::default()),
+            Fault::StrictIgnored => {
+                let mut topology = topology.clone();
+                topology.mode = TopologyMode::Create;
+                self.inner.ensure(&topology).await
+            }
             _ => self.inner.ensure(topology).await,
         }
     }
@@ -176,6 +193,7 @@ impl Adapter for Faulty {
         self.closed.store(true, Ordering::Release);
         match self.fault {
             Fault::HangsOnClose => std::future::pending().await,
+            Fault::LeaksTask => drop(tokio::spawn(std::future::pending::<()>())),
             Fault::CloseLosesBuffer => {
                 let settlers = std::mem::take(&mut *self.settlers.lock().unwrap_or_else(PoisonError::into_inner));
                 settlers.iter().filter_map(Weak::upgrade).for_each(|settler| settler.acknowledge_all());

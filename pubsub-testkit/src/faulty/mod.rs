@@ -5,6 +5,7 @@ mod enqueue;
 mod fault;
 mod harness;
 mod masked;
+mod reader;
 mod settler;
 mod source;
 

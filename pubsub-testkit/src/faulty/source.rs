@@ -75,6 +75,7 @@ impl FaultySource {
             | Fault::DropAcks
             | Fault::CloseLosesBuffer
             | Fault::ExtendIgnored
+            | Fault::ReleaseLoses
             | Fault::SilentUnsupported => {
                 let mut delivery = delivery;
                 let token = self.settler.hold(std::mem::replace(&mut delivery.ack, AckHandle::none()));
