@@ -46,11 +46,14 @@ async fn failures_per_entry(ctx: Ctx) -> Verdict {
         ensure((1..=size).contains(&chunk.len()), "chunks of 1 to 5 events", chunk.len())?;
         held.extend(chunk);
     }
+    let mut failed = Vec::new();
     for event in held {
         let serial = event.serial()?;
         ledger.saw(serial);
-        if failing.contains(&serial) { event.nack()? } else { event.ack() }
+        if failing.contains(&serial) { failed.push(event) } else { event.ack() }
     }
+    // Last, so that what was acknowledged around them is no help.
+    failed.into_iter().try_for_each(|event| event.nack())?;
     while !failing.is_empty() {
         let event = next(&ctx, &mut events).await?;
         let serial = event.serial()?;
