@@ -11,7 +11,7 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPattern, GroupName, Message, Result, StartPosition,
+    ChannelName, ChannelPattern, GroupName, Message, Ordering as EventOrder, Result, StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox,
         MaybeReady, PublishOptions, Publisher, SlowConsumer, States, SubscribeOptions, Subscriber, Subscription,
@@ -19,7 +19,7 @@ use pubsub_core::{
     },
 };
 
-use super::{Fault, enqueue, reader::FaultyReader, settler::FaultySettler, source::FaultySource};
+use super::{Fault, enqueue, ghost, reader::FaultyReader, settler::FaultySettler, source::FaultySource};
 
 /// An adapter with one fault.
 #[derive(Debug)]
@@ -128,7 +128,10 @@ impl Subscriber for Faulty {
         self.twist(&mut options)?;
         let (lease, drain) = (options.lease.duration, options.drain.clone());
         let old = self.old_events(&options.channels);
-        let subscription = self.inner.subscribe(options).await?;
+        let subscription = match self.fault {
+            Fault::CancelLeavesMember => ghost::open(self.inner.clone(), options).await?,
+            _ => self.inner.subscribe(options).await?,
+        };
         let settler = Arc::new(FaultySettler::new(self.fault, drain));
         let mut settlers = self.settlers.lock().unwrap_or_else(PoisonError::into_inner);
         settlers.push(Arc::downgrade(&settler));
@@ -150,6 +153,11 @@ impl Adapter for Faulty {
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         match self.fault {
             Fault::SilentUnsupported => Ok(TopologyReport::default()),
+            Fault::OrderForgotten => {
+                let mut topology = topology.clone();
+                topology.channels.iter_mut().for_each(|spec| spec.policy.ordering = EventOrder::None);
+                self.inner.ensure(&topology).await
+            }
             Fault::StrictIgnored => {
                 let mut topology = topology.clone();
                 topology.mode = TopologyMode::Create;

@@ -100,6 +100,10 @@ pub enum Fault {
     HeadersShifted,
     /// A receive that is given up takes its event along.
     CancelLoses,
+    /// A subscription whose opening is given up takes events nevertheless.
+    CancelLeavesMember,
+    /// Channels are declared without their order.
+    OrderForgotten,
     /// What was buffered and never handed out counts as acknowledged when its subscription ends.
     ReleaseLoses,
 }

@@ -3,6 +3,7 @@
 mod adapter;
 mod enqueue;
 mod fault;
+mod ghost;
 mod harness;
 mod masked;
 mod reader;

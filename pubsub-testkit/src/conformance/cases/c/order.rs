@@ -27,7 +27,7 @@ pub(super) const CASES: &[Case] = &[
         id: "C2-redelivery",
         title: "events of one key keep their order when some of them fail",
         needs: &[Feature::DurableGroup, Feature::KeyOrder, Feature::DeliveryCount],
-        bites: &[Fault::Reorder, Fault::AttemptStuck],
+        bites: &[Fault::OrderForgotten, Fault::Reorder, Fault::AttemptStuck],
         run: |ctx| Box::pin(per_key(ctx, |serial, attempt| serial % 7 == 3 && attempt < 3)),
     },
     Case {

@@ -10,7 +10,7 @@ use crate::{
     conformance::{
         Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
         cases::crowd::{publish, read_all},
-        ensure, next, numbered, quiet,
+        ensure, next, next_n, numbered, quiet,
     },
     faulty::Fault,
 };
@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
         id: "E2-subscribe",
         title: "a subscribe that is given up leaves no member that takes events",
         needs: &[Feature::DurableGroup],
-        bites: &[Fault::LoseMessage],
+        bites: &[Fault::LoseMessage, Fault::CancelLeavesMember],
         run: |ctx| Box::pin(subscribes(ctx)),
     },
 ];
@@ -111,7 +111,7 @@ async fn sends(ctx: Ctx) -> Verdict {
 
 async fn subscribes(ctx: Ctx) -> Verdict {
     let (bus, channel) = (ctx.bus().await?, ctx.channel("e2")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "members").await?;
+    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "members").max_in_flight(5).await?;
     for micros in [0, 0, 50, 500] {
         let other = ctx.bus().await?;
         let opening = ctx.reader(&other, &channel, Mode::Durable, "members").into_future();
@@ -119,6 +119,13 @@ async fn subscribes(ctx: Ctx) -> Verdict {
     }
     let mut ledger = Ledger::expecting(0..20);
     publish(&bus, &channel, 0..20).await?;
+    // While this one may take no more, a member left behind would.
+    let held = next_n(&ctx, &mut events, 5).await?;
+    quiet(&ctx, &mut events).await?;
+    for event in held {
+        ledger.saw(event.serial()?);
+        event.ack();
+    }
     read_all(&ctx, &mut events, &mut ledger).await?;
     ledger.verdict(&ctx.bounds())
 }
