@@ -1,1 +1,20 @@
-//! facade
+#![doc = include_str!("../README.md")]
+
+pub use pubsub_adapters::{adapter, builder, connect, url::BrokerUrl};
+pub use pubsub_core::{
+    Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
+    Decoded, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventDefinition, EventId, EventItem,
+    EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
+    NamePattern, Ordering, Origin, Payload, Policies, Position, PubSub, PubSubBuilder, Publish, Rate, Raw, Read,
+    Received, Request, Result, Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster,
+    driver, wire,
+};
+#[cfg(feature = "macros")]
+pub use pubsub_macros::{Event, event};
+
+/// The adapter for events inside one process (feature `memory`).
+#[cfg(feature = "memory")]
+pub use pubsub_adapters::memory;
+
+#[doc(hidden)]
+pub use pubsub_core::__private;

@@ -1,1 +1,12 @@
-//! (see the crate description)
+//! Workloads, each beside the limit that it is held against.
+//!
+//! Every workload is a pair of functions that do the same job for the same number of events: ours, and the plain
+//! channel or the plain codec. Criterion and `cargo xtask bench` time the same functions.
+// A workload whose setup fails has nothing to measure: it stops the run with the reason.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
+pub mod codec;
+pub mod event;
+pub mod memory;
+pub mod pairs;
+pub mod plain;

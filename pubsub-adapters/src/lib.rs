@@ -1,8 +1,8 @@
 //! Adapters of `pubsub`, each behind its feature, and the way from an address to one of them.
 
-pub mod connect;
+mod connect;
 #[cfg(feature = "memory")]
 pub mod memory;
 pub mod url;
 
-pub use connect::connect;
+pub use connect::{adapter, builder, connect};

@@ -9,4 +9,5 @@ pub(crate) mod meta;
 pub(crate) mod name;
 pub(crate) mod payload;
 pub(crate) mod position;
+mod rfc3339;
 pub(crate) mod timestamp;

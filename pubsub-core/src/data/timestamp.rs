@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::name::shorten;
+use super::{name::shorten, rfc3339};
 use crate::{Error, ErrorKind, Result};
 
 /// A point in time in milliseconds since 1970-01-01T00:00:00Z, between the years 0 and 9999.
@@ -23,7 +23,7 @@ impl Timestamp {
     /// The earliest time that has a text form.
     pub const MIN: Self = Self(-62_167_219_200_000);
     /// The latest time that has a text form.
-    pub const MAX: Self = Self(253_402_207_200_999);
+    pub const MAX: Self = Self(253_402_300_799_999);
 
     /// The time now, by the system's clock.
     pub fn now() -> Self {
@@ -52,13 +52,22 @@ impl Timestamp {
     /// `Invalid` if the text is not such a date.
     pub fn parse(text: &str) -> Result<Self> {
         let bad = || format!("field `timestamp` must be an RFC 3339 date and time: {}", shorten(text));
+        if let Some(millis) = rfc3339::read_own(text) {
+            return Ok(Self(millis));
+        }
         if text.len() > 64 {
             return Err(Error::new(ErrorKind::Invalid, "parse timestamp", bad()));
         }
-        match text.parse::<jiff::Timestamp>() {
-            Ok(time) => Self::from_millis(time.as_nanosecond().div_euclid(1_000_000) as i64),
+        match rfc3339::read(text) {
+            Ok(Some(millis)) => Self::from_millis(millis),
+            Ok(None) => Err(Error::new(ErrorKind::Invalid, "parse timestamp", bad())),
             Err(cause) => Err(Error::new(ErrorKind::Invalid, "parse timestamp", bad()).because(cause)),
         }
+    }
+
+    /// The text form in `buffer`, without an allocation.
+    pub fn encode(self, buffer: &mut [u8; 24]) -> &str {
+        rfc3339::write(self.0, buffer)
     }
 
     /// This time plus `duration`, at most [`Timestamp::MAX`].
@@ -111,10 +120,7 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => Err(fmt::Error), // ruled out by the constructors
-        }
+        f.write_str(self.encode(&mut [0; 24]))
     }
 }
 
@@ -126,7 +132,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.encode(&mut [0; 24]))
     }
 }
 
@@ -154,6 +160,9 @@ mod tests {
         for end in [Timestamp::MIN, Timestamp::MAX] {
             assert_eq!(Timestamp::parse(&end.to_string()).unwrap(), end);
         }
+        assert_eq!(Timestamp::MIN.to_string(), "0000-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
+        assert!(Timestamp::parse("9999-12-31T23:59:59.999-00:01").is_err());
         assert!(Timestamp::from_millis(Timestamp::MAX.0 + 1).is_err());
         assert!(Timestamp::from_millis(i64::MIN).is_err());
         assert_eq!(Timestamp::MAX.saturating_add(Duration::MAX), Timestamp::MAX);
@@ -162,7 +171,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "yesterday", "2023-13-01T00:00:00Z", "12345678901", "2023-11-14T22:13:20", &"2".repeat(100)] {
+        for bad in [
+            "",
+            "yesterday",
+            "2023-13-01T00:00:00Z",
+            "12345678901",
+            "2023-11-14T22:13:20",
+            "2023-11-14Z",
+            "2023-02-29T00:00:00.000Z",
+            &"2".repeat(100),
+        ] {
             assert!(Timestamp::parse(bad).is_err(), "{bad}");
         }
     }

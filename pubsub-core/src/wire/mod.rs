@@ -1,2 +1,101 @@
-//! Wire forms of an envelope.
+//! Wire forms of an envelope: what crosses a broker, an HTTP connection or a file.
+//!
+//! - [`document`]: one JSON object, camelCase, on transports without headers and at the web edge.
+//! - [`attributes`]: the binary form, payload as body and the rest as headers with CloudEvents 1.0 names.
+//! - [`cloudevents`]: CloudEvents 1.0 structured JSON.
+//!
+//! All readers take foreign bytes: they return typed errors that locate the fault, never panic, and keep no more
+//! metadata than the limits of this module allow. The writers hold to the same limits, so that what was written can
+//! be read.
+
+pub mod attributes;
+mod bounds;
+pub mod cloudevents;
 pub mod document;
+mod fault;
+mod fields;
+mod gather;
+mod members;
+#[cfg(test)]
+mod samples;
+
+use std::{fmt, str::FromStr};
+
+pub use bounds::{MAX_EXTRA_DEPTH, MAX_EXTRA_ENTRIES, MAX_EXTRA_LEN, MAX_FIELD_LEN};
+
+use crate::{ChannelName, Error, ErrorKind, Result, Timestamp};
+
+/// The key of [`MetaFields::extra`](crate::MetaFields::extra) that keeps an id outside the grammar of
+/// [`EventId`](crate::EventId).
+///
+/// Such an id is replaced by one derived from it and from its source, so that a redelivered event keeps its id.
+pub const FOREIGN_ID: &str = "foreignId";
+
+/// The key of [`MetaFields::extra`](crate::MetaFields::extra) that keeps the CloudEvents `source` of an event that
+/// this library did not publish.
+pub const FOREIGN_SOURCE: &str = "foreignSource";
+
+/// The form in which an adapter writes events. Readers take every form, whatever this says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WireFormat {
+    /// Payload as body, everything else in headers with CloudEvents names: `binary`.
+    #[default]
+    Binary,
+    /// One JSON document in the body: `envelope`.
+    Envelope,
+}
+
+impl WireFormat {
+    /// `binary` or `envelope`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Envelope => "envelope",
+        }
+    }
+}
+
+impl fmt::Display for WireFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for WireFormat {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "binary" => Ok(Self::Binary),
+            "envelope" => Ok(Self::Envelope),
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                "parse wire format",
+                format!("field `wire` must be binary or envelope: {}", crate::data::name::shorten(text)),
+            )),
+        }
+    }
+}
+
+/// Where and when an event came in: fills what a foreign event leaves out.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The channel that it came in on.
+    pub channel: &'a ChannelName,
+    /// When the broker stored it, or else the time of its arrival.
+    pub time: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_read_back() {
+        for format in [WireFormat::Binary, WireFormat::Envelope] {
+            assert_eq!(format.to_string().parse::<WireFormat>().unwrap(), format);
+        }
+        assert!("json".parse::<WireFormat>().unwrap_err().message().contains("`wire`"));
+    }
+}

@@ -35,5 +35,5 @@ pub use memory::MemoryHarness;
 pub use minimum::Minimum;
 pub use report::{Outcome, Report};
 pub use runner::{execute, main, run};
-pub use wait::{dead_letters, ended, eventually, next, next_n, quiet, read_all, within};
+pub use wait::{dead_letters, ended, eventually, next, next_n, quiet, quiet_for, read_all, within};
 pub use world::{Ctx, Mode, Size, World};

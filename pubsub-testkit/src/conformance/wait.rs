@@ -108,16 +108,21 @@ pub async fn ended<T: Read>(world: &World, events: &mut Events<T>) -> Verdict {
 /// # Errors
 /// If something arrives, or the subscription ends.
 pub async fn quiet<T: Read>(world: &World, events: &mut Events<T>) -> Verdict {
-    let silence = world.bounds().quiet;
-    match timeout(silence, events.next()).await {
-        Err(_) => Ok(()),
-        Ok(Some(Ok(event))) => Err(Failure::new(
-            format!("nothing for {silence:?}"),
-            format!("delivery {} of {:?}", event.attempt(), event.message()),
-        )),
-        Ok(Some(Err(error))) => Err(error.into()),
-        Ok(None) => Err(Failure::new(format!("nothing for {silence:?}"), "the end of the subscription")),
-    }
+    quiet_for(events, world.bounds().quiet).await
+}
+
+/// Nothing arrives for this long.
+///
+/// # Errors
+/// If something arrives, or the subscription ends.
+pub async fn quiet_for<T: Read>(events: &mut Events<T>, silence: Duration) -> Verdict {
+    let seen = match timeout(silence, events.next()).await {
+        Err(_) => return Ok(()),
+        Ok(Some(Ok(event))) => format!("delivery {} of {:?}", event.attempt(), event.message()),
+        Ok(Some(Err(error))) => return Err(error.into()),
+        Ok(None) => "the end of the subscription".to_owned(),
+    };
+    Err(Failure::new(format!("nothing for {silence:?}"), seen))
 }
 
 /// Waits until `holds` is true.

@@ -9,6 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::future::join_all;
 use pubsub_core::{
     ChannelName, ChannelPolicy, EventName, Policies, PubSub, PubSubBuilder, Raw, Result, Subscribe,
     driver::{Adapter, Capabilities},
@@ -194,11 +195,8 @@ impl World {
     /// If one of them does not close within its bound.
     pub async fn close(&self) -> Verdict {
         let handles = std::mem::take(&mut *self.handles.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut verdict = Ok(());
-        for bus in handles {
-            verdict = verdict.and(self.close_bus(&bus).await);
-        }
-        verdict
+        let closed = join_all(handles.iter().map(|bus| self.close_bus(bus))).await;
+        closed.into_iter().collect()
     }
 }
 

@@ -19,7 +19,12 @@ use pubsub_core::{
     },
 };
 
-use super::{Fault, enqueue, ghost, reader::FaultyReader, settler::FaultySettler, source::FaultySource};
+use super::{
+    Fault, enqueue, ghost,
+    reader::FaultyReader,
+    settler::{FOREVER, FaultySettler},
+    source::FaultySource,
+};
 
 /// An adapter with one fault.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ impl Faulty {
                     _ => SlowConsumer::DropOldest,
                 };
             }
-            Fault::LeaseNeverEnds => options.lease.duration = Duration::from_secs(3_600),
+            Fault::LeaseNeverEnds => options.lease.duration = FOREVER,
             _ => {}
         }
         Ok(())

@@ -14,6 +14,9 @@ use pubsub_core::{
 
 use super::Fault;
 
+/// As good as for ever, within a test.
+pub(super) const FOREVER: Duration = Duration::from_secs(3_600);
+
 /// Stands between the deliveries of a subscription and their real settler.
 pub(super) struct FaultySettler {
     fault: Fault,
@@ -112,7 +115,8 @@ impl Settler for FaultySettler {
             let Some(handle) = handle else {
                 return Err(Error::new(ErrorKind::Conflict, "extend lease", "the lease of this delivery is gone"));
             };
-            let result = handle.extend(duration).await;
+            let forever = if self.fault == Fault::LeaseNeverEnds { FOREVER } else { duration };
+            let result = handle.extend(forever).await;
             self.table().held.insert(token.index, handle);
             result
         })

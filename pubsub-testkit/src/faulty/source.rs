@@ -75,6 +75,7 @@ impl FaultySource {
             | Fault::DropAcks
             | Fault::CloseLosesBuffer
             | Fault::ExtendIgnored
+            | Fault::LeaseNeverEnds
             | Fault::ReleaseLoses
             | Fault::SilentUnsupported => {
                 let mut delivery = delivery;

@@ -80,22 +80,21 @@ async fn many_channels(ctx: Ctx, mode: Mode) -> Verdict {
         channels.push((index, ctx.channel("a10")?));
     }
     try_join_all(channels.iter().map(|(index, channel)| {
-        let (ctx, bus) = (ctx.clone(), bus.clone());
+        let (ctx, bus, group) = (ctx.clone(), bus.clone(), ctx.group("readers"));
         let serials = index * 1_000..index * 1_000 + count;
         async move {
             let mut ledger = Ledger::new();
-            let mut early = Ledger::new();
             // On a durable channel the group may come while the events do, or after them.
             if mode == Mode::Durable {
-                let subscribe = ctx.reader(&bus, channel, mode, "readers");
-                let (published, events) =
-                    tokio::join!(publish_numbered(&bus, channel, serials, &mut ledger), subscribe.into_future());
+                let subscribe = ctx.reader(&bus, channel, mode, &group).into_future();
+                let publish = publish_numbered(&bus, channel, serials, &mut ledger);
+                let (published, events) = tokio::join!(publish, subscribe);
                 published?;
                 return read_all(&ctx, &mut events?, &mut ledger).await;
             }
-            let mut events = ctx.reader(&bus, channel, mode, "readers").await?;
-            publish_numbered(&bus, channel, serials, &mut early).await?;
-            read_all(&ctx, &mut events, &mut early).await
+            let mut events = ctx.reader(&bus, channel, mode, &group).await?;
+            publish_numbered(&bus, channel, serials, &mut ledger).await?;
+            read_all(&ctx, &mut events, &mut ledger).await
         }
     }))
     .await
@@ -133,8 +132,8 @@ async fn two_brokers(ctx: Ctx, mode: Mode) -> Verdict {
 
 async fn forward(ctx: &Ctx, other: &Ctx, mode: Mode, channel: &ChannelName) -> Verdict {
     let (from, to) = (ctx.bus_in(mode).await?, other.bus_in(mode).await?);
-    let mut orders = ctx.reader(&from, channel, mode, "readers").await?;
-    let mut results = ctx.reader(&to, channel, mode, "readers").await?;
+    let mut orders = ctx.reader(&from, channel, mode, "orders").await?;
+    let mut results = ctx.reader(&to, channel, mode, "results").await?;
     for serial in 0..10 {
         from.publish_envelope(numbered(channel, serial)?).await?;
         let order = next(ctx, &mut orders).await?;

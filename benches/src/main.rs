@@ -1,0 +1,102 @@
+//! `bench [--quick] [CASE…]`: one line per case, ours beside its limit, as tab-separated values.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // the table is the purpose
+#![allow(clippy::unwrap_used)] // a run that cannot start has nothing to say
+
+use std::{future::Future, hint::black_box, time::Instant};
+
+use pubsub_benches::{codec, event, memory, pairs, plain};
+
+/// A case: its name, its unit, and a function that measures it over so many pairs.
+type Case = (String, &'static str, Box<dyn Fn(usize) -> pairs::Row>);
+
+fn main() {
+    let (options, wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
+    if let Some(unknown) = options.iter().find(|option| *option != "--quick") {
+        eprintln!("unknown option {unknown}\nusage: bench [--quick] [CASE…]");
+        std::process::exit(2);
+    }
+    let quick = !options.is_empty();
+    let (count, pairs) = if quick { (50_000, 3) } else { (300_000, 11) };
+    println!("case\tours\tlimit\tratio\tunit\tpairs\tspread");
+    let mut found = false;
+    for (name, unit, measure) in cases(count) {
+        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+            continue;
+        }
+        found = true;
+        let row = measure(pairs);
+        let digits = if row.ours < 1_000.0 { 1 } else { 0 };
+        println!(
+            "{name}\t{:.digits$}\t{:.digits$}\t{:.2}\t{unit}\t{}\t{:.2}",
+            row.ours, row.limit, row.ratio, row.pairs, row.spread
+        );
+    }
+    if !found {
+        eprintln!("no case of that name");
+        std::process::exit(2);
+    }
+}
+
+fn cases(count: usize) -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    for size in [256, 4096] {
+        for readers in [1, 8] {
+            let count = count / readers / (1 + size / 2048);
+            let rate = move |name: &str| format!("memory/{name}-1to{readers}/{size}");
+            cases.push(case(rate("raw"), move || memory::raw(readers, size, count), move || plain::acked(readers, size, count)));
+            cases.push(case(
+                rate("raw-batch"),
+                move || memory::raw_batch(readers, size, count),
+                move || plain::acked(readers, size, count),
+            ));
+            cases.push(case(rate("typed"), move || memory::typed(readers, size, count), move || plain::json(readers, size, count)));
+        }
+        cases.extend(codec_cases(size, count / 10));
+    }
+    cases
+}
+
+/// A case in events per second, each run on a runtime of its own with two workers.
+fn case<A, B>(name: String, ours: impl Fn() -> A + 'static, limit: impl Fn() -> B + 'static) -> Case
+where
+    A: Future<Output = f64> + Send + 'static,
+    B: Future<Output = f64> + Send + 'static,
+{
+    let measure = move |pairs| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        pairs::run(pairs, || runtime.block_on(runtime.spawn(ours())).unwrap(), || runtime.block_on(runtime.spawn(limit())).unwrap())
+    };
+    (name, "events/s", Box::new(measure))
+}
+
+/// The envelope against the bare payload, in calls per second.
+fn codec_cases(size: usize, count: usize) -> Vec<Case> {
+    let encode = move |pairs| {
+        let (envelope, order) = (codec::envelope(size), event::order(size));
+        pairs::run(
+            pairs,
+            || per_second(count, || pubsub::wire::document::encode(&envelope.encode().unwrap()).unwrap()),
+            || per_second(count, || serde_json::to_vec(&order).unwrap()),
+        )
+    };
+    let decode = move |pairs| {
+        let (document, bare) = (codec::document(size), event::bytes(size));
+        pairs::run(
+            pairs,
+            || per_second(count, || codec::read(&document)),
+            || per_second(count, || serde_json::from_slice::<event::Order>(&bare).unwrap()),
+        )
+    };
+    vec![
+        (format!("envelope/encode/{size}"), "calls/s", Box::new(encode)),
+        (format!("envelope/decode/{size}"), "calls/s", Box::new(decode)),
+    ]
+}
+
+fn per_second<T>(count: usize, mut call: impl FnMut() -> T) -> f64 {
+    let started = Instant::now();
+    for _ in 0..count {
+        black_box(call());
+    }
+    count as f64 / started.elapsed().as_secs_f64()
+}

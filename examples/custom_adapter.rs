@@ -1,0 +1,259 @@
+//! An adapter of one's own, held to the same rules as all others: `cargo run --example custom_adapter`.
+//!
+//! The board is a list of events per world that everybody reads at their own pace. That is all it can do, and all it
+//! declares: it offers broadcasts, wildcards and replay, but no groups. The conformance suite runs what it declares,
+//! and sees to it that the rest is refused.
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use pubsub::{
+    AckHandle, ChannelPattern, Delivery, Error, ErrorKind, Message, Position, Result, StartPosition,
+    driver::{
+        Adapter, AdapterState, Batch, BoxFuture, Capabilities, Chunk, Feature, Health, History, HistoryRange, Inbox,
+        MaybeReady, PublishOptions, Publisher, Receipt, Source, StateSender, States, Stored, SubscribeOptions,
+        Subscriber, Subscription, Support, Tickets, Topology, TopologyReport, async_trait,
+    },
+};
+use pubsub_testkit::conformance::{self, Harness, Minimum};
+
+const SCHEME: &str = "board";
+
+/// What the board can do.
+const FEATURES: &[Feature] = &[
+    Feature::EphemeralBroadcast,
+    Feature::LosslessBroadcast,
+    Feature::WildcardEphemeral,
+    Feature::WildcardDurable,
+    Feature::ReplayById,
+    Feature::Backlog,
+    Feature::Tombstone,
+];
+
+fn main() -> ExitCode {
+    let report = conformance::run(BoardHarness::default());
+    println!("{report}");
+    if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Everything that was published in one world, and who waits for more.
+#[derive(Debug, Default)]
+struct Log(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    events: Vec<Arc<Message>>,
+    readers: Vec<Waker>,
+}
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        let readers = std::mem::take(&mut self.lock().readers);
+        readers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The number of the first event that a reader gets.
+    fn start(&self, from: &StartPosition) -> Result<usize> {
+        let end = self.lock().events.len();
+        match from {
+            StartPosition::Earliest => Ok(0),
+            StartPosition::After(position) => match position.as_pair(SCHEME)? {
+                (number, _) if (number as usize) < end => Ok(number as usize + 1),
+                _ => Err(Error::new(ErrorKind::Invalid, "find position", "the position lies beyond the end")),
+            },
+            _ => Ok(end),
+        }
+    }
+}
+
+/// A connection to the log.
+#[derive(Debug)]
+struct Board {
+    log: Arc<Log>,
+    closed: Arc<AtomicBool>,
+    states: StateSender,
+}
+
+impl Board {
+    fn new(log: Arc<Log>) -> Self {
+        Self { log, closed: Arc::default(), states: StateSender::new(AdapterState::Ready) }
+    }
+
+    fn open(&self, operation: &'static str) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, operation, "the board is closed"));
+        }
+        Ok(())
+    }
+}
+
+impl Publisher for Board {
+    fn enqueue<'a>(&'a self, batch: Batch, _: &PublishOptions) -> MaybeReady<'a, Result<Tickets>> {
+        if let Err(error) = self.open("publish") {
+            return MaybeReady::ready(Err(error));
+        }
+        let mut log = self.log.lock();
+        let receipts = batch.into_iter().map(|message| {
+            log.events.push(message);
+            Ok(Receipt::at(Position::pair(SCHEME, log.events.len() as u64 - 1, 0)?))
+        });
+        let receipts = receipts.collect();
+        drop(log);
+        self.log.wake();
+        MaybeReady::ready(Ok(MaybeReady::ready(Ok(receipts))))
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[async_trait]
+impl Subscriber for Board {
+    async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
+        self.open("subscribe")?;
+        if options.group.is_some() {
+            self.capabilities().require("subscribe", [Feature::DurableGroup])?;
+        }
+        let next = self.log.start(&options.start)?;
+        let (log, closed) = (self.log.clone(), self.closed.clone());
+        Ok(Subscription::new(Reader { log, closed, channels: options.channels, next }))
+    }
+}
+
+/// One subscription: which channels, and how far it has read.
+struct Reader {
+    log: Arc<Log>,
+    closed: Arc<AtomicBool>,
+    channels: Vec<ChannelPattern>,
+    next: usize,
+}
+
+impl Source for Reader {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
+        let mut log = self.log.lock();
+        if self.closed.load(Ordering::Acquire) {
+            return Poll::Ready(None);
+        }
+        while self.next < log.events.len() && chunk.len() < 256 {
+            let (number, message) = (self.next as u64, &log.events[self.next]);
+            self.next += 1;
+            if self.channels.iter().any(|pattern| pattern.matches(message.channel())) {
+                // Nothing is settled here, so there is nothing to hold a handle to.
+                let delivery = Delivery::new(message.clone(), AckHandle::none()).shared(true);
+                match Position::pair(SCHEME, number, 0) {
+                    Ok(position) => chunk.push(delivery.at(position)),
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                }
+            }
+        }
+        if chunk.is_empty() {
+            log.readers.push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(())))
+    }
+}
+
+#[async_trait]
+impl Adapter for Board {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new(SCHEME).with(Support::Native, FEATURES)
+    }
+
+    async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
+        self.open("ensure topology")?;
+        for spec in &topology.channels {
+            let policy = &spec.policy;
+            let demands = [
+                (policy.ordering != pubsub::Ordering::None, Feature::KeyOrder),
+                (policy.ordering == pubsub::Ordering::Total, Feature::TotalOrder),
+                (policy.dedup_window.is_some(), Feature::PublishDedup),
+                (policy.ttl.is_some(), Feature::Ttl),
+                (!spec.groups.is_empty(), Feature::DurableGroup),
+            ];
+            let wanted = demands.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature);
+            self.capabilities().require("ensure topology", wanted)?;
+        }
+        Ok(TopologyReport::default())
+    }
+
+    async fn history(&self, range: &HistoryRange) -> Result<History> {
+        self.open("read history")?;
+        let from = match &range.from {
+            StartPosition::Stored => StartPosition::Earliest,
+            StartPosition::Time(_) => {
+                return self
+                    .capabilities()
+                    .require("read history", [Feature::ReplayByTime])
+                    .map(|()| History::default());
+            }
+            other => other.clone(),
+        };
+        let first = self.log.start(&from)?;
+        let (mut found, mut at_end) = (Vec::new(), true);
+        for (number, message) in self.log.lock().events.iter().enumerate().skip(first) {
+            if message.channel() != &range.channel {
+                continue;
+            }
+            if found.len() == range.limit {
+                at_end = false;
+                break;
+            }
+            found.push(Stored::new(message.clone(), Position::pair(SCHEME, number as u64, 0)?));
+        }
+        let next = found.last().map(|stored| stored.position.clone());
+        Ok(History::new(found, next, at_end))
+    }
+
+    async fn open_inbox(&self) -> Result<Inbox> {
+        Err(Error::new(ErrorKind::Unsupported, "open inbox", "the board has no inboxes"))
+    }
+
+    fn states(&self) -> States {
+        self.states.watch()
+    }
+
+    async fn health(&self) -> Health {
+        Health::new(self.states.current(), None)
+    }
+
+    async fn close(&self, _: Duration) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        self.states.set(AdapterState::Closed);
+        self.log.wake();
+        Ok(())
+    }
+}
+
+/// Worlds by name: what opens the same name sees the same events.
+#[derive(Default)]
+struct BoardHarness(Mutex<HashMap<String, Arc<Log>>>);
+
+#[async_trait]
+impl Harness for BoardHarness {
+    fn name(&self) -> &str {
+        SCHEME
+    }
+
+    async fn adapter(&self, world: &str) -> Result<Arc<dyn Adapter>> {
+        let mut worlds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::new(Board::new(worlds.entry(world.to_owned()).or_default().clone())))
+    }
+
+    fn minimum(&self) -> Minimum {
+        Minimum::new().at_least(Support::Native, FEATURES)
+    }
+}
