@@ -151,6 +151,7 @@ impl Adapter for Faulty {
         let honest = self.inner.capabilities();
         match self.fault {
             Fault::SilentUnsupported => honest.with(Support::Native, Feature::ALL),
+            Fault::StrictIgnored => honest.with(Support::Native, &[Feature::StrictChannels]),
             _ => honest,
         }
     }

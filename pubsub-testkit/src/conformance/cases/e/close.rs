@@ -139,7 +139,8 @@ async fn from_another_runtime(ctx: &Ctx, channel: pubsub_core::ChannelName) -> V
         let made = runtime.map_err(|error| Failure::new("a runtime", error)).and_then(|runtime| {
             let made = runtime.block_on(async {
                 let bus = PubSub::new(ctx.adapter().await?);
-                publish(&bus, &channel, 0..1).await?;
+                let published = timeout(ctx.bounds().receive, publish(&bus, &channel, 0..1)).await;
+                published.map_err(|_| Failure::new("an end of publishing", "none"))??;
                 Verdict::Ok(bus)
             });
             runtime.shutdown_timeout(Duration::from_secs(1));
