@@ -82,7 +82,7 @@ impl Faulty {
                 }
             }
             Fault::GroupsMerged => {
-                options.group = options.group.as_ref().map(|_| GroupName::parse("merged")).transpose()?
+                options.group = options.group.as_ref().map(|_| GroupName::parse("merged")).transpose()?;
             }
             Fault::SlowIgnored => {
                 options.slow = match options.slow {

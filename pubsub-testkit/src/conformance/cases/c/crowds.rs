@@ -7,8 +7,9 @@ use pubsub_core::driver::Feature;
 
 use crate::{
     conformance::{
-        Case, Ctx, Ledger, Mode, Numbered, Verdict, cases::crowd::Crowd, cases::crowd::publish, ensure, eventually,
-        quiet, same,
+        Case, Ctx, Ledger, Mode, Numbered, Verdict,
+        cases::crowd::{Crowd, publish},
+        ensure, eventually, quiet, same,
     },
     faulty::Fault,
 };

@@ -9,8 +9,9 @@ use pubsub_core::{
 
 use crate::{
     conformance::{
-        Case, Ctx, Ledger, Mode, Numbered, Verdict, cases::crowd::Crowd, cases::crowd::publish, ensure, next, numbered,
-        same,
+        Case, Ctx, Ledger, Mode, Numbered, Verdict,
+        cases::crowd::{Crowd, publish},
+        ensure, next, numbered, quiet, same,
     },
     faulty::Fault,
 };
@@ -149,7 +150,7 @@ async fn some_fail(ctx: Ctx) -> Verdict {
             event.ack();
         }
     }
-    crate::conformance::quiet(&ctx, &mut events).await?;
+    quiet(&ctx, &mut events).await?;
     same("deliveries beyond the first of each event", ledger.duplicates(), failed.distinct())?;
     done.verdict(&ctx.bounds())
 }

@@ -1,5 +1,7 @@
 //! C8: moving an open subscription, and positions that retention has overtaken.
 
+use std::ops::Range;
+
 use pubsub_core::{
     ChannelPolicy, ErrorKind, EventItem, Events, Raw, Retention, StartPosition,
     driver::{Feature, GapReason, HistoryRange},
@@ -59,29 +61,19 @@ async fn seeks(ctx: Ctx) -> Verdict {
     expect(&ctx, &mut events, 3..10).await?;
     events.seek(StartPosition::Earliest).await?;
     expect(&ctx, &mut events, 0..10).await?;
-    let held = next_after(&ctx, &mut events, 10..12, &bus, &channel).await?;
+    publish(&bus, &channel, 10..12).await?;
+    let held = next(&ctx, &mut events).await?;
     events.seek(StartPosition::Latest).await?;
     drop(held);
     publish(&bus, &channel, 12..14).await?;
     expect(&ctx, &mut events, 12..14).await
 }
 
-async fn expect(ctx: &Ctx, events: &mut Events<Raw>, serials: std::ops::Range<usize>) -> Verdict {
+async fn expect(ctx: &Ctx, events: &mut Events<Raw>, serials: Range<usize>) -> Verdict {
     let mut ledger = Ledger::expecting(serials.clone());
     let during = |failure: Failure| failure.during(format!("after seeking for {serials:?}"));
     read_all(ctx, events, &mut ledger).await.map_err(during)?;
     ledger.verdict(&ctx.bounds()).map_err(during)
-}
-
-async fn next_after(
-    ctx: &Ctx,
-    events: &mut Events<Raw>,
-    serials: std::ops::Range<usize>,
-    bus: &pubsub_core::PubSub,
-    channel: &pubsub_core::ChannelName,
-) -> Verdict<pubsub_core::Received<Raw>> {
-    publish(bus, channel, serials).await?;
-    next(ctx, events).await
 }
 
 async fn evicted(ctx: Ctx) -> Verdict {

@@ -1,15 +1,15 @@
 //! C10, C11: how much a reader gets at a time, and from where.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use pubsub_core::driver::Feature;
+use pubsub_core::{ChannelName, PubSub, driver::Feature};
 use tokio::time::Instant;
 
 use crate::{
     conformance::{
         Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
         cases::crowd::{publish, read_all},
-        next, next_n, numbered, quiet,
+        failed, next, next_n, numbered, quiet,
     },
     faulty::Fault,
 };
@@ -63,14 +63,7 @@ async fn quiet_channels(ctx: Ctx) -> Verdict {
     let mut events = subscribe.await?;
     let mut flood = tokio::task::JoinSet::new(); // ends with the case
     for _ in 0..2 {
-        let (bus, channel) = (ctx.bus().await?, busy.clone());
-        flood.spawn(async move {
-            loop {
-                publish(&bus, &channel, 0..64).await?;
-            }
-            #[allow(unreachable_code, reason = "gives the block its type")]
-            Verdict::Ok(())
-        });
+        flood.spawn(publish_on_and_on(ctx.bus().await?, busy.clone()));
     }
     for _ in 0..50 {
         next(&ctx, &mut events).await?.ack();
@@ -94,7 +87,14 @@ async fn quiet_channels(ctx: Ctx) -> Verdict {
         }
         event.ack();
     }
-    flood.shutdown().await;
-    tokio::time::timeout(Duration::from_secs(1), bus.flush()).await.map_err(|_| Failure::new("a flush", "none"))??;
-    Ok(())
+    match flood.try_join_next() {
+        None => Ok(()),
+        Some(ended) => failed("the flood to go on", format!("{ended:?}")),
+    }
+}
+
+async fn publish_on_and_on(bus: PubSub, channel: ChannelName) -> Verdict {
+    loop {
+        publish(&bus, &channel, 0..64).await?;
+    }
 }

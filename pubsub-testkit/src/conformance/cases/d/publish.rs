@@ -177,8 +177,8 @@ async fn close_flushes(ctx: Ctx) -> Verdict {
         event.ack();
     }
     drop(events);
-    let mut tickets = Vec::new();
-    for serial in 5..10 {
+    let (mut tickets, count) = (Vec::new(), ctx.count(300, 300));
+    for serial in 5..5 + count {
         tickets.push(closing.publish_envelope(numbered(&channel, serial)?).enqueue().await?);
     }
     closing.close(ctx.bounds().close).await?;
@@ -186,7 +186,7 @@ async fn close_flushes(ctx: Ctx) -> Verdict {
         let told = ticket.now_or_never();
         ensure(matches!(told, Some(Ok(_))), "every ticket confirmed by the close", format!("{told:?}"))?;
     }
-    let mut ledger = Ledger::expecting(5..10);
+    let mut ledger = Ledger::expecting(5..5 + count);
     let mut events = ctx.reader(&other, &channel, Mode::Durable, "batch").await?;
     read_all(&ctx, &mut events, &mut ledger).await?;
     ledger.verdict(&ctx.bounds())

@@ -101,7 +101,7 @@ async fn sends(ctx: Ctx) -> Verdict {
         event.ack();
     }
     // The last one may be overtaken by those before it where no order is promised.
-    while let Ok(Some(event)) = events.next_timeout(ctx.bounds().quiet).await {
+    while let Some(event) = events.next_timeout(ctx.bounds().quiet).await? {
         let serial = event.serial()?;
         ensure(perhaps.remove(&serial), "events that were given up, once", serial)?;
         event.ack();

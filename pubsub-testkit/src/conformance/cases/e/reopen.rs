@@ -6,7 +6,7 @@ use pubsub_core::driver::{Feature, RetryPolicy};
 
 use crate::{
     conformance::{
-        Case, Ctx, Ledger, Mode, Numbered, Verdict,
+        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
         cases::crowd::{publish, read_all},
         ensure, next, next_n, quiet,
     },
@@ -81,7 +81,7 @@ async fn cycles(ctx: Ctx) -> Verdict {
         }
     }
     while let Some(published) = publishing.join_next().await {
-        published.map_err(|error| crate::conformance::Failure::new("a publisher without a panic", error))??;
+        published.map_err(|error| Failure::new("a publisher without a panic", error))??;
     }
     let mut events = ctx.reader(&bus, &channel, Mode::Durable, "cycles").await?;
     quiet(&ctx, &mut events).await?;
