@@ -5,6 +5,7 @@
 //! and sees to it that the rest is refused.
 
 use std::{
+    any::Any,
     collections::HashMap,
     process::ExitCode,
     sync::{
@@ -19,8 +20,8 @@ use pubsub::{
     AckHandle, ChannelPattern, Delivery, Error, ErrorKind, Message, Position, Result, StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Chunk, Feature, Health, History, HistoryRange, Inbox,
-        MaybeReady, PublishOptions, Publisher, Receipt, Source, StateSender, States, Stored, SubscribeOptions,
-        Subscriber, Subscription, Support, Tickets, Topology, TopologyReport, async_trait,
+        MaybeReady, PublishOptions, Publisher, Receipt, Receipts, Source, StateSender, States, Stored,
+        SubscribeOptions, Subscriber, Subscription, Support, Tickets, Topology, TopologyReport, async_trait,
     },
 };
 use pubsub_testkit::conformance::{self, Harness, Minimum};
@@ -38,6 +39,7 @@ const FEATURES: &[Feature] = &[
     Feature::Tombstone,
 ];
 
+#[allow(clippy::print_stdout)]
 fn main() -> ExitCode {
     let report = conformance::run(BoardHarness::default());
     println!("{report}");
@@ -73,9 +75,15 @@ impl Log {
                 (number, _) if (number as usize) < end => Ok(number as usize + 1),
                 _ => Err(Error::new(ErrorKind::Invalid, "find position", "the position lies beyond the end")),
             },
+            StartPosition::Time(_) => Err(Error::new(ErrorKind::Unsupported, "find position", "no times are kept")),
             _ => Ok(end),
         }
     }
+}
+
+/// The position of the event of this number.
+fn place(number: usize) -> Result<Position> {
+    Position::pair(SCHEME, number as u64, 0)
 }
 
 /// A connection to the log.
@@ -105,11 +113,11 @@ impl Publisher for Board {
             return MaybeReady::ready(Err(error));
         }
         let mut log = self.log.lock();
-        let receipts = batch.into_iter().map(|message| {
+        let mut receipts = Receipts::new();
+        for message in batch {
+            receipts.push(place(log.events.len()).map(Receipt::at));
             log.events.push(message);
-            Ok(Receipt::at(Position::pair(SCHEME, log.events.len() as u64 - 1, 0)?))
-        });
-        let receipts = receipts.collect();
+        }
         drop(log);
         self.log.wake();
         MaybeReady::ready(Ok(MaybeReady::ready(Ok(receipts))))
@@ -124,9 +132,7 @@ impl Publisher for Board {
 impl Subscriber for Board {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         self.open("subscribe")?;
-        if options.group.is_some() {
-            self.capabilities().require("subscribe", [Feature::DurableGroup])?;
-        }
+        self.capabilities().require("subscribe", options.group.iter().map(|_| Feature::DurableGroup))?;
         let next = self.log.start(&options.start)?;
         let (log, closed) = (self.log.clone(), self.closed.clone());
         Ok(Subscription::new(Reader { log, closed, channels: options.channels, next }))
@@ -148,15 +154,11 @@ impl Source for Reader {
             return Poll::Ready(None);
         }
         while self.next < log.events.len() && chunk.len() < 256 {
-            let (number, message) = (self.next as u64, &log.events[self.next]);
+            let (position, message) = (place(self.next)?, &log.events[self.next]);
             self.next += 1;
             if self.channels.iter().any(|pattern| pattern.matches(message.channel())) {
                 // Nothing is settled here, so there is nothing to hold a handle to.
-                let delivery = Delivery::new(message.clone(), AckHandle::none()).shared(true);
-                match Position::pair(SCHEME, number, 0) {
-                    Ok(position) => chunk.push(delivery.at(position)),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
-                }
+                chunk.push(Delivery::new(message.clone(), AckHandle::none()).shared(true).at(position));
             }
         }
         if chunk.is_empty() {
@@ -178,7 +180,7 @@ impl Adapter for Board {
         for spec in &topology.channels {
             let policy = &spec.policy;
             let demands = [
-                (policy.ordering != pubsub::Ordering::None, Feature::KeyOrder),
+                (matches!(policy.ordering, pubsub::Ordering::PerKey { .. }), Feature::KeyOrder),
                 (policy.ordering == pubsub::Ordering::Total, Feature::TotalOrder),
                 (policy.dedup_window.is_some(), Feature::PublishDedup),
                 (policy.ttl.is_some(), Feature::Ttl),
@@ -192,29 +194,20 @@ impl Adapter for Board {
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.open("read history")?;
-        let from = match &range.from {
-            StartPosition::Stored => StartPosition::Earliest,
-            StartPosition::Time(_) => {
-                return self
-                    .capabilities()
-                    .require("read history", [Feature::ReplayByTime])
-                    .map(|()| History::default());
-            }
-            other => other.clone(),
-        };
+        let from = if range.from == StartPosition::Stored { StartPosition::Earliest } else { range.from.clone() };
         let first = self.log.start(&from)?;
-        let (mut found, mut at_end) = (Vec::new(), true);
-        for (number, message) in self.log.lock().events.iter().enumerate().skip(first) {
-            if message.channel() != &range.channel {
-                continue;
-            }
-            if found.len() == range.limit {
-                at_end = false;
-                break;
-            }
-            found.push(Stored::new(message.clone(), Position::pair(SCHEME, number as u64, 0)?));
-        }
-        let next = found.last().map(|stored| stored.position.clone());
+        let log = self.log.lock();
+        let numbered = log.events.iter().enumerate().skip(first);
+        let mut found = numbered
+            .filter(|(_, message)| *message.channel() == range.channel)
+            .take(range.limit + 1)
+            .map(|(number, message)| Ok(Stored::new(message.clone(), place(number)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let at_end = found.len() <= range.limit;
+        found.truncate(range.limit);
+        // Where nothing was found, the next page starts where this one did.
+        let same = if let StartPosition::After(same) = from { Some(same) } else { None };
+        let next = found.last().map(|stored| stored.position.clone()).or(same);
         Ok(History::new(found, next, at_end))
     }
 
@@ -227,7 +220,8 @@ impl Adapter for Board {
     }
 
     async fn health(&self) -> Health {
-        Health::new(self.states.current(), None)
+        let answers = !self.closed.load(Ordering::Acquire);
+        Health::new(self.states.current(), answers.then_some(Duration::ZERO))
     }
 
     async fn close(&self, _: Duration) -> Result<()> {
@@ -235,6 +229,10 @@ impl Adapter for Board {
         self.states.set(AdapterState::Closed);
         self.log.wake();
         Ok(())
+    }
+
+    fn native(&self) -> Option<&(dyn Any + Send + Sync)> {
+        Some(self)
     }
 }
 

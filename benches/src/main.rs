@@ -43,13 +43,21 @@ fn cases(count: usize) -> Vec<Case> {
         for readers in [1, 8] {
             let count = count / readers / (1 + size / 2048);
             let rate = move |name: &str| format!("memory/{name}-1to{readers}/{size}");
-            cases.push(case(rate("raw"), move || memory::raw(readers, size, count), move || plain::acked(readers, size, count)));
+            cases.push(case(
+                rate("raw"),
+                move || memory::raw(readers, size, count),
+                move || plain::acked(readers, size, count),
+            ));
             cases.push(case(
                 rate("raw-batch"),
                 move || memory::raw_batch(readers, size, count),
                 move || plain::acked(readers, size, count),
             ));
-            cases.push(case(rate("typed"), move || memory::typed(readers, size, count), move || plain::json(readers, size, count)));
+            cases.push(case(
+                rate("typed"),
+                move || memory::typed(readers, size, count),
+                move || plain::json(readers, size, count),
+            ));
         }
         cases.extend(codec_cases(size, count / 10));
     }
@@ -64,7 +72,11 @@ where
 {
     let measure = move |pairs| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        pairs::run(pairs, || runtime.block_on(runtime.spawn(ours())).unwrap(), || runtime.block_on(runtime.spawn(limit())).unwrap())
+        pairs::run(
+            pairs,
+            || runtime.block_on(runtime.spawn(ours())).unwrap(),
+            || runtime.block_on(runtime.spawn(limit())).unwrap(),
+        )
     };
     (name, "events/s", Box::new(measure))
 }

@@ -42,7 +42,13 @@ async fn drain_raw(mut subscription: Subscription, count: usize) -> usize {
     read
 }
 
-async fn finish(started: Instant, tasks: Vec<JoinHandle<usize>>, publisher: JoinHandle<()>, count: usize, each: usize) -> f64 {
+async fn finish(
+    started: Instant,
+    tasks: Vec<JoinHandle<usize>>,
+    publisher: JoinHandle<()>,
+    count: usize,
+    each: usize,
+) -> f64 {
     publisher.await.unwrap();
     for task in tasks {
         assert_eq!(task.await.unwrap(), count * each);
@@ -68,7 +74,8 @@ async fn raw_batched(readers: usize, size: usize, count: usize, batch: usize) ->
         let subscription = group(&memory, &format!("g{reader}")).await;
         tasks.push(tokio::spawn(drain_raw(subscription, count)));
     }
-    let (name, channel) = (EventName::from_static("orders:created").unwrap(), ChannelName::from_static("orders").unwrap());
+    let (name, channel) =
+        (EventName::from_static("orders:created").unwrap(), ChannelName::from_static("orders").unwrap());
     let body = bytes(size);
     let started = Instant::now();
     let publisher = tokio::spawn(async move {

@@ -15,6 +15,8 @@ use crate::{
 
 /// Accepted mutations that are kept to be mutated further, beside the seeds.
 const POOL: usize = 1_024;
+/// Longer inputs are tried but not kept: they only grow, and slow everything down.
+const POOLED_LEN: usize = 1_024;
 
 /// What became of one target.
 #[derive(Debug)]
@@ -50,7 +52,8 @@ pub fn run(target: Target, seeds: &Path, seed: u64, time: Duration) -> io::Resul
     let fixed = pool.len();
     let mut report = Report { tried: 0, accepted: 0, crash: None };
     for input in &pool {
-        if !attempt(target, input, &mut report) && report.crash.is_some() {
+        attempt(target, input, &mut report);
+        if report.crash.is_some() {
             return Ok(report);
         }
     }
@@ -63,7 +66,7 @@ pub fn run(target: Target, seeds: &Path, seed: u64, time: Duration) -> io::Resul
             if report.crash.is_some() {
                 return Ok(report);
             }
-            if accepted && chance.below(8) == 0 {
+            if accepted && input.len() <= POOLED_LEN && chance.below(8) == 0 {
                 if pool.len() < fixed + POOL {
                     pool.push(input);
                 } else {

@@ -30,13 +30,13 @@ pub use data::{
 pub use delivery::{AckHandle, Delivery};
 pub use error::{Error, ErrorKind, Fault, Result};
 pub use event::{Direction, Event, Request, catalog::Catalog, definition::EventDefinition, upcast::Upcaster};
-pub use hold::{HoldOptions, KeyHold};
+pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
 pub use pubsub::{
     Ack, Control, Decoded, EventItem, Events, PubSub, PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe,
     Ticket, Unknown,
 };
-// pub use window::AckWindow;
+pub use window::{AckWindow, Settled, WindowRefusal};
 
 /// What the macros need; not for use by hand.
 #[doc(hidden)]

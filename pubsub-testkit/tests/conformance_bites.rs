@@ -25,7 +25,10 @@ fn main() -> ExitCode {
             trials.push(Trial::test(format!("{} finds {fault:?}", case.id), move || bites(case, fault)));
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They wait far more than they work.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// What does not come by then would not come at all.

@@ -4,15 +4,18 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use libtest_mimic::{Arguments, Trial};
-use pubsub_core::driver::Feature;
+use libtest_mimic::{Arguments, Failed, Trial};
+use pubsub_core::driver::{Capabilities, Feature, Support};
 use pubsub_testkit::{
-    conformance::{Case, MemoryHarness, Size, cases, execute},
+    conformance::{Case, Harness, MemoryHarness, Minimum, Size, cases, execute},
     faulty::{Fault, FaultyHarness, MaskedHarness},
 };
 
 fn main() -> ExitCode {
-    let mut trials = Vec::new();
+    let mut trials = vec![
+        Trial::test("an adapter that declares nothing fails", declares_nothing),
+        Trial::test("an adapter that declares less than its minimum fails", declares_less),
+    ];
     for (index, feature) in Feature::ALL.iter().enumerate() {
         let hidden = &Feature::ALL[index..=index];
         for case in cases().into_iter().filter(|case| case.needs.contains(feature)) {
@@ -25,11 +28,32 @@ fn main() -> ExitCode {
             trials.push(Trial::test(name, move || finds_silence(case, hidden)));
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They wait far more than they work.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn declares_nothing() -> Result<(), Failed> {
+    let nothing = Capabilities::new("nothing");
+    match Minimum::new().check(&nothing).is_err() && MemoryHarness::new().minimum().check(&nothing).is_err() {
+        true => Ok(()),
+        false => Err("it passed".into()),
+    }
+}
+
+fn declares_less() -> Result<(), Failed> {
+    for &feature in Feature::ALL {
+        let less = Capabilities::new("less").with(Support::Native, Feature::ALL).with(Support::Emulated, &[feature]);
+        if MemoryHarness::new().minimum().check(&less).is_ok() {
+            return Err(format!("{} was declared too low, and it passed", feature.as_str()).into());
+        }
+    }
+    Ok(())
 }
 
 /// The case becomes the assertion that the feature is refused, and that holds.
-fn refuses(case: Case, hidden: &'static [Feature]) -> Result<(), libtest_mimic::Failed> {
+fn refuses(case: Case, hidden: &'static [Feature]) -> Result<(), Failed> {
     let harness = MaskedHarness::new(Arc::new(MemoryHarness::new()), hidden);
     let outcome = execute(Arc::new(harness), case, Size::Default);
     if !outcome.unsupported {
@@ -39,9 +63,9 @@ fn refuses(case: Case, hidden: &'static [Feature]) -> Result<(), libtest_mimic::
 }
 
 /// That assertion fails for an adapter that accepts what it does not declare.
-fn finds_silence(case: Case, hidden: &'static [Feature]) -> Result<(), libtest_mimic::Failed> {
+fn finds_silence(case: Case, hidden: &'static [Feature]) -> Result<(), Failed> {
     let masked = Arc::new(MaskedHarness::new(Arc::new(MemoryHarness::new()), hidden));
-    let bounds = pubsub_testkit::conformance::Harness::bounds(&*masked);
+    let bounds = masked.bounds();
     let harness = FaultyHarness::new(masked, Fault::SilentUnsupported, bounds);
     let outcome = execute(Arc::new(harness), case, Size::Default);
     match outcome.verdict {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use pubsub_core::{
     ChannelName, Error, ErrorKind, EventId, Result,
     driver::{
@@ -18,12 +19,14 @@ use pubsub_core::{
     },
 };
 
-use super::{bus::Bus, options::MemoryOptions, source::Inlet};
+use super::{bus::Bus, channel::Channel, options::MemoryOptions, source::Inlet};
 
 /// The memory adapter: one connection to a bus. See the module's documentation.
 pub struct Memory {
     pub(super) bus: Arc<Bus>,
     pub(super) shared: Arc<Handle>,
+    /// The channel published on last: most publishers have one.
+    pub(super) last: ArcSwapOption<Channel>,
 }
 
 /// What an adapter shares with its subscriptions.
@@ -73,7 +76,7 @@ impl Memory {
             states: StateSender::new(AdapterState::Ready),
             inlets: Mutex::default(),
         };
-        Ok(Arc::new(Self { bus: Bus::open(options)?, shared: Arc::new(handle) }))
+        Ok(Arc::new(Self { bus: Bus::open(options)?, shared: Arc::new(handle), last: ArcSwapOption::empty() }))
     }
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Channel {
     pub(super) confirms: super::confirm::Confirms,
     capacity: usize,
     origin: Position,
+    /// The second number of every position: when the bus was made.
+    born: u64,
 }
 
 #[derive(Debug)]
@@ -117,6 +119,7 @@ impl Channel {
             waiting_for_room: AtomicUsize::new(0),
             confirms: super::confirm::Confirms::default(),
             capacity,
+            born: origin.as_pair(super::SCHEME).map_or(0, |(_, born)| born),
             origin,
         };
         channel.set_policy(policy);
@@ -148,12 +151,11 @@ impl Channel {
 
     /// The position of a message.
     pub(super) fn position(&self, seq: u64) -> Position {
-        let epoch = self.origin.as_pair(super::SCHEME).map_or(0, |(_, epoch)| epoch);
-        self.origin.with_pair(seq, epoch)
+        self.origin.with_pair(seq, self.born)
     }
 
-    pub(super) fn origin(&self) -> &Position {
-        &self.origin
+    pub(super) fn born(&self) -> u64 {
+        self.born
     }
 
     /// Appends messages as far as there is room; the rest stays in `batch`. Wakes whoever waits for them.

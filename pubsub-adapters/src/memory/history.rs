@@ -38,9 +38,8 @@ fn demand_history(channel: &Channel, state: &State) -> Result<()> {
 
 fn after(channel: &Channel, state: &State, position: &Position) -> Result<u64> {
     let (seq, epoch) = position.as_pair(SCHEME).map_err(|error| error.on(&channel.name))?;
-    let (_, born) = channel.origin().as_pair(SCHEME)?;
     let expired = |text: String| Err(Error::new(ErrorKind::PositionExpired, "start", text).on(&channel.name));
-    if epoch != born {
+    if epoch != channel.born() {
         return expired(format!("position {position} is of an earlier life of this bus"));
     }
     if seq >= state.end() {

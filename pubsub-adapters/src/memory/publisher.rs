@@ -9,9 +9,11 @@ use std::{
 };
 
 use pubsub_core::{
-    Error, ErrorKind, Result,
+    ChannelName, Error, ErrorKind, Result,
     driver::{Batch, BoxFuture, Confirm, MaybeReady, PublishOptions, Publisher, Receipt, Receipts, Tickets},
 };
+
+use smallvec::smallvec;
 
 use super::{
     adapter::{Handle, Memory},
@@ -35,6 +37,9 @@ struct Intake {
 
 impl Publisher for Memory {
     fn enqueue<'a>(&'a self, batch: Batch, options: &PublishOptions) -> MaybeReady<'a, Result<Tickets>> {
+        if let Some(tickets) = self.append_one(&batch, options) {
+            return MaybeReady::ready(Ok(tickets));
+        }
         let mut intake = match Intake::new(self, batch, options) {
             Ok(Some(intake)) => intake,
             Ok(None) => return MaybeReady::ready(Ok(MaybeReady::ready(Ok(Receipts::new())))),
@@ -56,11 +61,48 @@ impl Publisher for Memory {
     }
 }
 
+impl Memory {
+    /// The channel, found without a look into the table if it is the one of the last publish.
+    fn publish_channel(&self, name: &ChannelName) -> Result<Arc<Channel>> {
+        if let Some(channel) = &*self.last.load()
+            && channel.name == *name
+        {
+            return Ok(channel.clone());
+        }
+        let channel = self.bus.channel(name)?;
+        if !name.is_inbox() {
+            self.last.store(Some(channel.clone()));
+        }
+        Ok(channel)
+    }
+
+    /// The common case: one message, nothing special about it, and room. `None` leaves it to the general way.
+    fn append_one(&self, batch: &Batch, options: &PublishOptions) -> Option<Tickets> {
+        let [message] = batch.as_slice() else { return None };
+        let plain = options.confirm == Confirm::Accepted && options.deliver_at.is_none() && !self.shared.is_closed();
+        if !plain || message.wire_len() > self.bus.options.max_payload {
+            return None;
+        }
+        let channel = self.publish_channel(message.channel()).ok()?;
+        let ttl = options.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+        let mut receipt = None;
+        let mut one = std::iter::once_with(|| message.clone());
+        channel.append(&mut one, 1, self.bus.now(), None, ttl, &mut |append| {
+            receipt = Some(match append {
+                Append::At(seq) => Receipt::at(channel.position(seq)),
+                Append::Duplicate(seq) => Receipt::at(channel.position(seq)).duplicate(),
+                Append::Scheduled => Receipt::default(),
+            });
+        });
+        receipt.map(|receipt| MaybeReady::ready(Ok(smallvec![Ok(receipt)])))
+    }
+}
+
 impl Intake {
     fn new(memory: &Memory, batch: Batch, options: &PublishOptions) -> Result<Option<Self>> {
         memory.shared.open("publish")?;
         let Some(first) = batch.first() else { return Ok(None) };
-        let channel = memory.bus.channel(first.channel())?;
+        let channel = memory.publish_channel(first.channel())?;
         let bus = &memory.bus;
         if let Some(due) = options.deliver_at
             && due.since(bus.clock.now()) > bus.options.max_delay

@@ -27,6 +27,9 @@ use super::{
 
 /// Deliveries per chunk: few enough to stay in cache.
 const CHUNK: usize = 64;
+/// How often a source that was busy looks again before it parks: letting other tasks run and looking once more costs
+/// less than being woken over a system call.
+const PATIENCE: u8 = 3;
 /// How long a member may sleep although another was woken instead: that one may be busy elsewhere.
 const FALLBACK_MS: i64 = 20;
 
@@ -76,6 +79,8 @@ pub(super) struct MemorySource {
     turn: usize,
     timer: Option<(i64, BoxFuture<'static, ()>)>,
     inbox: Option<ChannelName>,
+    /// How often it may still look again before it parks.
+    patience: u8,
     ended: bool,
 }
 
@@ -115,6 +120,7 @@ impl MemorySource {
             turn: 0,
             timer: None,
             inbox: None,
+            patience: 0,
             ended: false,
         }
     }
@@ -217,6 +223,7 @@ impl Source for MemorySource {
             let now = self.bus.now();
             match self.take(now, chunk) {
                 Ok(true) => {
+                    self.patience = PATIENCE;
                     budget.made_progress();
                     return Poll::Ready(Some(Ok(())));
                 }
@@ -225,6 +232,11 @@ impl Source for MemorySource {
                     self.ended = true;
                     return Poll::Ready(Some(Err(error)));
                 }
+            }
+            if self.patience > 0 {
+                self.patience -= 1;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             let full = self.window.room() == 0;
             let due = self.park(cx.waker(), now, full);

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::dead_letter::Sink;
 use crate::{
-    ChannelPattern, Error, ErrorKind, GroupName, Result,
+    ChannelPattern, Error, ErrorKind, GroupName, HoldGauge, Result,
     driver::{Drain, RetryPolicy},
 };
 
@@ -26,6 +26,7 @@ pub(super) struct Consumer {
     /// Where dead letters go; none for broadcasts, and where the subscriber wants none.
     pub(super) dead_letters: Option<Sink>,
     pub(super) counts: Counts,
+    hold: OnceLock<HoldGauge>,
     outstanding: AtomicUsize,
     idle: Arc<Notify>,
     paused: AtomicBool,
@@ -57,6 +58,7 @@ impl Consumer {
             drain,
             dead_letters,
             counts: Counts::default(),
+            hold: OnceLock::new(),
             outstanding: AtomicUsize::new(0),
             idle,
             paused: AtomicBool::new(false),
@@ -67,6 +69,15 @@ impl Consumer {
     /// Deliveries in the hands of users or on their way to the dead letters.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Acquire)
+    }
+
+    /// Remembers the gauge of the hold that keeps this subscription's keys in order.
+    pub(super) fn set_hold(&self, gauge: HoldGauge) {
+        let _ = self.hold.set(gauge); // a subscription is opened once
+    }
+
+    pub(super) fn hold(&self) -> Option<&HoldGauge> {
+        self.hold.get()
     }
 
     pub(super) fn is_paused(&self) -> bool {

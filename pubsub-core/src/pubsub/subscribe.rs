@@ -17,10 +17,9 @@ use super::{
     subscription::Events,
 };
 use crate::{
-    ChannelPattern, Durability, Error, ErrorKind, Event, EventName, GroupName, KeyHold, NamePattern, Ordering,
-    Position, Result, StartPosition, Timestamp,
+    ChannelPattern, Durability, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern,
+    Ordering, Position, Result, StartPosition, Timestamp,
     driver::{Feature, Lease, OrderKeeper, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions},
-    hold::HoldOptions,
 };
 
 /// What a group does with event names that nobody in it claims.
@@ -347,15 +346,14 @@ impl<T: Read> Subscribe<T> {
         bus.inner.consumers.insert(&consumer, &options.channels, &filter_text(&options.names))?;
         let names = options.names.clone();
         let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;
-        let hold = hold.then(|| HoldOptions {
-            window: options.max_in_flight,
-            retry: options.retry,
-            clock: bus.inner.settings.clock.clone(),
-            drain: options.drain.clone(),
-        });
+        let hold = hold.then(|| HoldOptions::of(&options, bus.inner.settings.clock.clone()));
         let mut subscription = bus.inner.adapter.subscribe(options).await?;
         if let Some(options) = hold {
-            subscription = subscription.map_source(|source| KeyHold::new(source, options));
+            subscription = subscription.map_source(|source| {
+                let hold = KeyHold::new(source, options);
+                consumer.set_hold(hold.gauge());
+                hold
+            });
         }
         Ok(Events::new(bus, subscription, consumer, names, entry, unknown))
     }

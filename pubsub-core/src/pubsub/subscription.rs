@@ -19,7 +19,7 @@ use super::{
     subscribe::{Unknown, claims},
 };
 use crate::{
-    Delivery, Error, ErrorKind, NamePattern, Result, StartPosition,
+    Delivery, Error, ErrorKind, HoldGauge, NamePattern, Result, StartPosition,
     driver::{Gap, Item, Outcome, Subscription, SubscriptionState},
 };
 
@@ -56,6 +56,10 @@ pub struct Stats {
     pub lost: u64,
     /// Events handed out and not settled yet.
     pub outstanding: usize,
+    /// Events that the library holds in the process, behind a failure of their key; 0 where the adapter keeps order.
+    pub held: usize,
+    /// For how long the oldest unsettled event has been in that hold: the metric `ack_window_age`.
+    pub ack_window_age: Option<Duration>,
 }
 
 /// An open subscription: a stream of events, and of what happens to it.
@@ -356,6 +360,8 @@ impl Control {
             gaps: counts.gaps.load(Ordering::Relaxed),
             lost: counts.lost.load(Ordering::Relaxed),
             outstanding: self.0.outstanding(),
+            held: self.0.hold().map_or(0, HoldGauge::held),
+            ack_window_age: self.0.hold().and_then(HoldGauge::age),
         }
     }
 }

@@ -26,10 +26,10 @@ pub(super) fn check(meta: &Meta, operation: &'static str) -> Result<()> {
         return Ok(());
     }
     for field in Field::ALL {
-        if let Some(FieldValue::Text(text)) = field.get(meta) {
-            if text.len() > MAX_FIELD_LEN {
-                return Err(too_large(operation, field.key(), format!("is longer than {MAX_FIELD_LEN} bytes")));
-            }
+        if let Some(FieldValue::Text(text)) = field.get(meta)
+            && text.len() > MAX_FIELD_LEN
+        {
+            return Err(too_large(operation, field.key(), format!("is longer than {MAX_FIELD_LEN} bytes")));
         }
     }
     if meta.extra.len() > MAX_EXTRA_ENTRIES {

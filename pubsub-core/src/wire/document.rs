@@ -111,6 +111,6 @@ impl<E: Event> Serialize for Envelope<E> {
 impl<'de> Deserialize<'de> for Envelope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let document = Document::<'de, Box<RawValue>>::deserialize(deserializer)?;
-        document.into_envelope().map_err(|error| de::Error::custom(error))
+        document.into_envelope().map_err(de::Error::custom)
     }
 }

@@ -31,7 +31,9 @@ pub fn same<T: PartialEq + fmt::Debug>(what: &str, seen: T, expected: T) -> Verd
     if seen == expected {
         return Ok(());
     }
-    Err(Failure::new(format!("{what} = {}", brief(&expected)), brief(&seen)))
+    let (expected, seen) = (format!("{expected:?}"), format!("{seen:?}"));
+    let equal = expected.chars().zip(seen.chars()).take_while(|(left, right)| left == right).count();
+    Err(Failure::new(format!("{what} = {}", window(&expected, equal)), window(&seen, equal)))
 }
 
 /// Fails unless `result` is an error of `kind`; returns that error.
@@ -48,11 +50,26 @@ pub fn refused<T>(what: &str, result: Result<T, Error>, kind: ErrorKind) -> Verd
     }
 }
 
-fn brief(value: &impl fmt::Debug) -> String {
-    let mut text = format!("{value:?}");
-    if let Some((cut, _)) = text.char_indices().nth(400) {
-        text.truncate(cut);
-        text.push('…');
+/// A long text around the place where it differs.
+fn window(text: &str, place: usize) -> String {
+    const BEFORE: usize = 60;
+    const SHOWN: usize = 300;
+    let length = text.chars().count();
+    let start = if length <= SHOWN { 0 } else { place.saturating_sub(BEFORE) };
+    let shown: String = text.chars().skip(start).take(SHOWN).collect();
+    let (head, tail) = (if start > 0 { "…" } else { "" }, if start + SHOWN < length { "…" } else { "" });
+    format!("{head}{shown}{tail}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_far_into_a_long_value_is_shown() {
+        let left = format!("{}left", "x".repeat(1_000));
+        let right = format!("{}right", "x".repeat(1_000));
+        let failure = same("the text", left, right).map_err(|failure| failure.to_string());
+        assert!(failure.is_err_and(|text| text.contains("xleft") && text.contains("xright") && text.len() < 300));
     }
-    text
 }

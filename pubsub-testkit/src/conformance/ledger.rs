@@ -107,3 +107,40 @@ fn few(serials: &[&usize]) -> String {
     let more = if serials.len() > first.len() { ", …" } else { "" };
     format!("{} [{}{more}]", serials.len(), first.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(seen: &[usize]) -> Ledger {
+        let mut ledger = Ledger::expecting([1, 2]);
+        seen.iter().for_each(|serial| {
+            ledger.saw(*serial);
+        });
+        ledger
+    }
+
+    #[test]
+    fn losses_strangers_and_duplicates_are_told_apart() {
+        assert!(ledger(&[2, 1]).verdict(&Bounds::default()).is_ok());
+        for (seen, text) in
+            [(vec![1], "missing 1 [2]"), (vec![1, 2, 3], "published 1 [3]"), (vec![1, 2, 2], "than once 1 [2]")]
+        {
+            let failure = ledger(&seen).verdict(&Bounds::default()).map_err(|failure| failure.to_string());
+            assert!(failure.as_ref().is_err_and(|failure| failure.contains(text)), "{seen:?}: {failure:?}");
+        }
+        assert!(ledger(&[1, 2, 2]).verdict_allowing(1).is_ok());
+    }
+
+    #[test]
+    fn a_late_confirmation_counts_what_was_seen_before() {
+        let mut ledger = Ledger::new();
+        ledger.saw(7);
+        ledger.confirm(7);
+        assert!(ledger.is_complete());
+        ledger.confirm(8);
+        assert!(!ledger.is_complete());
+        ledger.merge(&Ledger::expecting([8]));
+        assert!(!ledger.is_complete());
+    }
+}

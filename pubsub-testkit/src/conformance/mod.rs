@@ -2,8 +2,9 @@
 //!
 //! An adapter's author writes a small [`Harness`] and one line:
 //!
-//! ```ignore
+//! ```no_run
 //! // tests/conformance.rs, with `harness = false` in Cargo.toml
+//! # use pubsub_testkit::conformance::MemoryHarness as MyHarness;
 //! pubsub_testkit::conformance_tests!(MyHarness::new());
 //! ```
 //!
@@ -35,5 +36,5 @@ pub use memory::MemoryHarness;
 pub use minimum::Minimum;
 pub use report::{Outcome, Report};
 pub use runner::{execute, main, run};
-pub use wait::{dead_letters, ended, eventually, next, next_n, quiet, quiet_for, read_all, within};
+pub use wait::{dead_letters, ended, eventually, next, next_n, quiet, quiet_for, read_all, together, within};
 pub use world::{Ctx, Mode, Size, World};

@@ -25,7 +25,9 @@ macro_rules! conformance_tests {
 /// Runs the suite as the arguments of the test binary say.
 pub fn main(harness: impl Harness + 'static) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Cases wait far more than they work.
+    arguments.test_threads.get_or_insert(8);
     // Without a connection every case says why it could not be had.
     let declared = on_runtime(declared(harness.clone())).and_then(|inner| inner).ok();
     let minimum = harness.clone();
@@ -60,10 +62,16 @@ pub fn execute(harness: Arc<dyn Harness>, case: Case, size: Size) -> Outcome {
         let world = World::new(harness, size);
         let factor = if size == Size::Long { 10 } else { 1 };
         let limit = world.bounds().case * factor;
-        let ended = timeout(limit, judge(&world, case)).await;
-        let (unsupported, verdict) = ended.unwrap_or_else(|_| {
-            (false, Err(Failure::new(format!("an end within {limit:?}"), "the case was still running")))
-        });
+        let (judged, judging) = (world.clone(), case);
+        let mut task = tokio::spawn(async move { judge(&judged, judging).await });
+        let (unsupported, verdict) = match timeout(limit, &mut task).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(panic)) => (false, Err(Failure::new("no panic", panic))),
+            Err(_) => {
+                task.abort();
+                (false, Err(Failure::new(format!("an end within {limit:?}"), "the case was still running")))
+            }
+        };
         let closed = world.close().await;
         (unsupported, verdict.and(closed))
     });

@@ -125,6 +125,23 @@ pub async fn quiet_for<T: Read>(events: &mut Events<T>, silence: Duration) -> Ve
     Err(Failure::new(format!("nothing for {silence:?}"), seen))
 }
 
+/// Runs futures as tasks of their own, at the same time, and gives their results in order.
+///
+/// # Errors
+/// The first failure in that order; a panic is one.
+pub async fn together<T, F>(futures: impl IntoIterator<Item = F>) -> Verdict<Vec<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = Verdict<T>> + Send + 'static,
+{
+    let tasks: Vec<_> = futures.into_iter().map(tokio::spawn).collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        results.push(task.await.map_err(|error| Failure::new("a task that ends well", error))??);
+    }
+    Ok(results)
+}
+
 /// Waits until `holds` is true.
 ///
 /// # Errors

@@ -88,10 +88,10 @@ impl Binding {
             }
         }
         for attribute in [Attribute::Traceparent, Attribute::Tracestate] {
-            if gathered.get(attribute).is_none() {
-                if let Some(text) = gathered.extra.take_text(attribute.as_str()) {
-                    gathered.put(attribute, text.into())?;
-                }
+            if gathered.get(attribute).is_none()
+                && let Some(text) = gathered.extra.take_text(attribute.as_str())
+            {
+                gathered.put(attribute, text.into())?;
             }
         }
         match body {

@@ -1,11 +1,10 @@
 //! A9–A11, A18: channels, publishers and brokers side by side.
 
-use futures_util::future::try_join_all;
 use pubsub_core::{ChannelName, driver::Feature};
 
 use crate::{
     conformance::{
-        Case, Ctx, Ledger, Mode, Numbered, Verdict, next, numbered, publish_numbered, quiet, read_all, same,
+        Case, Ctx, Ledger, Mode, Numbered, Verdict, next, numbered, publish_numbered, quiet, read_all, same, together,
     },
     faulty::Fault,
 };
@@ -75,53 +74,46 @@ async fn two_channels(ctx: Ctx, mode: Mode) -> Verdict {
 
 async fn many_channels(ctx: Ctx, mode: Mode) -> Verdict {
     let (bus, count) = (ctx.bus_in(mode).await?, ctx.count(100, 100));
-    let mut channels = Vec::new();
-    for index in 0..20 {
-        channels.push((index, ctx.channel("a10")?));
-    }
-    try_join_all(channels.iter().map(|(index, channel)| {
+    let channels: Vec<_> = (0..20).map(|_| ctx.channel("a10")).collect::<Verdict<_>>()?;
+    let tasks = channels.into_iter().enumerate().map(|(index, channel)| {
         let (ctx, bus, group) = (ctx.clone(), bus.clone(), ctx.group("readers"));
         let serials = index * 1_000..index * 1_000 + count;
         async move {
             let mut ledger = Ledger::new();
             // On a durable channel the group may come while the events do, or after them.
             if mode == Mode::Durable {
-                let subscribe = ctx.reader(&bus, channel, mode, &group).into_future();
-                let publish = publish_numbered(&bus, channel, serials, &mut ledger);
+                let subscribe = ctx.reader(&bus, &channel, mode, &group).into_future();
+                let publish = publish_numbered(&bus, &channel, serials, &mut ledger);
                 let (published, events) = tokio::join!(publish, subscribe);
                 published?;
                 return read_all(&ctx, &mut events?, &mut ledger).await;
             }
-            let mut events = ctx.reader(&bus, channel, mode, &group).await?;
-            publish_numbered(&bus, channel, serials, &mut ledger).await?;
+            let mut events = ctx.reader(&bus, &channel, mode, &group).await?;
+            publish_numbered(&bus, &channel, serials, &mut ledger).await?;
             read_all(&ctx, &mut events, &mut ledger).await
         }
-    }))
-    .await
-    .map(drop)
+    });
+    together(tasks).await.map(drop)
 }
 
 async fn many_publishers(ctx: Ctx) -> Verdict {
-    let (channel, each) = (ctx.channel("a11")?, ctx.count(2_000, 10_000) / 20);
+    let (channel, each) = (ctx.channel("a11")?, (ctx.count(2_000, 10_000) / 20).max(1));
     let reader = ctx.bus().await?;
     let mut events = reader.subscribe_channel(channel.as_str()).group("readers").await?;
-    let publishers = (0..20).map(|publisher| {
-        let (ctx, channel) = (ctx.clone(), channel.clone());
-        async move {
-            let (bus, mut ledger) = (ctx.bus().await?, Ledger::new());
-            let serials = publisher * each..(publisher + 1) * each;
-            publish_numbered(&bus, &channel, serials.clone(), &mut ledger).await?;
-            ctx.close_bus(&bus).await?;
-            Verdict::Ok(serials)
-        }
-    });
-    let publishing = tokio::spawn(try_join_all(publishers));
+    let publishers: Vec<_> = (0..20)
+        .map(|publisher| {
+            let (ctx, channel) = (ctx.clone(), channel.clone());
+            async move {
+                let bus = ctx.bus().await?;
+                let serials = publisher * each..(publisher + 1) * each;
+                publish_numbered(&bus, &channel, serials, &mut Ledger::new()).await?;
+                ctx.close_bus(&bus).await
+            }
+        })
+        .collect();
     let mut ledger = Ledger::expecting(0..each * 20);
-    let read = read_all(&ctx, &mut events, &mut ledger).await;
-    match publishing.await {
-        Ok(published) => published.map(drop).and(read),
-        Err(error) => Err(crate::conformance::Failure::new("20 publishers that end well", error)),
-    }
+    let (published, read) = tokio::join!(together(publishers), read_all(&ctx, &mut events, &mut ledger));
+    published.map(drop).and(read)
 }
 
 async fn two_brokers(ctx: Ctx, mode: Mode) -> Verdict {

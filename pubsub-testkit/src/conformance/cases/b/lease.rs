@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use pubsub_core::{ErrorKind, driver::Feature};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Numbered, Verdict, ensure, next, next_n, publish_numbered, quiet_for, refused,
-        same, within,
+        Case, Ctx, Ledger, Numbered, Verdict, ensure, next, next_n, publish_numbered, quiet_for, refused, same,
+        together, within,
     },
     faulty::Fault,
 };
@@ -64,25 +63,26 @@ async fn taken_over(ctx: Ctx) -> Verdict {
     let held = next_n(&ctx, &mut stalled, count).await?;
 
     let until = Instant::now() + lease * 2 + ctx.bounds().redelivery;
-    let members = (0..4).map(|_| {
-        let (ctx, channel) = (ctx.clone(), channel.clone());
-        let member = async move {
-            let bus = ctx.bus().await?;
-            // Long leases: what a member takes over, it has time for.
-            let subscribe = bus.subscribe_channel(channel.as_str()).group("readers");
-            let mut events = subscribe.manual_lease(Duration::from_secs(20)).await?;
-            let mut serials = Vec::new();
-            while let Ok(Some(event)) = timeout_at(until, events.next()).await {
-                let event = event?;
-                serials.push(event.serial()?);
-                event.ack();
+    let members: Vec<_> = (0..4)
+        .map(|_| {
+            let (ctx, channel) = (ctx.clone(), channel.clone());
+            async move {
+                let bus = ctx.bus().await?;
+                // Long leases: what a member takes over, it has time for.
+                let subscribe = bus.subscribe_channel(channel.as_str()).group("readers");
+                let mut events = subscribe.manual_lease(Duration::from_secs(20)).await?;
+                let mut serials = Vec::new();
+                while let Ok(Some(event)) = timeout_at(until, events.next()).await {
+                    let event = event?;
+                    serials.push(event.serial()?);
+                    event.ack();
+                }
+                Verdict::Ok(serials)
             }
-            Verdict::Ok(serials)
-        };
-        async { tokio::spawn(member).await.map_err(|error| Failure::new("a member that ends well", error))? }
-    });
+        })
+        .collect();
     let mut ledger = Ledger::expecting(0..count);
-    for serial in try_join_all(members).await?.concat() {
+    for serial in together(members).await?.concat() {
         ledger.saw(serial);
     }
     ledger.verdict(&ctx.bounds())?;

@@ -1,0 +1,125 @@
+//! Kafka as one process that is broker and controller (KRaft), started by `java` on a folder of jars.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::launch::{Launch, Site};
+use super::{BrokerError, BrokerKind, BrokerOptions, find};
+
+/// Any valid id does: nothing but this one node is ever in the cluster.
+const CLUSTER_ID: &str = "pubsubtestkitcluster0w";
+
+#[derive(Debug)]
+struct Kafka {
+    java: PathBuf,
+    jars: PathBuf,
+    version: String,
+}
+
+pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
+    let missing = |looked_for: &str| BrokerError::Missing { kind: BrokerKind::Kafka, looked_for: looked_for.into() };
+    let in_java_home = env::var("JAVA_HOME").map(|home| format!("{home}/bin")).unwrap_or_default();
+    let java = find::program("java", &[&in_java_home]).ok_or_else(|| missing("java"))?;
+    let fetched = find::tools_folder().map(|folder| folder.join("kafka"));
+    let unpacked = env::var_os("KAFKA_HOME").map(|home| Path::new(&home).join("libs"));
+    let (jars, version) = [fetched, unpacked]
+        .into_iter()
+        .flatten()
+        .find_map(|folder| version(&folder).map(|version| (folder, version)))
+        .ok_or_else(|| missing("the jars of Kafka (kafka_2.13-*.jar)"))?;
+    Ok(Box::new(Kafka { java, jars, version }))
+}
+
+/// The version in the name of the broker's jar: `kafka_2.13-4.1.1.jar`.
+fn version(folder: &Path) -> Option<String> {
+    fs::read_dir(folder).ok()?.flatten().find_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        Some(name.strip_prefix("kafka_2.13-")?.strip_suffix(".jar")?.to_owned())
+    })
+}
+
+impl Launch for Kafka {
+    fn ports(&self) -> usize {
+        2
+    }
+
+    fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError> {
+        let settings = site.write("server.properties", &settings(site, options))?;
+        if site.data().join("meta.properties").exists() {
+            return Ok(());
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(site.log())
+            .map_err(BrokerError::path("open", site.log()))?;
+        let errors = log.try_clone().map_err(BrokerError::path("open", site.log()))?;
+        let status = self
+            .java(&["-Xshare:auto", "-XX:TieredStopAtLevel=1"])
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
+            .arg(settings)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .status()
+            .map_err(BrokerError::path("run", &self.java))?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(BrokerError::Exited { kind: BrokerKind::Kafka, status, log: site.log_since(0) })
+        }
+    }
+
+    fn commands(&self, site: &Site, _: &BrokerOptions) -> Vec<Command> {
+        let mut command = self.java(&["-Xms256m", "-Xmx1g"]);
+        command.arg("kafka.Kafka").arg(site.home.join("server.properties"));
+        vec![command]
+    }
+
+    fn version(&self) -> Option<String> {
+        Some(self.version.clone())
+    }
+}
+
+impl Kafka {
+    fn java(&self, options: &[&str]) -> Command {
+        let mut command = Command::new(&self.java);
+        command.args(options).arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn").arg("-cp").arg(self.jars.join("*"));
+        command
+    }
+}
+
+fn settings(site: &Site, options: &BrokerOptions) -> String {
+    let (client, controller) = (site.client_address(), site.addresses[1]);
+    let advertised = options.advertised.unwrap_or(client);
+    let mut settings = format!(
+        "\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{controller}
+listeners=PLAINTEXT://{client},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{advertised}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+",
+        data = site.data().display()
+    );
+    for line in &options.extra {
+        settings += line;
+        settings.push('\n');
+    }
+    settings
+}

@@ -1,0 +1,79 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a broker is started. The default fits a test: a scratch folder that is removed in the end, a minute to get ready.
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    pub(super) ready_within: Duration,
+    pub(super) home: Option<PathBuf>,
+    pub(super) port: Option<u16>,
+    pub(super) fsync_always: bool,
+    pub(super) advertised: Option<SocketAddr>,
+    pub(super) extra: Vec<String>,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            ready_within: Duration::from_secs(60),
+            home: None,
+            port: None,
+            fsync_always: false,
+            advertised: None,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl BrokerOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long the server may take from its start to its first sound handshake.
+    #[must_use]
+    pub fn ready_within(mut self, limit: Duration) -> Self {
+        self.ready_within = limit;
+        self
+    }
+
+    /// A folder for configuration, data and log that is kept when the broker is dropped.
+    #[must_use]
+    pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.home = Some(folder.into());
+        self
+    }
+
+    /// This port for clients instead of a free one. The start fails when it is taken.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Redis: `appendfsync always`, so what was answered is on disk. The other brokers ignore it.
+    #[must_use]
+    pub fn fsync_always(mut self) -> Self {
+        self.fsync_always = true;
+        self
+    }
+
+    /// Kafka: the address that clients are told to connect to, for a broker behind a fault proxy.
+    /// The other brokers do not tell clients an address.
+    #[must_use]
+    pub fn advertised(mut self, address: SocketAddr) -> Self {
+        self.advertised = Some(address);
+        self
+    }
+
+    /// More settings, in the server's own form: command-line arguments for Redis and NATS, lines of the configuration
+    /// file for Kafka and RabbitMQ. They come last and win.
+    #[must_use]
+    pub fn extra<S: Into<String>>(mut self, settings: impl IntoIterator<Item = S>) -> Self {
+        self.extra.extend(settings.into_iter().map(Into::into));
+        self
+    }
+}

@@ -1,0 +1,72 @@
+//! RabbitMQ with a port mapper (`epmd`) of its own, so that nothing is shared with, or left to, the machine.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::launch::{Launch, Site};
+use super::{BrokerError, BrokerKind, BrokerOptions, find};
+
+/// Debian's `rabbitmq-server` on PATH is a wrapper that changes user and folder; this is the program behind it.
+const DEBIAN_PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
+const ERLANG_PROGRAMS: &str = "/usr/lib/erlang/bin";
+
+const DISTRIBUTION: usize = 1;
+const PORT_MAPPER: usize = 2;
+
+#[derive(Debug)]
+struct RabbitMq {
+    server: PathBuf,
+    epmd: PathBuf,
+}
+
+pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
+    let missing = |name: &str| BrokerError::Missing { kind: BrokerKind::RabbitMq, looked_for: name.into() };
+    let server = find::program("rabbitmq-server", &[DEBIAN_PROGRAMS]).ok_or_else(|| missing("rabbitmq-server"))?;
+    let epmd = find::program("epmd", &[ERLANG_PROGRAMS]).ok_or_else(|| missing("epmd"))?;
+    Ok(Box::new(RabbitMq { server, epmd }))
+}
+
+impl Launch for RabbitMq {
+    fn ports(&self) -> usize {
+        3
+    }
+
+    fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError> {
+        let mut settings = format!("listeners.tcp.1 = {}\n", site.client_address());
+        for line in &options.extra {
+            settings += line;
+            settings.push('\n');
+        }
+        site.write("rabbitmq.conf", &settings)?;
+        site.write("enabled_plugins", "[].\n")?;
+        Ok(())
+    }
+
+    fn commands(&self, site: &Site, _: &BrokerOptions) -> Vec<Command> {
+        // In the foreground and in our process group; left to itself the server would start a daemon that outlives it.
+        let mut epmd = Command::new(&self.epmd);
+        epmd.args(["-port", &site.port(PORT_MAPPER), "-address", "127.0.0.1"]);
+
+        let mut server = Command::new(&self.server);
+        server
+            .current_dir(&site.home)
+            .env("HOME", &site.home)
+            .env("ERL_EPMD_PORT", site.port(PORT_MAPPER))
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODENAME", format!("pubsub-{}@localhost", site.port(0)))
+            .env("RABBITMQ_DIST_PORT", site.port(DISTRIBUTION))
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+            .env("RABBITMQ_MNESIA_BASE", site.data())
+            .env("RABBITMQ_LOG_BASE", site.home.join("log"))
+            .env("RABBITMQ_LOGS", "-")
+            .env("RABBITMQ_CONFIG_FILE", site.home.join("rabbitmq.conf"))
+            .env("RABBITMQ_CONF_ENV_FILE", site.home.join("no-rabbitmq-env.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", site.home.join("enabled_plugins"))
+            // Makes the start script become the server instead of staying its parent, so signals reach the server.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("RABBITMQ_NODE_PORT")
+            .env_remove("RABBITMQ_NODE_IP_ADDRESS");
+        vec![epmd, server]
+    }
+}

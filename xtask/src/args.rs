@@ -1,0 +1,135 @@
+//! The command line. A dozen words do not need a library.
+
+use pubsub_testkit::broker::BrokerKind;
+
+use crate::Fault;
+use crate::install::Consent;
+use crate::parts::PARTS;
+
+pub(crate) enum Request {
+    Help,
+    Test(TestOptions),
+    BrokersUp(Vec<BrokerKind>, Consent),
+    BrokersDown,
+    BrokersStatus,
+    Bench(Vec<String>),
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct TestOptions {
+    /// Names of parts or of groups of parts; empty means all.
+    pub(crate) only: Vec<String>,
+    pub(crate) no_brokers: bool,
+    pub(crate) long: bool,
+    pub(crate) consent: Consent,
+}
+
+pub(crate) fn usage() -> String {
+    let mut usage = String::from(
+        "\
+cargo xtask test [--only PART…] [--no-brokers] [--long] [--yes]
+        gets and starts the four brokers, runs every part, stops them
+        --only        these parts or groups alone
+        --no-brokers  leaves out the parts that need a broker
+        --long        full counts, seeds and soaks
+        --yes         installs packages without asking, as CI=true does
+cargo xtask brokers up [--yes] [redis] [nats] [kafka] [rabbitmq] | down | status
+        the same servers for a person; `up` prints their URLs as environment lines
+cargo xtask bench [--quick] [CASE…]
+        measures, and prints case, ours, limit, ratio, unit, pairs, spread
+
+Parts of `test`:
+",
+    );
+    for part in PARTS {
+        usage += &format!("  {:<12} {:<6} {}\n", part.name, part.group, part.about);
+    }
+    usage
+}
+
+pub(crate) fn parse(arguments: &[String]) -> Result<Request, Fault> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        [] | ["help" | "--help" | "-h", ..] => Ok(Request::Help),
+        ["test", ref rest @ ..] => test(rest).map(Request::Test),
+        ["brokers", "up", ref rest @ ..] => up(rest),
+        ["brokers", "down"] => Ok(Request::BrokersDown),
+        ["brokers", "status"] => Ok(Request::BrokersStatus),
+        ["bench", ..] => Ok(Request::Bench(arguments[1..].to_vec())),
+        _ => Err(format!("not a command: {}", arguments.join(" ")).into()),
+    }
+}
+
+fn test(words: &[&str]) -> Result<TestOptions, Fault> {
+    let mut options = TestOptions { consent: Consent::from_environment(), ..TestOptions::default() };
+    let mut naming = false;
+    for &word in words {
+        match word {
+            "--only" => naming = true,
+            "--no-brokers" => options.no_brokers = true,
+            "--long" => options.long = true,
+            "--yes" => options.consent = Consent::Given,
+            part if naming && PARTS.iter().any(|known| known.name == part || known.group == part) => {
+                options.only.push(part.into());
+            }
+            other if naming && !other.starts_with('-') => {
+                return Err(format!("not a part: {other}").into());
+            }
+            other => return Err(format!("not an option of test: {other}").into()),
+        }
+    }
+    if naming && options.only.is_empty() {
+        return Err("--only needs the name of a part".into());
+    }
+    Ok(options)
+}
+
+fn up(words: &[&str]) -> Result<Request, Fault> {
+    let mut kinds = Vec::new();
+    let mut consent = Consent::from_environment();
+    for &word in words {
+        match BrokerKind::from_name(word) {
+            Some(kind) => kinds.push(kind),
+            None if word == "--yes" => consent = Consent::Given,
+            None => return Err(format!("not a broker: {word}").into()),
+        }
+    }
+    if kinds.is_empty() {
+        kinds.extend(BrokerKind::ALL);
+    }
+    Ok(Request::BrokersUp(kinds, consent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Request, Fault> {
+        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_of_test_are_read() -> Result<(), Fault> {
+        let Request::Test(options) = parsed("test --yes --only fmt gates --long --no-brokers")? else {
+            return Err("not a test request".into());
+        };
+        let only = vec!["fmt".to_owned(), "gates".to_owned()];
+        assert_eq!(options, TestOptions { only, no_brokers: true, long: true, consent: Consent::Given });
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        for line in [
+            "tset",
+            "test --only",
+            "test --only nonsense",
+            "test fmt",
+            "brokers",
+            "brokers up redis mqtt",
+            "brokers down x",
+        ] {
+            assert!(parsed(line).is_err(), "{line} was accepted");
+        }
+    }
+}

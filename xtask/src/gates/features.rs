@@ -1,0 +1,37 @@
+//! Features are additive: the facade, and the crates below it, compile without a warning whatever is chosen.
+
+use super::{LIMIT, noted};
+use crate::log::Log;
+use crate::report::Outcome;
+use crate::workspace::{FACADE, Workspace};
+
+pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
+    let facade = workspace.package(FACADE)?;
+    let mut packages = workspace.normal_dependencies(facade);
+    packages.retain(|name| workspace.is_member(name));
+    packages.push(FACADE.into());
+
+    let features: Vec<String> =
+        facade["features"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
+    let alone = features.iter().map(|feature| Some(vec![feature.clone()]));
+    let sets = [Some(Vec::new())].into_iter().chain(alone).chain([None]);
+    let mut checked = 0;
+    for set in sets {
+        let mut command = workspace.cargo();
+        command.arg("clippy").args(packages.iter().flat_map(|package| ["-p", package]));
+        match set {
+            Some(set) => {
+                command.arg("--no-default-features");
+                for feature in set {
+                    command.arg("--features").arg(format!("{FACADE}/{feature}"));
+                }
+            }
+            None => {
+                command.arg("--all-features");
+            }
+        }
+        log.run(command.args(["--", "-D", "warnings"]), LIMIT)?;
+        checked += 1;
+    }
+    Ok(noted(format!("{checked} sets of features")))
+}

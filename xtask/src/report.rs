@@ -1,0 +1,163 @@
+//! What the terminal shows: one line per part, the end of a failed part's log, a summary.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use crate::Fault;
+
+/// Tests as libtest counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+impl Counts {
+    /// Adds up all lines such as `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+    pub(crate) fn of_log(log: &str) -> Self {
+        let mut counts = Self::default();
+        for line in log.lines().filter_map(|line| line.trim_start().strip_prefix("test result: ")) {
+            let number = |what: &str| {
+                line.split([';', '.'])
+                    .filter_map(|field| field.trim().strip_suffix(what))
+                    .find_map(|number| number.trim().parse::<u64>().ok())
+                    .unwrap_or_default()
+            };
+            counts += Self { passed: number("passed"), failed: number("failed"), ignored: number("ignored") };
+        }
+        counts
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+/// How a part ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// It passed, and this should be known.
+    Noted(String),
+    /// There was nothing to run, which is not a pass.
+    Absent(String),
+    Failed(String),
+}
+
+/// What a part's work comes to; a fault is a failure of the part.
+pub(crate) type Outcome = Result<(Verdict, Counts), Fault>;
+
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) verdict: Verdict,
+    pub(crate) counts: Counts,
+    pub(crate) took: Duration,
+}
+
+impl Row {
+    pub(crate) fn failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_)) || self.counts.failed > 0
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match &self.verdict {
+            _ if self.failed() => "FAILED",
+            Verdict::Absent(_) => "absent",
+            _ => "ok",
+        };
+        write!(f, "{word:<7}{:>7.1} s", self.took.as_secs_f64())?;
+        let Counts { passed, failed, ignored } = self.counts;
+        if self.counts != Counts::default() {
+            write!(f, "  {passed} passed, {failed} failed, {ignored} ignored")?;
+        }
+        match &self.verdict {
+            Verdict::Passed => Ok(()),
+            Verdict::Noted(note) | Verdict::Absent(note) | Verdict::Failed(note) => {
+                write!(f, "  ({note})")
+            }
+        }
+    }
+}
+
+/// The last lines; the very last is always `N passed, N failed`, for programs that read it.
+pub(crate) fn summary(rows: &[Row], logs: &str) -> String {
+    let mut total = Counts::default();
+    for row in rows {
+        total += row.counts;
+        // A part that failed without a failed test (a lint, a compiler error) is one failure.
+        total.failed += u64::from(row.failed() && row.counts.failed == 0);
+    }
+    let names =
+        |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).map(|row| row.name).collect::<Vec<_>>();
+    let failed = names(Row::failed);
+    let absent = names(|row| matches!(row.verdict, Verdict::Absent(_)));
+    let took: Duration = rows.iter().map(|row| row.took).sum();
+    let mut text = format!("\n{} parts in {:.0} s; logs in {logs}", rows.len(), took.as_secs_f64());
+    if !absent.is_empty() {
+        text += &format!("\nnothing to run yet: {}", absent.join(", "));
+    }
+    if !failed.is_empty() {
+        text += &format!("\nFAILED: {}", failed.join(", "));
+    }
+    if total.ignored > 0 {
+        text += &format!("\n{} ignored", total.ignored);
+    }
+    text + &format!("\n{} passed, {} failed", total.passed, total.failed)
+}
+
+/// The end of a log, where the reason usually is.
+pub(crate) fn tail(log: &str) -> String {
+    const LINES: usize = 60;
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.02s
+noise passed; 5 failed
+test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s
+";
+
+    fn row(verdict: Verdict, counts: Counts) -> Row {
+        Row { name: "part", verdict, counts, took: Duration::ZERO }
+    }
+
+    #[test]
+    fn results_are_added_up() {
+        assert_eq!(Counts::of_log(LOG), Counts { passed: 14, failed: 3, ignored: 1 });
+        assert_eq!(Counts::of_log("nothing ran"), Counts::default());
+    }
+
+    #[test]
+    fn the_summary_ends_with_the_totals() {
+        let good = Counts { passed: 5, ..Counts::default() };
+        let rows = [row(Verdict::Passed, good), row(Verdict::Absent("none".into()), Counts::default())];
+        assert!(summary(&rows, "logs").ends_with("\n5 passed, 0 failed"));
+    }
+
+    #[test]
+    fn a_failed_part_without_a_failed_test_counts_as_one() {
+        let rows = [
+            row(Verdict::Failed("a lint".into()), Counts::default()),
+            row(Verdict::Failed("tests".into()), Counts { passed: 1, failed: 2, ignored: 0 }),
+        ];
+        assert!(summary(&rows, "logs").ends_with("\n1 passed, 3 failed"));
+    }
+
+    #[test]
+    fn failed_tests_fail_a_part_whatever_its_command_said() {
+        assert!(row(Verdict::Passed, Counts { passed: 1, failed: 1, ignored: 0 }).failed());
+    }
+}

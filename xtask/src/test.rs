@@ -1,0 +1,155 @@
+//! `cargo xtask test`: runs the parts one after the other, one cargo at a time.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crate::args::TestOptions;
+use crate::chain;
+use crate::fleet::Fleet;
+use crate::log::Log;
+use crate::parts::{Needs, PARTS, Part, Step, claimed};
+use crate::report::{Counts, Outcome, Row, Verdict, summary, tail};
+use crate::workspace::Workspace;
+use crate::{Fault, install};
+
+pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<bool, Fault> {
+    let mut run = Run { workspace, options, rows: Vec::new(), fleet: Fleet::default(), installed: false };
+    for part in PARTS.iter().filter(|part| is_wanted(part, options)) {
+        run.provide(part)?;
+        let outcome = |run: &Run<'_>, log: &mut Log| run.part(part, log);
+        run.row(part.name, outcome)?;
+    }
+    if !run.fleet.is_empty() {
+        let mut fleet = std::mem::take(&mut run.fleet);
+        run.row("stop-brokers", move |_, log| fleet.stop(log).map(|()| (Verdict::Passed, Counts::default())))?;
+    }
+    println!("{}", summary(&run.rows, &workspace.shown(&workspace.logs_folder())));
+    Ok(!run.rows.is_empty() && !run.rows.iter().any(Row::failed))
+}
+
+fn is_wanted(part: &Part, options: &TestOptions) -> bool {
+    let named = options.only.is_empty() || options.only.iter().any(|name| name == part.name || name == part.group);
+    named && !(options.no_brokers && part.needs != Needs::Nothing)
+}
+
+struct Run<'a> {
+    workspace: &'a Workspace,
+    options: &'a TestOptions,
+    rows: Vec<Row>,
+    fleet: Fleet,
+    installed: bool,
+}
+
+impl Run<'_> {
+    /// Gets and starts the brokers right before the first part that needs them.
+    fn provide(&mut self, part: &Part) -> Result<(), Fault> {
+        if part.needs == Needs::Nothing || !self.has_work(part) {
+            return Ok(());
+        }
+        if !self.installed {
+            self.installed = true;
+            self.row("get-brokers", |run, log| {
+                install::ensure_all(run.workspace, run.options.consent, log)
+                    .map(|note| (Verdict::Noted(note), Counts::default()))
+            })?;
+        }
+        if part.needs == Needs::Servers && self.fleet.is_empty() {
+            let mut fleet = Fleet::default();
+            self.row("start-brokers", |run, log| {
+                fleet.start(run.workspace, log).map(|note| (Verdict::Noted(note), Counts::default()))
+            })?;
+            self.fleet = fleet;
+        }
+        Ok(())
+    }
+
+    /// Runs one row of the table: shows its name, keeps its log, shows how it ended.
+    fn row(&mut self, name: &'static str, work: impl FnOnce(&Self, &mut Log) -> Outcome) -> Result<(), Fault> {
+        print!("{name:<14} ");
+        io::stdout().flush()?;
+        let mut log = Log::create(&self.workspace.logs_folder(), name)?;
+        let begun = Instant::now();
+        let (verdict, mut counts) =
+            work(self, &mut log).unwrap_or_else(|fault| (Verdict::Failed(chain(&*fault)), Counts::default()));
+        counts += Counts::of_log(&log.text());
+        let row = Row { name, verdict, counts, took: begun.elapsed() };
+        println!("{row}");
+        if row.failed() {
+            println!("--- end of {} ---", self.workspace.shown(log.path()));
+            println!("{}\n---", tail(&log.text()));
+        }
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn part(&self, part: &Part, log: &mut Log) -> Outcome {
+        let mut outcome = (Verdict::Absent("no step".into()), Counts::default());
+        let mut faults = Vec::new();
+        for step in part.steps {
+            match self.step(step, log) {
+                Ok((verdict, counts)) => {
+                    outcome.0 = verdict;
+                    outcome.1 += counts;
+                }
+                // The other steps run all the same: one run shows all that is wrong.
+                Err(fault) => faults.push(chain(&*fault)),
+            }
+        }
+        if !faults.is_empty() {
+            outcome.0 = Verdict::Failed(faults.join("; "));
+        }
+        Ok(outcome)
+    }
+
+    fn step(&self, step: &Step, log: &mut Log) -> Outcome {
+        let mut command = self.workspace.cargo();
+        match step {
+            Step::Check(check) => return check(self.workspace, log),
+            Step::Cargo(arguments, environment) => {
+                command.args(*arguments).envs(environment.iter().copied());
+            }
+            Step::Tests(name) => {
+                let packages = self.packages_with_test(name);
+                if packages.is_empty() {
+                    let note = format!("no integration test is named {name}");
+                    return Ok((Verdict::Absent(note), Counts::default()));
+                }
+                command.args(["test", "--all-features", "--no-fail-fast", "--test", name]);
+                command.args(packages.iter().flat_map(|package| ["-p", package]));
+            }
+            Step::OtherTests => {
+                command.args(["test", "--workspace", "--all-features", "--no-fail-fast", "--lib", "--bins"]);
+                let tests = self.workspace.targets("test");
+                let others = tests.iter().filter(|test| !claimed().any(|name| name == test.name));
+                command.args(others.flat_map(|test| ["--test", &test.name]));
+            }
+        }
+        command.envs(self.fleet.urls());
+        command.env("PUBSUB_BROKERS_DIR", self.workspace.brokers_folder());
+        if !self.options.no_brokers {
+            command.env("PUBSUB_TEST_REQUIRE", "all");
+        }
+        if self.options.long {
+            command.env("PUBSUB_TEST_LONG", "1");
+        }
+        log.run(&mut command, self.limit())?;
+        Ok((Verdict::Passed, Counts::default()))
+    }
+
+    /// After that much time a command hangs.
+    fn limit(&self) -> Duration {
+        Duration::from_secs(60 * if self.options.long { 8 * 60 } else { 30 })
+    }
+
+    fn has_work(&self, part: &Part) -> bool {
+        part.steps.iter().any(|step| match step {
+            Step::Tests(name) => !self.packages_with_test(name).is_empty(),
+            _ => true,
+        })
+    }
+
+    fn packages_with_test(&self, name: &str) -> Vec<String> {
+        let tests = self.workspace.targets("test");
+        tests.into_iter().filter(|test| test.name == name).map(|test| test.package).collect()
+    }
+}
