@@ -28,7 +28,6 @@ use pubsub_testkit::conformance::{self, Harness, Minimum};
 
 const SCHEME: &str = "board";
 
-/// What the board can do.
 const FEATURES: &[Feature] = &[
     Feature::EphemeralBroadcast,
     Feature::LosslessBroadcast,
@@ -95,10 +94,6 @@ struct Board {
 }
 
 impl Board {
-    fn new(log: Arc<Log>) -> Self {
-        Self { log, closed: Arc::default(), states: StateSender::new(AdapterState::Ready) }
-    }
-
     fn open(&self, operation: &'static str) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, operation, "the board is closed"));
@@ -197,15 +192,13 @@ impl Adapter for Board {
         let from = if range.from == StartPosition::Stored { StartPosition::Earliest } else { range.from.clone() };
         let first = self.log.start(&from)?;
         let log = self.log.lock();
-        let numbered = log.events.iter().enumerate().skip(first);
-        let mut found = numbered
+        let mut found = (log.events.iter().enumerate().skip(first))
             .filter(|(_, message)| *message.channel() == range.channel)
             .take(range.limit + 1)
             .map(|(number, message)| Ok(Stored::new(message.clone(), place(number)?)))
             .collect::<Result<Vec<_>>>()?;
         let at_end = found.len() <= range.limit;
         found.truncate(range.limit);
-        // Where nothing was found, the next page starts where this one did.
         let same = if let StartPosition::After(same) = from { Some(same) } else { None };
         let next = found.last().map(|stored| stored.position.clone()).or(same);
         Ok(History::new(found, next, at_end))
@@ -248,7 +241,8 @@ impl Harness for BoardHarness {
 
     async fn adapter(&self, world: &str) -> Result<Arc<dyn Adapter>> {
         let mut worlds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::new(Board::new(worlds.entry(world.to_owned()).or_default().clone())))
+        let log = worlds.entry(world.to_owned()).or_default().clone();
+        Ok(Arc::new(Board { log, closed: Arc::default(), states: StateSender::new(AdapterState::Ready) }))
     }
 
     fn minimum(&self) -> Minimum {
