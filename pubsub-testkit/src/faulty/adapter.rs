@@ -11,16 +11,17 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPattern, GroupName, Message, Result, StartPosition,
+    ChannelName, ChannelPattern, GroupName, Message, Ordering as EventOrder, Result, StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox,
-        MaybeReady, PublishOptions, Publisher, States, SubscribeOptions, Subscriber, Subscription, Support, Tickets,
-        Topology, TopologyReport, async_trait,
+        MaybeReady, PublishOptions, Publisher, SlowConsumer, States, SubscribeOptions, Subscriber, Subscription,
+        Support, Tickets, Topology, TopologyMode, TopologyReport, async_trait,
     },
 };
 
 use super::{
-    Fault, enqueue,
+    Fault, enqueue, ghost,
+    reader::FaultyReader,
     settler::{FOREVER, FaultySettler},
     source::FaultySource,
 };
@@ -37,6 +38,7 @@ pub struct Faulty {
     pub(super) latest: Mutex<HashMap<ChannelName, Arc<Message>>>,
     settlers: Mutex<Vec<Weak<FaultySettler>>>,
     members: AtomicU64,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Faulty {
@@ -50,6 +52,7 @@ impl Faulty {
             latest: Mutex::default(),
             settlers: Mutex::default(),
             members: AtomicU64::new(0),
+            stopped: Arc::default(),
         }
     }
 
@@ -77,6 +80,15 @@ impl Faulty {
                         ChannelPattern::Family(channel) | ChannelPattern::Exact(channel) => channel.clone().into(),
                     };
                 }
+            }
+            Fault::GroupsMerged => {
+                options.group = options.group.as_ref().map(|_| GroupName::parse("merged")).transpose()?;
+            }
+            Fault::SlowIgnored => {
+                options.slow = match options.slow {
+                    SlowConsumer::DropOldest => SlowConsumer::Block,
+                    _ => SlowConsumer::DropOldest,
+                };
             }
             Fault::LeaseNeverEnds => options.lease.duration = FOREVER,
             _ => {}
@@ -121,11 +133,15 @@ impl Subscriber for Faulty {
         self.twist(&mut options)?;
         let (lease, drain) = (options.lease.duration, options.drain.clone());
         let old = self.old_events(&options.channels);
-        let subscription = self.inner.subscribe(options).await?;
+        let subscription = match self.fault {
+            Fault::CancelLeavesMember => ghost::open(self.inner.clone(), options).await?,
+            _ => self.inner.subscribe(options).await?,
+        };
         let settler = Arc::new(FaultySettler::new(self.fault, drain));
         let mut settlers = self.settlers.lock().unwrap_or_else(PoisonError::into_inner);
         settlers.push(Arc::downgrade(&settler));
-        Ok(subscription.map_source(|source| FaultySource::new(source, self.fault, settler, lease, old)))
+        let subscription = subscription.map_source(|source| FaultySource::new(source, self.fault, settler, lease, old));
+        Ok(subscription.map_source(|source| FaultyReader::new(source, self.fault, self.stopped.clone())))
     }
 }
 
@@ -135,6 +151,7 @@ impl Adapter for Faulty {
         let honest = self.inner.capabilities();
         match self.fault {
             Fault::SilentUnsupported => honest.with(Support::Native, Feature::ALL),
+            Fault::StrictIgnored => honest.with(Support::Native, &[Feature::StrictChannels]),
             _ => honest,
         }
     }
@@ -142,6 +159,16 @@ impl Adapter for Faulty {
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         match self.fault {
             Fault::SilentUnsupported => Ok(TopologyReport::default()),
+            Fault::OrderForgotten => {
+                let mut topology = topology.clone();
+                topology.channels.iter_mut().for_each(|spec| spec.policy.ordering = EventOrder::None);
+                self.inner.ensure(&topology).await
+            }
+            Fault::StrictIgnored => {
+                let mut topology = topology.clone();
+                topology.mode = TopologyMode::Create;
+                self.inner.ensure(&topology).await
+            }
             _ => self.inner.ensure(topology).await,
         }
     }
@@ -180,6 +207,7 @@ impl Adapter for Faulty {
         self.closed.store(true, Ordering::Release);
         match self.fault {
             Fault::HangsOnClose => std::future::pending().await,
+            Fault::LeaksTask => drop(tokio::spawn(std::future::pending::<()>())),
             Fault::CloseLosesBuffer => {
                 let settlers = std::mem::take(&mut *self.settlers.lock().unwrap_or_else(PoisonError::into_inner));
                 settlers.iter().filter_map(Weak::upgrade).for_each(|settler| settler.acknowledge_all());

@@ -41,6 +41,14 @@ pub(super) fn enqueue<'a>(
                 return lose(this, batch, .., options);
             }
         }
+        Fault::HeadersShifted => {
+            let metas: Vec<_> = batch.iter().map(|message| message.meta().clone()).collect();
+            for (message, meta) in batch.iter_mut().zip(metas.iter().cycle().skip(1)) {
+                let mut copy = Message::clone(message);
+                copy.envelope_mut().meta = meta.clone();
+                *message = Arc::new(copy);
+            }
+        }
         Fault::EarlyDelivery => options.deliver_at = None,
         Fault::TtlIgnored => options.ttl = None,
         Fault::SilentUnsupported => {

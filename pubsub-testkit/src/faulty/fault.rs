@@ -80,4 +80,30 @@ pub enum Fault {
     SharedWorlds,
     /// What is larger than the adapter's limit is confirmed and dropped.
     OversizeConfirmed,
+    /// All groups are one.
+    GroupsMerged,
+    /// Seeking reports success and moves nothing.
+    SeekIgnored,
+    /// A subscription hands out nothing of other channels than that of its first event.
+    QuietStarves,
+    /// Nobody is told of gaps.
+    GapsSwallowed,
+    /// Slow broadcasts are treated by another policy than was asked for.
+    SlowIgnored,
+    /// The end of one subscription is the end of all.
+    DropStopsSiblings,
+    /// Closing leaves a task behind.
+    LeaksTask,
+    /// Channels that nobody declared are made in silence.
+    StrictIgnored,
+    /// In a batch, each event gets the metadata of its neighbour.
+    HeadersShifted,
+    /// A receive that is given up takes its event along.
+    CancelLoses,
+    /// A subscription whose opening is given up takes events nevertheless.
+    CancelLeavesMember,
+    /// Channels are declared without their order.
+    OrderForgotten,
+    /// What was buffered and never handed out counts as acknowledged when its subscription ends.
+    ReleaseLoses,
 }

@@ -57,6 +57,7 @@ impl Harness for FaultyHarness {
     async fn strict(&self, world: &str) -> Result<Arc<dyn Adapter>> {
         match self.fault {
             Fault::SilentUnsupported => self.inner.adapter(world).await,
+            Fault::StrictIgnored => Ok(self.wrap(world, self.inner.adapter(world).await?)),
             _ => Ok(self.wrap(world, self.inner.strict(world).await?)),
         }
     }

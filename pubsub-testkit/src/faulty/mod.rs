@@ -3,8 +3,10 @@
 mod adapter;
 mod enqueue;
 mod fault;
+mod ghost;
 mod harness;
 mod masked;
+mod reader;
 mod settler;
 mod source;
 

@@ -75,6 +75,7 @@ impl FaultySettler {
             | (Fault::NackDelayIgnored, Outcome::Nack(_))
             | (Fault::RejectRequeues, Outcome::Reject) => Outcome::Nack(Duration::ZERO),
             (Fault::IgnoreNack, Outcome::Nack(_)) | (Fault::DropAcks, Outcome::Dropped) => Outcome::Ack,
+            (Fault::ReleaseLoses, Outcome::Release) => Outcome::Ack,
             (Fault::CloseLosesBuffer, Outcome::Dropped | Outcome::Release) if self.drain.is_draining() => Outcome::Ack,
             (_, outcome) => outcome,
         };

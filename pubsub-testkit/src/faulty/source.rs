@@ -76,6 +76,7 @@ impl FaultySource {
             | Fault::CloseLosesBuffer
             | Fault::ExtendIgnored
             | Fault::LeaseNeverEnds
+            | Fault::ReleaseLoses
             | Fault::SilentUnsupported => {
                 let mut delivery = delivery;
                 let token = self.settler.hold(std::mem::replace(&mut delivery.ack, AckHandle::none()));

@@ -41,6 +41,10 @@ impl Group {
         state.expire_leases(self, want.now);
         state.reap(self);
         state.skip_lost(self, want.first);
+        if state.lost > 0 {
+            // Told before the first event after the gap.
+            return (0, std::mem::take(&mut state.lost));
+        }
         let mut taken = 0;
         // Members share what there is: the first to come must not take what another one is free for.
         // Another member may have gone beyond the end that this one saw.
@@ -80,7 +84,7 @@ impl Group {
         if taken > 0 {
             member.window.take(taken);
         }
-        (taken, std::mem::take(&mut state.lost))
+        (taken, 0)
     }
 
     /// Parks a member until there is something for it. The caller looks once more at the log's end afterwards.

@@ -3,6 +3,7 @@
 mod a;
 mod b;
 mod c;
+mod crowd;
 mod d;
 mod e;
 

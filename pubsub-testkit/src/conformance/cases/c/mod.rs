@@ -1,7 +1,15 @@
 //! Order, concurrency, groups.
 
+mod crowds;
+mod groups;
+mod order;
+mod replay;
+mod seek;
+mod slow;
+mod window;
+
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    Vec::new()
+    [crowds::CASES, order::CASES, groups::CASES, replay::CASES, seek::CASES, window::CASES, slow::CASES].concat()
 }

@@ -1,7 +1,10 @@
 //! Batches.
 
+mod publish;
+mod receive;
+
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    Vec::new()
+    [publish::CASES, receive::CASES].concat()
 }

@@ -1,7 +1,15 @@
 //! Lifecycle and errors.
 
+mod cancel;
+mod close;
+mod closed;
+mod races;
+mod reopen;
+mod strict;
+mod timing;
+
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    Vec::new()
+    [closed::CASES, cancel::CASES, strict::CASES, reopen::CASES, races::CASES, close::CASES, timing::CASES].concat()
 }
