@@ -38,7 +38,7 @@ pub(crate) enum Step {
 use Needs::{Nothing, Programs, Servers};
 
 pub(crate) const PARTS: &[Part] = &[
-    gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check"], &[])]),
+    gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"], &[])]),
     gate("size", "no source file is longer than 500 lines", &[Step::Check(gates::size::check)]),
     gate(
         "arrows",
