@@ -13,6 +13,7 @@ use pubsub_core::{ChannelName, ChannelPolicy, GroupName, Message, Ordering as Ev
 use tokio::sync::Notify;
 
 use super::{
+    apart::Apart,
     broadcast::Broadcast,
     dedup::Dedup,
     group::Group,
@@ -25,7 +26,7 @@ pub(super) struct Channel {
     pub(super) name: ChannelName,
     state: Mutex<State>,
     /// The end of the log, for readers without the lock.
-    end: AtomicU64,
+    end: Apart<AtomicU64>,
     /// The oldest message left by retention, likewise.
     first: AtomicU64,
     /// When the next scheduled message is due; `i64::MAX` for none.
@@ -110,7 +111,7 @@ impl Channel {
                 dedup: None,
                 room_until: 0,
             }),
-            end: AtomicU64::new(0),
+            end: Apart(AtomicU64::new(0)),
             first: AtomicU64::new(0),
             next_due: AtomicI64::new(i64::MAX),
             has_age: AtomicBool::new(false),
@@ -138,11 +139,12 @@ impl Channel {
             state.dedup = window.map(|window_ms| Dedup::new(window_ms, self.capacity.saturating_mul(64)));
         }
         self.has_age.store(policy.retention.age.is_some(), Ordering::Release);
+        state.log.count_bytes(policy.retention.bytes.is_some());
         state.policy = policy;
     }
 
     pub(super) fn end(&self) -> u64 {
-        self.end.load(Ordering::SeqCst)
+        self.end.0.load(Ordering::SeqCst)
     }
 
     pub(super) fn first(&self) -> u64 {
@@ -316,7 +318,7 @@ impl State {
 
     /// Removes what retention does not keep.
     fn retain(&mut self, channel: &Channel, now: i64) {
-        let retention = self.policy.retention;
+        let (retention, before) = (self.policy.retention, self.log.first);
         // Without a limit of its own a channel keeps twice its capacity: freeing messages here, on the side that
         // allocated them, also spares the consumers the allocator's lock.
         let kept = if retention.history {
@@ -325,7 +327,7 @@ impl State {
             retention.count.unwrap_or(u64::MAX).min(self.unsettled(channel.capacity as u64))
         };
         while self.log.end - self.log.first > kept
-            || retention.bytes.is_some_and(|bytes| self.log.bytes > bytes && self.log.end > self.log.first)
+            || retention.bytes.is_some_and(|bytes| self.log.bytes() > bytes && self.log.end > self.log.first)
         {
             self.log.pop();
         }
@@ -335,7 +337,10 @@ impl State {
                 self.log.pop();
             }
         }
-        let before = channel.first.swap(self.log.first, Ordering::AcqRel);
+        if self.log.first == before {
+            return;
+        }
+        channel.first.store(self.log.first, Ordering::Release);
         if log::crosses_segment(before, self.log.first) {
             self.broadcasts.iter().for_each(|broadcast| broadcast.give_up_before(self.log.first));
         }
@@ -378,7 +383,7 @@ impl State {
     /// Shows new messages to readers, and wakes as many as may be needed.
     fn publish_end(&mut self, channel: &Channel, appended: usize, rearm: bool) {
         if appended > 0 {
-            channel.end.store(self.log.end, Ordering::SeqCst);
+            channel.end.0.store(self.log.end, Ordering::SeqCst);
         }
         let wake = if rearm { appended.max(1) } else { appended };
         if wake == 0 {

@@ -101,14 +101,15 @@ pub(super) struct Log {
     pub(super) first: u64,
     /// The sequence number of the next message.
     pub(super) end: u64,
-    /// Bytes of payload between `first` and `end`.
-    pub(super) bytes: u64,
+    /// Bytes between `first` and `end`, while somebody wants to know: counting them means touching each message once
+    /// more when it goes, when it is no longer in cache.
+    bytes: Option<u64>,
 }
 
 impl Log {
     pub(super) fn new() -> Self {
         let segment = Segment::new(0);
-        Self { head: Cursor::new(segment.clone()), tail: segment, first: 0, end: 0, bytes: 0 }
+        Self { head: Cursor::new(segment.clone()), tail: segment, first: 0, end: 0, bytes: None }
     }
 
     /// Appends a message and returns its sequence number.
@@ -120,7 +121,9 @@ impl Log {
             let _ = self.tail.next.set(next.clone());
             self.tail = next;
         }
-        self.bytes += entry.message.wire_len() as u64;
+        if let Some(bytes) = &mut self.bytes {
+            *bytes += entry.message.wire_len() as u64;
+        }
         if let Some(cell) = self.tail.entries.get((seq - self.tail.base) as usize) {
             let _ = cell.set(entry);
         }
@@ -134,11 +137,29 @@ impl Log {
             return;
         }
         let first = self.first;
-        if let Some(entry) = self.head.get(first) {
-            self.bytes = self.bytes.saturating_sub(entry.message.wire_len() as u64);
+        if let Some(bytes) = &mut self.bytes
+            && let Some(entry) = self.head.get(first)
+        {
+            *bytes = bytes.saturating_sub(entry.message.wire_len() as u64);
         }
         self.first += 1;
         self.head.advance(self.first);
+    }
+
+    /// Begins or ends to count bytes.
+    pub(super) fn count_bytes(&mut self, wanted: bool) {
+        let mut cursor = self.head.clone();
+        let mut sum =
+            || (self.first..self.end).filter_map(|seq| Some(cursor.get(seq)?.message.wire_len() as u64)).sum();
+        self.bytes = match self.bytes {
+            Some(bytes) if wanted => Some(bytes),
+            _ => wanted.then(&mut sum),
+        };
+    }
+
+    /// Bytes between `first` and `end`, if they are counted.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.unwrap_or(0)
     }
 
     /// When the oldest message arrived.
@@ -197,6 +218,7 @@ mod tests {
     #[test]
     fn readers_follow_over_segments_and_old_ones_are_freed() {
         let mut log = Log::new();
+        log.count_bytes(true);
         let mut reader = log.reader();
         let first = Arc::downgrade(&log.tail);
         for seq in 0..1_000 {
@@ -205,7 +227,10 @@ mod tests {
         assert!((0..1_000).all(|seq| reader.get(seq).is_some_and(|entry| entry.arrival == seq as i64)));
         assert!(reader.get(1_000).is_none());
         (0..300).for_each(|_| log.pop());
-        assert_eq!((log.first, log.end, log.bytes), (300, 1_000, 1_400));
+        assert_eq!((log.first, log.end, log.bytes()), (300, 1_000, 1_400));
+        log.count_bytes(false);
+        log.count_bytes(true);
+        assert_eq!(log.bytes(), 1_400);
         assert!(first.upgrade().is_none());
     }
 

@@ -12,6 +12,7 @@
 //! - No task runs in the background: delays, leases and schedules are kept by those who wait for them.
 
 mod adapter;
+mod apart;
 mod broadcast;
 mod bus;
 mod capabilities;

@@ -63,17 +63,17 @@ impl Publisher for Memory {
 
 impl Memory {
     /// The channel, found without a look into the table if it is the one of the last publish.
-    fn publish_channel(&self, name: &ChannelName) -> Result<Arc<Channel>> {
+    fn with_channel<T>(&self, name: &ChannelName, then: impl FnOnce(&Arc<Channel>) -> T) -> Result<T> {
         if let Some(channel) = &*self.last.load()
             && channel.name == *name
         {
-            return Ok(channel.clone());
+            return Ok(then(channel));
         }
         let channel = self.bus.channel(name)?;
         if !name.is_inbox() {
             self.last.store(Some(channel.clone()));
         }
-        Ok(channel)
+        Ok(then(&channel))
     }
 
     /// The common case: one message, nothing special about it, and room. `None` leaves it to the general way.
@@ -83,17 +83,20 @@ impl Memory {
         if !plain || message.wire_len() > self.bus.options.max_payload {
             return None;
         }
-        let channel = self.publish_channel(message.channel()).ok()?;
         let ttl = options.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
         let mut receipt = None;
-        let mut one = std::iter::once_with(|| message.clone());
-        channel.append(&mut one, 1, self.bus.now(), None, ttl, &mut |append| {
-            receipt = Some(match append {
-                Append::At(seq) => Receipt::at(channel.position(seq)),
-                Append::Duplicate(seq) => Receipt::at(channel.position(seq)).duplicate(),
-                Append::Scheduled => Receipt::default(),
+        let append = |channel: &Arc<Channel>| {
+            let mut one = std::iter::once_with(|| message.clone());
+            channel.append(&mut one, 1, self.bus.now(), None, ttl, &mut |append| {
+                receipt = Some(match append {
+                    Append::At(seq) => Receipt::at(channel.position(seq)),
+                    Append::Duplicate(seq) => Receipt::at(channel.position(seq)).duplicate(),
+                    Append::Scheduled => Receipt::default(),
+                });
             });
-        });
+        };
+        // What is wrong with the channel is told by the general way.
+        self.with_channel(message.channel(), append).ok()?;
         receipt.map(|receipt| MaybeReady::ready(Ok(smallvec![Ok(receipt)])))
     }
 }
@@ -102,7 +105,7 @@ impl Intake {
     fn new(memory: &Memory, batch: Batch, options: &PublishOptions) -> Result<Option<Self>> {
         memory.shared.open("publish")?;
         let Some(first) = batch.first() else { return Ok(None) };
-        let channel = memory.publish_channel(first.channel())?;
+        let channel = memory.with_channel(first.channel(), Arc::clone)?;
         let bus = &memory.bus;
         if let Some(due) = options.deliver_at
             && due.since(bus.clock.now()) > bus.options.max_delay

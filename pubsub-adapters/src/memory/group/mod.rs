@@ -18,7 +18,7 @@ use std::{
 use pubsub_core::GroupName;
 
 use self::{lanes::Lanes, slots::Slots};
-use super::log::Cursor;
+use super::{apart::Apart, log::Cursor};
 
 pub(super) use pull::{Pulled, Want};
 pub(super) use settle::Return;
@@ -30,11 +30,11 @@ pub(super) struct Group {
     pub(super) name: GroupName,
     slots: Slots,
     lanes: Option<Lanes>,
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
     /// Everything before it is settled.
     base: AtomicU64,
     /// How many members are parked, so that publishers need not lock the group to find nobody.
-    waiting: AtomicUsize,
+    waiting: Apart<AtomicUsize>,
     /// Whether something beside new messages may have become ready.
     dirty: AtomicBool,
     /// Messages in `pending`: acknowledging one of their lane may make them ready.
@@ -119,9 +119,9 @@ impl Group {
             name,
             slots: Slots::new(window),
             lanes: ordered.map(Lanes::new),
-            state: Mutex::new(state),
+            state: Apart(Mutex::new(state)),
             base: AtomicU64::new(base),
-            waiting: AtomicUsize::new(0),
+            waiting: Apart(AtomicUsize::new(0)),
             dirty: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             stale: AtomicU64::new(0),
@@ -130,7 +130,7 @@ impl Group {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that runs under this lock panics: it holds no user code but `Waker::wake`, which runs after it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything before it is settled, as far as was looked.
@@ -163,7 +163,7 @@ impl Group {
         let mut state = self.lock();
         state.members.remove(&member.id);
         state.parked.retain(|(id, _)| *id != member.id);
-        self.waiting.store(state.parked.len(), Ordering::SeqCst);
+        self.waiting.0.store(state.parked.len(), Ordering::SeqCst);
         drop(state);
         // It may have been woken for work that it will not take.
         self.wake(1);
@@ -171,14 +171,14 @@ impl Group {
 
     /// Wakes up to `count` parked members.
     pub(super) fn wake(&self, count: usize) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        if self.waiting.0.load(Ordering::SeqCst) == 0 {
             return;
         }
         for _ in 0..count {
             let woken = {
                 let mut state = self.lock();
                 let woken = state.parked.pop_front();
-                self.waiting.store(state.parked.len(), Ordering::SeqCst);
+                self.waiting.0.store(state.parked.len(), Ordering::SeqCst);
                 woken
             };
             match woken {

@@ -95,7 +95,7 @@ impl Group {
             Some((_, known)) => known.clone_from(waker),
             None => state.parked.push_back((member.id, waker.clone())),
         }
-        self.waiting.store(state.parked.len(), Ordering::SeqCst);
+        self.waiting.0.store(state.parked.len(), Ordering::SeqCst);
         (state.next_due(), state.members.len() == 1)
     }
 
