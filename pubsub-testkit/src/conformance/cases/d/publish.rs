@@ -6,9 +6,8 @@ use pubsub_core::{ChannelPolicy, ContentType, ErrorKind, Key, Payload, driver::F
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, next, next_n, numbered, quiet, same,
+        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict, cases::crowd::publish, ensure, next, next_n, numbered,
+        quiet, read_all, same,
     },
     faulty::Fault,
 };
@@ -19,14 +18,28 @@ pub(super) const CASES: &[Case] = &[
         title: "concurrent sends and acknowledgements resolve when the broker has them, and a flush waits for all",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage, Fault::DropAck],
-        run: |ctx| Box::pin(concurrent(ctx)),
+        run: |ctx| Box::pin(concurrent(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "D1-ephemeral",
+        title: "concurrent sends to a broadcast resolve when the broker has them, and a flush waits for all",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage],
+        run: |ctx| Box::pin(concurrent(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "D2",
         title: "a batch over two channels tells the outcome of each event; what it calls sent arrives in order",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::BatchTruncated, Fault::PublishUnconfirmedSuccess],
-        run: |ctx| Box::pin(outcomes(ctx)),
+        run: |ctx| Box::pin(outcomes(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "D2-ephemeral",
+        title: "a batch over two ephemeral channels tells the outcome of each event; what it calls sent arrives in order",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::BatchTruncated, Fault::PublishUnconfirmedSuccess],
+        run: |ctx| Box::pin(outcomes(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "D2-refused",
@@ -40,21 +53,35 @@ pub(super) const CASES: &[Case] = &[
         title: "a batch larger than any broker takes at once arrives, each body with its own key and headers",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::BatchTruncated, Fault::DropHeaders, Fault::DropKey, Fault::HeadersShifted],
-        run: |ctx| Box::pin(large(ctx)),
+        run: |ctx| Box::pin(large(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "D5-ephemeral",
+        title: "a large batch arrives at a broadcast, each body with its own key and headers",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::BatchTruncated, Fault::HeadersShifted],
+        run: |ctx| Box::pin(large(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "D6",
         title: "closing flushes what was enqueued and what was acknowledged",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::PublishUnconfirmedSuccess, Fault::DropAck],
-        run: |ctx| Box::pin(close_flushes(ctx)),
+        run: |ctx| Box::pin(close_flushes(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "D6-ephemeral",
+        title: "closing flushes what was enqueued for a broadcast",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage],
+        run: |ctx| Box::pin(close_flushes(ctx, Mode::Ephemeral)),
     },
 ];
 
-async fn concurrent(ctx: Ctx) -> Verdict {
+async fn concurrent(ctx: Ctx, mode: Mode) -> Verdict {
     let count = ctx.count(12, 600);
-    let (bus, channel) = (ctx.bus().await?, ctx.channel("d1")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "batch").max_in_flight(2 * count).await?;
+    let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("d1")?);
+    let mut events = ctx.reader(&bus, &channel, mode, "batch").max_in_flight(2 * count).buffer(2 * count).await?;
     let mut ledger = Ledger::new();
     let sends = join_all((0..count).map(|serial| publish(&bus, &channel, serial..serial + 1))).await;
     for (serial, sent) in sends.into_iter().enumerate() {
@@ -75,6 +102,9 @@ async fn concurrent(ctx: Ctx) -> Verdict {
         ledger.saw(event.serial()?);
     }
     ledger.verdict(&ctx.bounds())?;
+    if mode == Mode::Ephemeral {
+        return Ok(()); // nothing to settle
+    }
     for settled in join_all(held.into_iter().map(|event| event.ack_confirmed())).await {
         settled?;
     }
@@ -83,9 +113,13 @@ async fn concurrent(ctx: Ctx) -> Verdict {
     quiet(&ctx, &mut again).await
 }
 
-async fn outcomes(ctx: Ctx) -> Verdict {
-    let (bus, count) = (ctx.bus().await?, 10);
+async fn outcomes(ctx: Ctx, mode: Mode) -> Verdict {
+    let (bus, count) = (ctx.bus_in(mode).await?, 10);
     let channels = [ctx.channel("d2")?, ctx.channel("d2")?];
+    let mut readers = Vec::new();
+    for channel in &channels {
+        readers.push(ctx.reader(&bus, channel, mode, "batch").await?);
+    }
     // Runs of several events, as what goes to the broker in one go.
     let channel_of = |serial: usize| serial / 3 % 2;
     let envelope = |serial| numbered(&channels[channel_of(serial)], serial);
@@ -93,15 +127,13 @@ async fn outcomes(ctx: Ctx) -> Verdict {
     let results = bus.publish_envelopes(batch).await?;
     same("number of outcomes", results.len(), count)?;
     results.into_iter().try_for_each(|result| result.map(drop))?;
-    for (index, channel) in channels.iter().enumerate() {
-        let sent: Vec<_> = (0..count).filter(|serial| channel_of(*serial) == index).collect();
-        let mut events = ctx.reader(&bus, channel, Mode::Durable, "batch").await?;
-        for serial in sent {
-            let event = next(&ctx, &mut events).await?;
+    for (index, events) in readers.iter_mut().enumerate() {
+        for serial in (0..count).filter(|serial| channel_of(*serial) == index) {
+            let event = next(&ctx, events).await?;
             same("the next serial", event.serial()?, serial)?;
             event.ack();
         }
-        quiet(&ctx, &mut events).await?;
+        quiet(&ctx, events).await?;
     }
     Ok(())
 }
@@ -135,13 +167,12 @@ async fn one_refused(ctx: Ctx) -> Verdict {
             }
         }
     }
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }
 
-async fn large(ctx: Ctx) -> Verdict {
-    let (bus, count, channel) = (ctx.bus().await?, ctx.count(900, 10_000), ctx.channel("d5")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "batch").await?;
+async fn large(ctx: Ctx, mode: Mode) -> Verdict {
+    let (bus, count, channel) = (ctx.bus_in(mode).await?, ctx.count(900, 10_000), ctx.channel("d5")?);
+    let mut events = ctx.reader(&bus, &channel, mode, "batch").buffer(count).await?;
     let mut batch = Vec::with_capacity(count);
     for serial in 0..count {
         let mut envelope = numbered(&channel, serial)?;
@@ -169,14 +200,18 @@ async fn large(ctx: Ctx) -> Verdict {
     published.and(read)
 }
 
-async fn close_flushes(ctx: Ctx) -> Verdict {
-    let (closing, other, channel) = (ctx.bus().await?, ctx.bus().await?, ctx.channel("d6")?);
-    let mut events = ctx.reader(&closing, &channel, Mode::Durable, "batch").await?;
+async fn close_flushes(ctx: Ctx, mode: Mode) -> Verdict {
+    let (closing, other, channel) = (ctx.bus_in(mode).await?, ctx.bus_in(mode).await?, ctx.channel("d6")?);
+    let mut events = ctx.reader(&closing, &channel, mode, "batch").await?;
     publish(&other, &channel, 0..5).await?;
     for event in next_n(&ctx, &mut events, 5).await? {
         event.ack();
     }
     drop(events);
+    let early = match mode {
+        Mode::Durable => None,
+        Mode::Ephemeral => Some(ctx.reader(&other, &channel, mode, "batch").await?),
+    };
     let (mut tickets, count) = (Vec::new(), ctx.count(300, 300));
     for serial in 5..5 + count {
         tickets.push(closing.publish_envelope(numbered(&channel, serial)?).enqueue().await?);
@@ -187,7 +222,9 @@ async fn close_flushes(ctx: Ctx) -> Verdict {
         ensure(matches!(told, Some(Ok(_))), "every ticket confirmed by the close", format!("{told:?}"))?;
     }
     let mut ledger = Ledger::expecting(5..5 + count);
-    let mut events = ctx.reader(&other, &channel, Mode::Durable, "batch").await?;
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    let mut events = match early {
+        Some(events) => events,
+        None => ctx.reader(&other, &channel, mode, "batch").await?,
+    };
+    read_all(&ctx, &mut events, &mut ledger).await
 }
