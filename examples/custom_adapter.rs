@@ -65,7 +65,6 @@ impl Log {
         readers.into_iter().for_each(Waker::wake);
     }
 
-    /// The number of the first event that a reader gets.
     fn start(&self, from: &StartPosition) -> Result<usize> {
         let end = self.lock().events.len();
         match from {

@@ -1,4 +1,5 @@
 //! One event, published and consumed: `cargo run --example quickstart`.
+#![allow(clippy::print_stdout)] // it talks to a terminal
 
 #[pubsub::event("orders:created")]
 struct OrderCreated {

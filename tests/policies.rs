@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use pubsub::{
-    Catalog, ChannelName, ChannelPolicy, Clock, Envelope, ErrorKind, EventName, ManualClock, Payload, PubSub, Retention,
-    Timestamp,
+    Catalog, ChannelName, ChannelPolicy, Clock, Envelope, ErrorKind, EventName, ManualClock, Payload, PubSub,
+    Retention, Timestamp,
     driver::{ChannelSpec, HistoryRange, Topology, TopologyMode},
     memory::{Memory, MemoryOptions},
 };

@@ -1,5 +1,5 @@
 //! Typed events over the memory adapter: versions, several types on one channel, what cannot be read.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::time::Duration;
 

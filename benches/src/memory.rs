@@ -119,3 +119,20 @@ pub async fn typed(readers: usize, size: usize, count: usize) -> f64 {
     });
     finish(started, tasks, publisher, count, 1).await
 }
+
+/// Deliveries that wait for their acknowledgement.
+pub async fn leased(count: usize) -> Vec<pubsub::Delivery> {
+    let memory = memory();
+    let mut subscription = group(&memory, "g").await;
+    let (name, channel) =
+        (EventName::from_static("orders:created").unwrap(), ChannelName::from_static("orders").unwrap());
+    let messages: Batch = (0..count).map(|_| Arc::new(message(&name, &channel, &bytes(256)))).collect();
+    memory.enqueue(messages, &PublishOptions::default()).await.unwrap().await.unwrap();
+    let mut deliveries = Vec::with_capacity(count);
+    while deliveries.len() < count {
+        if let Item::Delivery(delivery) = subscription.next().await.unwrap().unwrap() {
+            deliveries.push(delivery);
+        }
+    }
+    deliveries
+}

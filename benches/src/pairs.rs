@@ -17,7 +17,8 @@ pub struct Row {
 
 /// Runs ours and the limit alternately, the order changing with each pair, after one pair that does not count.
 pub fn run(pairs: usize, mut ours: impl FnMut() -> f64, mut limit: impl FnMut() -> f64) -> Row {
-    (ours(), limit());
+    ours();
+    limit();
     let (mut a, mut b, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..pairs {
         let (x, y) = if pair % 2 == 0 {

@@ -54,8 +54,9 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
 fn unknown(scheme: &str) -> Error {
     match SCHEMES.iter().find(|(known, _)| *known == scheme) {
         Some((_, feature)) => {
-            let text =
-                format!("the adapter for `{scheme}:` is not built in; turn on the feature `{feature}` of pubsub-kit");
+            let text = format!(
+                "the adapter for `{scheme}:` is not built in: its feature of pubsub-kit is `{feature}`, which this version does not have yet"
+            );
             Error::new(ErrorKind::Unsupported, "connect", text)
         }
         None => {

@@ -186,9 +186,9 @@ impl fmt::Display for BrokerUrl {
         for (index, (host, port)) in self.hosts.iter().enumerate() {
             f.write_str(if index == 0 { "" } else { "," })?;
             if host.contains(':') {
-                write!(f, "[{host}]")?
+                write!(f, "[{host}]")?;
             } else {
-                f.write_str(host)?
+                f.write_str(host)?;
             }
             if let Some(port) = port {
                 write!(f, ":{port}")?;

@@ -221,3 +221,23 @@ async fn a_message_is_decoded_once_for_all_groups() {
     let (first, second) = (one.next().await.unwrap().unwrap(), two.next().await.unwrap().unwrap());
     assert!(Arc::ptr_eq(first.message(), second.message()));
 }
+
+#[tokio::test]
+async fn a_reader_that_stalls_keeps_no_more_than_retention_does() {
+    let bus = bus(MemoryOptions::new().capacity(256));
+    let mut stalled = bus.subscribe_channel("test").await.unwrap();
+    bus.publish_envelope(event(0)).await.unwrap();
+    assert_eq!(number(&stalled.next().await.unwrap().unwrap()), 0);
+    let mut early = Vec::new();
+    for n in 1..10_000 {
+        let sent = Arc::new(pubsub_core::Message::from(event(n)));
+        if n < 100 {
+            early.push(Arc::downgrade(&sent));
+        }
+        let batch = [sent].into_iter().collect();
+        bus.adapter().enqueue(batch, &Default::default()).await.unwrap().await.unwrap();
+    }
+    assert_eq!(early.iter().filter(|message| message.strong_count() > 0).count(), 0);
+    assert_eq!(number(&stalled.next().await.unwrap().unwrap()), 10_000 - 512);
+    assert_eq!(stalled.stats().lost, 10_000 - 512 - 1);
+}

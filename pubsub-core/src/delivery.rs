@@ -63,13 +63,13 @@ impl AckHandle {
         self.token
     }
 
-    /// The settler behind it, for wrappers; none where there is nothing to settle.
+    /// The settler, for wrappers that flush or extend without holding the handle. None where there is nothing to settle.
     pub fn settler(&self) -> Option<&Arc<dyn Settler>> {
         self.settler.as_ref()
     }
 
-    /// Lets go without settling: the lease is gone already.
-    pub(crate) fn forget(mut self) {
+    /// Lets go without settling, once the lease is gone: whoever took it back settles the event.
+    pub fn forget(mut self) {
         self.settler = None;
     }
 }
@@ -174,8 +174,8 @@ impl Delivery {
         self.ack.extend(duration).await
     }
 
-    /// Lets go without settling: the lease is gone already.
-    pub(crate) fn forget(self) {
+    /// Lets go without settling, once the lease is gone: whoever took it back settles the event.
+    pub fn forget(self) {
         self.ack.forget();
     }
 }

@@ -1,4 +1,4 @@
-//! A memory adapter that hides a feature refuses what needs it: each feature that some case needs, one after the other.
+//! A memory adapter that hides a feature refuses what needs it: one feature after the other.
 
 #![allow(missing_docs)]
 
@@ -7,7 +7,7 @@ use std::{process::ExitCode, sync::Arc};
 use libtest_mimic::{Arguments, Failed, Trial};
 use pubsub_core::driver::{Capabilities, Feature, Support};
 use pubsub_testkit::{
-    conformance::{Case, Harness, MemoryHarness, Minimum, Size, cases, execute},
+    conformance::{Case, Harness, MemoryHarness, Minimum, Size, Verdict, cases, execute, failed},
     faulty::{Fault, FaultyHarness, MaskedHarness},
 };
 
@@ -22,11 +22,11 @@ fn main() -> ExitCode {
             let name = format!("{} without {}", case.id, feature.as_str());
             trials.push(Trial::test(name, move || refuses(case, hidden)));
         }
-        let probed = cases().into_iter().find(|case| case.needs.contains(feature));
-        if let Some(case) = probed {
-            let name = format!("{}: silence about missing {} is found", case.id, feature.as_str());
-            trials.push(Trial::test(name, move || finds_silence(case, hidden)));
-        }
+        // Also for features that no case needs yet.
+        let probe = Case { id: "probe", title: feature.as_str(), needs: hidden, bites: &[], run: |_| Box::pin(ran()) };
+        trials.push(Trial::test(format!("asking for {} is refused", feature.as_str()), move || refuses(probe, hidden)));
+        let name = format!("silence about missing {} is found", feature.as_str());
+        trials.push(Trial::test(name, move || finds_silence(probe, hidden)));
     }
     let mut arguments = Arguments::from_args();
     // They wait far more than they work.
@@ -50,6 +50,10 @@ fn declares_less() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+async fn ran() -> Verdict {
+    failed("a refusal", "the case ran")
 }
 
 /// The case becomes the assertion that the feature is refused, and that holds.

@@ -38,7 +38,7 @@ pub(crate) enum Step {
 use Needs::{Nothing, Programs, Servers};
 
 pub(crate) const PARTS: &[Part] = &[
-    gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check"], &[])]),
+    gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"], &[])]),
     gate("size", "no source file is longer than 500 lines", &[Step::Check(gates::size::check)]),
     gate(
         "arrows",
@@ -58,6 +58,7 @@ pub(crate) const PARTS: &[Part] = &[
     ),
     gate("msrv", "the oldest supported Rust compiles everything", &[Step::Check(gates::msrv::check)]),
     gate("deny", "licences, duplicates and sources of all dependencies", &[Step::Check(gates::deny::check)]),
+    gate("budget", "a hello world stays small and quick to build", &[Step::Check(gates::budget::check)]),
     tests(
         "unit",
         "all tests that need no broker, and those in the documentation",
@@ -67,7 +68,12 @@ pub(crate) const PARTS: &[Part] = &[
     tests("examples", "every example runs to its end", Nothing, &[Step::Check(examples::check)]),
     tests("fuzz", "no reader of foreign bytes panics; two seconds each", Nothing, &[Step::Tests("short")]),
     tests("brokers", "the four brokers start, answer, die and come back", Servers, &[Step::Tests("brokers")]),
-    tests("conformance", "every adapter keeps the same promises", Servers, &[Step::Tests("conformance")]),
+    tests(
+        "conformance",
+        "every adapter keeps the same promises, and every case bites",
+        Servers,
+        &[Step::Tests("conformance_memory"), Step::Tests("conformance_masked"), Step::Tests("conformance_bites")],
+    ),
     tests("faults", "nothing is lost when brokers and networks fail", Programs, &[Step::Tests("faults")]),
 ];
 

@@ -2,13 +2,15 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
 };
 
 use pubsub_core::driver::SlowConsumer;
+
+use super::log::Cursor;
 
 /// The part of a broadcast subscription that publishers see.
 #[derive(Debug)]
@@ -18,13 +20,35 @@ pub(super) struct Broadcast {
     pub(super) slow: SlowConsumer,
     /// How far it may lag behind.
     pub(super) buffer: u64,
+    /// Its place in the log. Given up when retention takes it, or a stalled reader would keep every segment since.
+    place: Mutex<Option<Cursor>>,
     waiting: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
 impl Broadcast {
     pub(super) fn new(cursor: u64, slow: SlowConsumer, buffer: u64) -> Self {
-        Self { cursor: AtomicU64::new(cursor), slow, buffer, waiting: AtomicBool::new(false), waker: Mutex::new(None) }
+        Self {
+            cursor: AtomicU64::new(cursor),
+            slow,
+            buffer,
+            place: Mutex::new(None),
+            waiting: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// Its place in the log; none before the first read, and after retention has taken it. Held for an instant only:
+    /// the channel locks it too, under its own lock.
+    pub(super) fn place(&self) -> MutexGuard<'_, Option<Cursor>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up its place if that lies before `first`.
+    pub(super) fn give_up_before(&self, first: u64) {
+        if self.cursor.load(Ordering::Acquire) < first {
+            *self.place() = None;
+        }
     }
 
     /// Up to where publishers may write, if this reader holds them back.

@@ -16,7 +16,7 @@ use super::{
     broadcast::Broadcast,
     dedup::Dedup,
     group::Group,
-    log::{Cursor, Entry, Log},
+    log::{self, Cursor, Entry, Log},
 };
 
 /// A channel. Lock order: the channel before any of its groups.
@@ -232,16 +232,15 @@ impl Channel {
         group
     }
 
-    pub(super) fn add_broadcast(&self, make: impl FnOnce(&mut State) -> Arc<Broadcast>) -> (Arc<Broadcast>, Cursor) {
+    pub(super) fn add_broadcast(&self, make: impl FnOnce(&mut State) -> Arc<Broadcast>) -> Arc<Broadcast> {
         let mut state = self.lock();
         let broadcast = make(&mut state);
         let at = broadcast.cursor.load(Ordering::Acquire).max(state.log.first);
         broadcast.cursor.store(at, Ordering::Release);
-        let cursor = state.log.reader_at(at);
         state.broadcasts.push(broadcast.clone());
         state.room_until = 0;
         self.readers.fetch_add(1, Ordering::AcqRel);
-        (broadcast, cursor)
+        broadcast
     }
 
     pub(super) fn remove_broadcast(&self, broadcast: &Arc<Broadcast>) {
@@ -328,7 +327,10 @@ impl State {
                 self.log.pop();
             }
         }
-        channel.first.store(self.log.first, Ordering::Release);
+        let before = channel.first.swap(self.log.first, Ordering::AcqRel);
+        if log::crosses_segment(before, self.log.first) {
+            self.broadcasts.iter().for_each(|broadcast| broadcast.give_up_before(self.log.first));
+        }
     }
 
     /// How many messages some reader still needs.

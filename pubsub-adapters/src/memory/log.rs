@@ -7,6 +7,11 @@ use pubsub_core::Message;
 /// Messages per segment: large enough that following the links costs nothing, small enough to be freed soon.
 const SEGMENT: usize = 256;
 
+/// Whether a segment lies behind somebody who moves from one sequence number to the other.
+pub(super) fn crosses_segment(from: u64, to: u64) -> bool {
+    from / SEGMENT as u64 != to / SEGMENT as u64
+}
+
 /// A message in the log.
 #[derive(Debug)]
 pub(super) struct Entry {

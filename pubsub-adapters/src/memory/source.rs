@@ -21,7 +21,6 @@ use super::{
     bus::Bus,
     channel::Channel,
     group::{Group, Member, Pulled, Want, Window},
-    log::Cursor,
     settler::MemorySettler,
 };
 
@@ -103,7 +102,6 @@ pub(super) struct MemberPart {
 pub(super) struct BroadcastPart {
     channel: Arc<Channel>,
     broadcast: Arc<Broadcast>,
-    cursor: Cursor,
     next: u64,
 }
 
@@ -194,7 +192,7 @@ impl MemorySource {
             self.timer = None;
             return false;
         };
-        if !self.timer.as_ref().is_some_and(|(known, _)| *known == due) {
+        if self.timer.as_ref().is_none_or(|(known, _)| *known != due) {
             // Times outside the calendar never come.
             let time = Timestamp::from_millis(due).unwrap_or(Timestamp::MAX);
             self.timer = Some((due, self.bus.clock.sleep_until(time)));
@@ -318,8 +316,9 @@ impl Part {
         match self {
             Self::Member(part) => part.group.seek(base, cursor),
             Self::Broadcast(part) => {
-                (part.next, part.cursor) = (base, cursor);
+                part.next = base;
                 part.broadcast.cursor.store(base, Ordering::Release);
+                *part.broadcast.place() = Some(cursor);
             }
         }
         Ok(())
@@ -373,9 +372,9 @@ impl MemberPart {
 }
 
 impl BroadcastPart {
-    pub(super) fn new(channel: Arc<Channel>, broadcast: Arc<Broadcast>, cursor: Cursor) -> Self {
+    pub(super) fn new(channel: Arc<Channel>, broadcast: Arc<Broadcast>) -> Self {
         let next = broadcast.cursor.load(Ordering::Acquire);
-        Self { channel, broadcast, cursor, next }
+        Self { channel, broadcast, next }
     }
 
     fn take(&mut self, chunk: &mut Chunk, now: i64) -> Result<bool> {
@@ -394,11 +393,16 @@ impl BroadcastPart {
             chunk.push_gap(Gap::new(self.channel.name.clone(), Some(from - self.next), reason));
             self.next = from;
         }
+        if self.next == before && self.next == end {
+            return Ok(false);
+        }
         let limit = CHUNK.min(usize::try_from(buffer).unwrap_or(CHUNK));
         let shared = self.channel.readers.load(Ordering::Relaxed) > 1;
         let mut taken = 0;
+        let place = self.broadcast.place().take();
+        let mut cursor = place.unwrap_or_else(|| self.channel.reader_at(self.next));
         while taken < limit && self.next < end {
-            let Some(entry) = self.cursor.get(self.next) else { break };
+            let Some(entry) = cursor.get(self.next) else { break };
             if entry.expires > now {
                 let position = self.channel.position(self.next);
                 chunk.push(Delivery::new(entry.message.clone(), AckHandle::none()).at(position).shared(shared));
@@ -406,6 +410,7 @@ impl BroadcastPart {
             }
             self.next += 1;
         }
+        *self.broadcast.place() = Some(cursor);
         self.broadcast.cursor.store(self.next, Ordering::Release);
         if self.broadcast.slow == SlowConsumer::Block && self.next > before {
             self.channel.announce_room();

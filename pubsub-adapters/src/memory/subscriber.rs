@@ -82,9 +82,8 @@ impl MemorySource {
                 let capacity = self.bus().options.capacity as u64;
                 let unbounded = if options.slow == SlowConsumer::DropOldest { u64::MAX } else { capacity };
                 let buffer = options.buffer.map_or(unbounded, |buffer| buffer as u64);
-                let (broadcast, cursor) =
-                    channel.add_broadcast(|_| Arc::new(Broadcast::new(base, options.slow, buffer)));
-                Part::Broadcast(BroadcastPart::new(channel, broadcast, cursor))
+                let broadcast = channel.add_broadcast(|_| Arc::new(Broadcast::new(base, options.slow, buffer)));
+                Part::Broadcast(BroadcastPart::new(channel, broadcast))
             }
         };
         self.push(part);

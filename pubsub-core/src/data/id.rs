@@ -62,10 +62,11 @@ impl EventId {
             ));
         }
         // Only the canonical spelling becomes a UUID: `Display` must give back the bytes that came in.
-        if text.len() == 36 && !text.bytes().any(|b| b.is_ascii_uppercase()) {
-            if let Ok(uuid) = Uuid::try_parse(text) {
-                return Ok(Self(Repr::Uuid(uuid)));
-            }
+        if text.len() == 36
+            && !text.bytes().any(|b| b.is_ascii_uppercase())
+            && let Ok(uuid) = Uuid::try_parse(text)
+        {
+            return Ok(Self(Repr::Uuid(uuid)));
         }
         Ok(Self(Repr::Text(SmolStr::new(text))))
     }

@@ -20,7 +20,7 @@ pub use capabilities::{Capabilities, Feature, Limits, OrderKeeper, Support};
 pub use history::{History, HistoryRange, Stored};
 pub use publisher::{Batch, Confirm, PublishOptions, Publisher, Receipt, Receipts, Tickets};
 pub use ready::{BoxFuture, MaybeReady};
-pub use settler::{AckToken, Outcome, Settler};
+pub use settler::{AckToken, Outcome, Settler, stale};
 pub use source::{Chunk, Item, Source};
 pub use state::{AdapterState, Drain, Gap, GapReason, Health, StateSender, States, SubscriptionState};
 pub use subscriber::{Lease, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions, Subscriber, Subscription};

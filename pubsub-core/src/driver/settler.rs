@@ -28,7 +28,8 @@ pub enum Outcome {
     Reject,
     /// Nobody decided: as a nack with the subscription's backoff, and, while draining, as a release.
     Dropped,
-    /// It was never handed out: deliver it again at once, and count nothing.
+    /// It was never handed out: deliver it again at once, and count nothing. Several that are released come again in
+    /// their first order.
     Release,
 }
 
@@ -43,6 +44,9 @@ pub trait Settler: Send + Sync {
     fn settle(&self, token: AckToken, outcome: Outcome);
 
     /// Whether the token's lease still holds. A delivery whose lease is gone must not be worked on.
+    ///
+    /// It is asked from anywhere, also under locks of wrappers, so it must neither block nor call back. After a `false`
+    /// the delivery is let go without another word: what its lease occupied must be free by then.
     fn is_live(&self, token: AckToken) -> bool;
 
     /// Settles a delivery and waits for the broker's word.
@@ -75,8 +79,8 @@ pub trait Settler: Send + Sync {
     fn flush(&self) -> BoxFuture<'_, Result<()>>;
 }
 
-/// The error for a delivery whose lease is gone.
-pub(crate) fn stale(operation: &'static str) -> Error {
+/// The `Conflict` error for a delivery whose lease is gone.
+pub fn stale(operation: &'static str) -> Error {
     Error::new(
         ErrorKind::Conflict,
         operation,

@@ -22,10 +22,13 @@ pub struct EventDefinition {
     reply_schema: Option<Schema>,
     upcasters: Upcasters,
     rust_type: Option<TypeId>,
-    check: Option<fn(&[u8]) -> Result<()>>,
+    check: Option<Check>,
     #[cfg(feature = "validate")]
     validator: OnceLock<std::result::Result<jsonschema::Validator, String>>,
 }
+
+/// Reads a payload as the event's own type, and forgets it.
+type Check = fn(&[u8]) -> Result<()>;
 
 /// A JSON Schema that is made when somebody asks: a program that only publishes never pays for it.
 struct Schema {

@@ -33,7 +33,6 @@ pub(crate) fn find_faults(validator: &std::result::Result<Validator, String>, by
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{EventDefinition, Payload};
 
     #[test]

@@ -1,7 +1,12 @@
 //! The unsettled events: slots with a free list, threaded by two lists in order of arrival, one over all events and
 //! one over the events of each key.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry as MapEntry},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::ward::Ward;
 use crate::{Delivery, Key, Mark, Message, Position, Timestamp};
@@ -133,7 +138,7 @@ impl Slots {
         let index = match self.slots.get_mut(self.free as usize) {
             Some(slot) => {
                 slot.entry = Some(entry);
-                std::mem::replace(&mut self.free, slot.next_free)
+                mem::replace(&mut self.free, slot.next_free)
             }
             None => {
                 self.slots.push(Slot { entry: Some(entry), next_free: NIL });
@@ -144,9 +149,18 @@ impl Slots {
         self.used += 1;
         self.all = self.append(List::All, self.all, index);
         if let Some(key) = key {
-            let ends = self.keys.get(&key).copied().unwrap_or(Ends::NONE);
-            let ends = self.append(List::Key, ends, index);
-            self.keys.insert(key, ends);
+            let before = match self.keys.entry(key) {
+                MapEntry::Occupied(mut known) => {
+                    let ends = *known.get();
+                    known.get_mut().last = index;
+                    ends
+                }
+                MapEntry::Vacant(new) => {
+                    new.insert(Ends { first: index, last: index });
+                    Ends::NONE
+                }
+            };
+            self.append(List::Key, before, index);
         }
         index
     }
@@ -155,7 +169,7 @@ impl Slots {
     pub(super) fn remove(&mut self, index: Index) -> Option<Entry> {
         let slot = self.slots.get_mut(index as usize)?;
         let entry = slot.entry.take()?;
-        slot.next_free = std::mem::replace(&mut self.free, index);
+        slot.next_free = mem::replace(&mut self.free, index);
         self.used -= 1;
         self.all = self.unlink(List::All, self.all, entry.links[List::All as usize]);
         let links = entry.links[List::Key as usize];
@@ -163,12 +177,14 @@ impl Slots {
             // The map knows the ends of a key alone.
             self.unlink(List::Key, Ends::NONE, links);
         } else if let Some(key) = entry.message.key() {
-            let ends = self.keys.get(key).copied().unwrap_or(Ends::NONE);
-            let ends = self.unlink(List::Key, ends, links);
-            if ends.first == NIL {
+            if links.prev == NIL && links.next == NIL {
                 self.keys.remove(key);
-            } else if let Some(known) = self.keys.get_mut(key) {
-                *known = ends;
+            } else {
+                let ends = self.keys.get(key).copied().unwrap_or(Ends::NONE);
+                let ends = self.unlink(List::Key, ends, links);
+                if let Some(known) = self.keys.get_mut(key) {
+                    *known = ends;
+                }
             }
         }
         Some(entry)

@@ -125,11 +125,14 @@ impl Drop for Outstanding {
     }
 }
 
+/// What the members of each group take on each channel, and one of them.
+type Filters = HashMap<(GroupName, ChannelPattern), (String, Weak<Consumer>)>;
+
 /// Every subscription of a handle that is still alive.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
     list: Mutex<Vec<Weak<Consumer>>>,
-    filters: Mutex<HashMap<(GroupName, ChannelPattern), (String, Weak<Consumer>)>>,
+    filters: Mutex<Filters>,
     pub(super) idle: Arc<Notify>,
 }
 

@@ -61,11 +61,11 @@ impl Draft {
         let capabilities = bus.inner.adapter.capabilities();
         capabilities
             .require("publish", demands.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature))?;
-        if let (Some(due), Some(limit)) = (options.deliver_at, capabilities.limits.max_delay) {
-            if due.since(bus.inner.settings.clock.now()) > limit {
-                let text = format!("field `deliver_at` is later than the adapter's limit of {limit:?} allows");
-                return refuse(ErrorKind::Invalid, text);
-            }
+        if let (Some(due), Some(limit)) = (options.deliver_at, capabilities.limits.max_delay)
+            && due.since(bus.inner.settings.clock.now()) > limit
+        {
+            let text = format!("field `deliver_at` is later than the adapter's limit of {limit:?} allows");
+            return refuse(ErrorKind::Invalid, text);
         }
         Ok(())
     }

@@ -117,8 +117,9 @@ fn meta() -> impl Strategy<Value = Meta> {
         fields.traceparent = next();
         fields.tracestate = next();
         fields.dead_reason = next();
-        (fields.deadline, fields.origin, fields.attempt, fields.first_seen, ..) = others.clone();
-        (_, _, _, _, fields.dead_attempts, fields.dead_source, fields.dead_time) = others;
+        let (deadline, origin, attempt, first_seen, dead_attempts, dead_source, dead_time) = others;
+        (fields.deadline, fields.origin, fields.attempt, fields.first_seen) = (deadline, origin, attempt, first_seen);
+        (fields.dead_attempts, fields.dead_source, fields.dead_time) = (dead_attempts, dead_source, dead_time);
         fields.extra = extra;
         meta
     });

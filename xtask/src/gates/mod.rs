@@ -1,6 +1,7 @@
 //! Checks that are no tests: each holds a rule of the project for the whole tree.
 
 pub(crate) mod arrows;
+pub(crate) mod budget;
 pub(crate) mod deny;
 pub(crate) mod features;
 pub(crate) mod msrv;

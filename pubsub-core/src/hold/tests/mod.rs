@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -56,7 +56,8 @@ struct Script {
 
 impl Feed {
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.0.lock().unwrap()
+        // A failed assertion must not end in a second panic of whatever it drops.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {

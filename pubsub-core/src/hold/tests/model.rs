@@ -117,6 +117,7 @@ impl Model {
             place => prop_assert!(self.may_come(index), "event {} came from {:?} at {}", index + 1, place, self.now),
         }
         prop_assert_eq!(delivery.attempt, self.events[index].attempt);
+        prop_assert!(delivery.ack.token().index < self.window as u64, "the table grows");
         self.events[index].place = Place::Out(self.handed_out);
         self.handed_out += 1;
         prop_assert!(self.unsettled() <= self.window);

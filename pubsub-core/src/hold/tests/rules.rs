@@ -179,9 +179,10 @@ fn what_the_source_gives_beyond_the_window_waits_with_gaps_in_place() {
 
 #[test]
 fn while_draining_nothing_is_handed_out_and_failures_go_back_in_order() {
-    let mut stand = Stand::with(8, &["a", "a", "b", "a"]);
+    let mut stand = Stand::with(8, &["a", "a", "b", "a", "c"]);
     let mut out = stand.poll();
     nack(pick(&mut out, 4), 10);
+    nack(pick(&mut out, 5), 10);
     stand.drain.start();
     stand.clock.advance(millis(10));
     assert!(stand.poll().is_empty());
@@ -191,9 +192,12 @@ fn while_draining_nothing_is_handed_out_and_failures_go_back_in_order() {
     let log = [(3, Outcome::Ack), (1, Outcome::Release), (2, Outcome::Release), (4, Outcome::Release)];
     assert_eq!(stand.feed.log(), log);
     assert!(!out[0].is_live());
-    stand.feed.script().queue.clear();
+    // The end does not wait for what is held, nor for what still came.
     stand.feed.script().ended = true;
     assert!(stand.poll().is_empty() && stand.ended);
+    assert_eq!((stand.gauge.held(), stand.gauge.unsettled()), (4, 4));
+    stand.hold = None;
+    assert_eq!(stand.feed.log()[4..], [5, 1, 2, 4].map(|number| (number, Outcome::Release)));
     stand.feed.assert_blameless();
 }
 

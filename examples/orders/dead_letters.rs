@@ -1,0 +1,75 @@
+//! What the groups have given up, read from where the library keeps it.
+
+use pubsub::{
+    ChannelName, ErrorKind, Event, GroupName, Message, PubSub, StartPosition,
+    driver::{HistoryRange, Stored},
+};
+use serde::Serialize;
+
+use super::{failure::Failure, order::OrderCreated, publish::LINE};
+
+const PAGE: usize = 500;
+
+/// An order that a group has given up.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DeadLetter {
+    pub(crate) group: &'static str,
+    pub(crate) order_id: String,
+    pub(crate) line: u64,
+    pub(crate) attempts: u32,
+    pub(crate) reason: String,
+}
+
+/// The dead letters of one group, as far as they are read.
+#[derive(Debug)]
+pub(crate) struct DeadLetters {
+    pub(crate) group: &'static str,
+    pub(crate) letters: Vec<DeadLetter>,
+    channel: ChannelName,
+    from: StartPosition,
+}
+
+impl DeadLetters {
+    pub(crate) fn of(group: &'static str) -> pubsub::Result<Self> {
+        let channel = ChannelName::from_static(OrderCreated::CHANNEL)?.dead_letter(&GroupName::parse(group)?);
+        Ok(Self { group, letters: Vec::new(), channel, from: StartPosition::Earliest })
+    }
+
+    /// Reads what has come since the last time.
+    pub(crate) async fn read_on(&mut self, bus: &PubSub, run: &str) -> Result<(), Failure> {
+        loop {
+            let range = HistoryRange::new(self.channel.clone()).from(self.from.clone()).limit(PAGE);
+            let page = match bus.history(&range).await {
+                // The channel comes into being with its first dead letter.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                page => page?,
+            };
+            for Stored { message, .. } in &page.events {
+                if message.meta().correlation_id.as_deref() == Some(run) {
+                    self.letters.push(self.read(message)?);
+                }
+            }
+            if let Some(next) = page.next {
+                self.from = StartPosition::After(next);
+            }
+            if page.at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read(&self, message: &Message) -> Result<DeadLetter, Failure> {
+        let bytes = message.payload().data().map_or(&[][..], |bytes| bytes);
+        let order: OrderCreated = serde_json::from_slice(bytes)
+            .map_err(|error| Failure::Run(format!("dead letter {} on `{}`: {error}", message.id(), self.channel)))?;
+        let meta = message.meta();
+        Ok(DeadLetter {
+            group: self.group,
+            order_id: order.order_id,
+            line: meta.extra.get(LINE).and_then(|line| line.as_u64()).unwrap_or(0),
+            attempts: meta.dead_attempts.unwrap_or(0),
+            reason: meta.dead_reason.clone().unwrap_or_default(),
+        })
+    }
+}

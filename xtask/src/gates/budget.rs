@@ -1,0 +1,73 @@
+//! The size of a hello world on `memory:`: packages, stripped release binary, and the rebuild after one changed line.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{LIMIT, noted};
+use crate::{
+    Fault,
+    log::Log,
+    report::Outcome,
+    workspace::{FACADE, Workspace},
+};
+
+const MOST_BYTES: u64 = 1_500_000;
+const LONGEST_REBUILD: Duration = Duration::from_secs(1);
+/// The fastest of these counts: the machine may be busy with something else during the others.
+const REBUILDS: usize = 7;
+
+pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
+    let folder = workspace.target.join("hello");
+    let quickstart = fs::read_to_string(workspace.root.join("examples/quickstart.rs"))?;
+    write_package(workspace, &folder, &quickstart)?;
+
+    let mut release = workspace.cargo();
+    log.run(release.current_dir(&folder).args(["build", "--release"]), LIMIT)?;
+    let bytes = fs::metadata(folder.join("target/release/hello"))?.len();
+
+    let mut debug = workspace.cargo();
+    log.run(debug.current_dir(&folder).arg("build"), LIMIT)?;
+    let mut fastest = Duration::MAX;
+    for round in 0..REBUILDS {
+        let changed = quickstart.replace("billing {}", &format!("billing {round} {{}}"));
+        if changed == quickstart {
+            return Err("the quickstart has no line to change".into());
+        }
+        fs::write(folder.join("src/main.rs"), changed)?;
+        let begun = Instant::now();
+        let mut rebuild = workspace.cargo();
+        log.run(rebuild.current_dir(&folder).env_remove("CARGO_INCREMENTAL").arg("build"), LIMIT)?;
+        fastest = fastest.min(begun.elapsed());
+    }
+
+    let note = format!("{bytes} bytes stripped, {} ms to rebuild a changed line", fastest.as_millis());
+    log.say(&note)?;
+    let mut faults = Vec::new();
+    if bytes > MOST_BYTES {
+        faults.push(format!("the stripped binary has {bytes} bytes, at most {MOST_BYTES} are allowed"));
+    }
+    if fastest > LONGEST_REBUILD {
+        faults.push(format!("a one-line rebuild takes {} ms, at most 1000 are allowed", fastest.as_millis()));
+    }
+    if faults.is_empty() { Ok(noted(note)) } else { Err(faults.join("; ").into()) }
+}
+
+/// A package outside the workspace, as a user would have it: the default features, and nothing but the README's lines.
+fn write_package(workspace: &Workspace, folder: &Path, main: &str) -> Result<(), Fault> {
+    let root = workspace.root.display();
+    let manifest = format!(
+        "[package]\nname = \"hello\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         pubsub = {{ package = \"{FACADE}\", path = \"{root}\" }}\n\
+         tokio = {{ version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }}\n\n\
+         [profile.release]\nstrip = true\nlto = \"thin\"\n"
+    );
+    fs::create_dir_all(folder.join("src"))?;
+    fs::write(folder.join("Cargo.toml"), manifest)?;
+    fs::write(folder.join("src/main.rs"), main)?;
+    // The versions that everything else is tested with.
+    fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    Ok(())
+}
