@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub use pubsub_adapters::{adapter, builder, connect, url::BrokerUrl};
+/// What users meet of the driver interface; all of it is in [`driver`].
+pub use pubsub_core::driver::{
+    Confirm, Gap, GapReason, HistoryRange, PublishOptions, Receipt, RetryPolicy, SlowConsumer, TopologyMode,
+};
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
     Decoded, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventDefinition, EventId, EventItem,
@@ -10,7 +14,7 @@ pub use pubsub_core::{
     driver, wire,
 };
 #[cfg(feature = "macros")]
-pub use pubsub_macros::{Event, event};
+pub use pubsub_macros::{Event, event, payload};
 
 /// The adapter for events inside one process (feature `memory`).
 #[cfg(feature = "memory")]

@@ -1,9 +1,6 @@
 //! What the groups have given up, read from where the library keeps it.
 
-use pubsub::{
-    ChannelName, ErrorKind, Event, GroupName, Message, PubSub, StartPosition,
-    driver::{HistoryRange, Stored},
-};
+use pubsub::{ChannelName, ErrorKind, Event, GroupName, HistoryRange, Message, PubSub, StartPosition, driver::Stored};
 use serde::Serialize;
 
 use super::{failure::Failure, order::OrderCreated, publish::LINE};
@@ -60,9 +57,8 @@ impl DeadLetters {
     }
 
     fn read(&self, message: &Message) -> Result<DeadLetter, Failure> {
-        let bytes = message.payload().data().map_or(&[][..], |bytes| bytes);
-        let order: OrderCreated = serde_json::from_slice(bytes)
-            .map_err(|error| Failure::Run(format!("dead letter {} on `{}`: {error}", message.id(), self.channel)))?;
+        let order: OrderCreated =
+            message.decode().map_err(|error| Failure::Run(format!("dead letter {}: {error}", message.id())))?;
         let meta = message.meta();
         Ok(DeadLetter {
             group: self.group,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pubsub::{Control, Events, PubSub, driver::RetryPolicy};
+use pubsub::{Control, Events, PubSub, RetryPolicy};
 use tokio::task::JoinSet;
 
 use super::{

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{
     args::Source,
-    order::{OrderCreated, Reader, Reason, Rejection},
+    order::{OrderCreated, Reason, Rejection},
 };
 
 /// Lines beyond this many bytes are rejected, and never held as a whole.
@@ -50,9 +50,8 @@ pub(crate) fn open(source: &Source) -> Result<Input, String> {
         }
         None => Box::new(BufReader::new(io::stdin())),
     };
-    let reader = Reader::new().map_err(|error| error.to_string())?;
     let (sender, lines) = mpsc::channel(LINES_AHEAD);
-    thread::spawn(move || read(bytes, &reader, &sender));
+    thread::spawn(move || read(bytes, &sender));
     Ok(Input { name, size, lines })
 }
 
@@ -70,7 +69,7 @@ impl Input {
 }
 
 /// Sends every line, until the input ends or nobody takes them any more.
-fn read(mut bytes: Box<dyn BufRead + Send>, reader: &Reader, lines: &mpsc::Sender<io::Result<Line>>) {
+fn read(mut bytes: Box<dyn BufRead + Send>, lines: &mpsc::Sender<io::Result<Line>>) {
     let mut text = Vec::new();
     let (mut number, mut end) = (0, 0);
     loop {
@@ -79,7 +78,7 @@ fn read(mut bytes: Box<dyn BufRead + Send>, reader: &Reader, lines: &mpsc::Sende
             Ok(length) => {
                 number += 1;
                 end += length;
-                lines.blocking_send(Ok(Line { number, end, order: order(number, &text, reader) }))
+                lines.blocking_send(Ok(Line { number, end, order: order(number, &text) }))
             }
             Err(error) => {
                 let _ = lines.blocking_send(Err(error));
@@ -92,14 +91,14 @@ fn read(mut bytes: Box<dyn BufRead + Send>, reader: &Reader, lines: &mpsc::Sende
     }
 }
 
-fn order(number: u64, mut text: &[u8], reader: &Reader) -> Result<OrderCreated, Rejection> {
+fn order(number: u64, mut text: &[u8]) -> Result<OrderCreated, Rejection> {
     if text.len() > MAX_LINE {
         return Err(Rejection::line(Reason::LineTooLong, format!("longer than {MAX_LINE} bytes")));
     }
     if number == 1 {
         text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     }
-    reader.read(text.strip_suffix(b"\r").unwrap_or(text))
+    OrderCreated::read(text.strip_suffix(b"\r").unwrap_or(text))
 }
 
 /// Reads up to the next line feed and returns how many bytes that took, 0 at the end. Of a line that is too long,

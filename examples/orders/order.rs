@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use pubsub::{EventDefinition, Payload};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use pubsub::Payload;
+use serde::{Serialize, de::IgnoredAny};
 
 /// A customer has placed an order.
 #[pubsub::event("orders:created", direction = "both")]
@@ -22,7 +21,8 @@ pub(crate) struct OrderCreated {
 }
 
 /// So many of one thing, at so much each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[pubsub::payload]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct OrderLine {
     pub(crate) sku: String,
     pub(crate) quantity: u32,
@@ -30,7 +30,8 @@ pub(crate) struct OrderLine {
 }
 
 /// Currencies of a hundred cents.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[pubsub::payload]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Currency {
     Eur,
@@ -91,19 +92,9 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// Reads lines by the event's own definition.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    definition: EventDefinition,
-}
-
-impl Reader {
-    pub(crate) fn new() -> pubsub::Result<Self> {
-        Ok(Self { definition: EventDefinition::of::<OrderCreated>()? })
-    }
-
+impl OrderCreated {
     /// The order of a line, if it is one and adds up.
-    pub(crate) fn read(&self, line: &[u8]) -> Result<OrderCreated, Rejection> {
+    pub(crate) fn read(line: &[u8]) -> Result<Self, Rejection> {
         if line.trim_ascii().is_empty() {
             return Err(Rejection::line(Reason::BlankLine, "blank"));
         }
@@ -118,8 +109,7 @@ impl Reader {
             // A list of the values in the right order would be taken for the fields.
             return Err(Rejection::line(Reason::BadField, "not a JSON object"));
         }
-        self.definition.validate(&Payload::json(line.to_vec())).map_err(|error| bad_field(&error))?;
-        let order: OrderCreated = serde_json::from_str(text).map_err(not_json)?;
+        let order: Self = Payload::json(line.to_vec()).decode().map_err(|error| bad_field(&error))?;
         order.check()?;
         Ok(order)
     }
@@ -127,7 +117,7 @@ impl Reader {
 
 fn bad_field(error: &pubsub::Error) -> Rejection {
     match error.faults().first() {
-        Some(fault) => Rejection::new(Reason::BadField, &fault.pointer, without_place(&fault.message)),
+        Some(fault) => Rejection::new(Reason::BadField, &fault.pointer, &fault.message),
         None => Rejection::line(Reason::BadField, error.message()),
     }
 }

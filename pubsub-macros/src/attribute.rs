@@ -1,4 +1,4 @@
-//! `#[pubsub::event(...)]`: turns into derives that go through the library's re-exports.
+//! `#[pubsub::event(...)]` and `#[pubsub::payload]`: turn into derives that go through the library's re-exports.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
@@ -28,7 +28,7 @@ pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
         }
         !again
     });
-    let derives = derives(&input.attrs, &krate);
+    let derives = derives(&input.attrs, &krate, true);
     // A helper attribute is only known below the derive that it helps, which may be one of the user's own.
     match Attribute::parse_outer.parse2(quote!(#[event(#args)])) {
         Ok(helper) => input.attrs.extend(helper),
@@ -38,9 +38,31 @@ pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
     quote!(#derives #input #errors)
 }
 
+/// `#[pubsub::payload]`: the derives that a part of an event needs, and nothing of an event.
+pub(crate) fn expand_payload(args: &TokenStream, item: &TokenStream) -> TokenStream {
+    let input = match syn::parse2::<DeriveInput>(item.clone()) {
+        Ok(input) if !matches!(input.data, Data::Union(_)) => input,
+        _ => return misplaced(item),
+    };
+    let mut errors = Errors::default();
+    let keys = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(args.clone());
+    match keys {
+        Ok(keys) => {
+            for key in keys.iter().filter(|key| !key.path().is_ident("crate")) {
+                errors.on(key, "a part of an event has no keys but `crate`: the event itself has the others");
+            }
+        }
+        Err(_) if args.is_empty() => {}
+        Err(error) => errors.push(error),
+    }
+    let derives = derives(&input.attrs, &library(args, &[]), false);
+    let errors = errors.into_tokens();
+    quote!(#derives #input #errors)
+}
+
 fn misplaced(item: &TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    errors.at(Span::call_site(), "an event is a struct or an enum: write this attribute above one");
+    errors.at(Span::call_site(), "an event or a part of one is a struct or an enum: write this attribute above one");
     let errors = errors.into_tokens();
     quote!(#item #errors)
 }
@@ -54,7 +76,7 @@ fn library(args: &TokenStream, attrs: &[Attribute]) -> Path {
 }
 
 /// The derives that the user did not write, and where they find their crates.
-fn derives(attrs: &[Attribute], krate: &Path) -> Option<TokenStream> {
+fn derives(attrs: &[Attribute], krate: &Path, event: bool) -> Option<TokenStream> {
     let own = crate_name(krate);
     let written = written_derives(attrs);
     let has = |name: &str, homes: &[&str]| written.iter().any(|path| names(path, name, homes));
@@ -76,7 +98,7 @@ fn derives(attrs: &[Attribute], krate: &Path) -> Option<TokenStream> {
             redirects.extend(redirect(&private, "schemars"));
         }
     }
-    if !has("Event", &["pubsub", "pubsub_macros", &own]) {
+    if event && !has("Event", &["pubsub", "pubsub_macros", &own]) {
         missing.push(quote!(#krate::Event));
     }
     (!missing.is_empty()).then(|| quote!(#[derive(#(#missing),*)] #redirects))

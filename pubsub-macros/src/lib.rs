@@ -147,3 +147,26 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 pub fn event(args: TokenStream, item: TokenStream) -> TokenStream {
     attribute::expand(&args.into(), &item.into()).into()
 }
+
+/// Makes a struct or an enum fit to be a part of an event: adds serde's `Serialize` and `Deserialize` and schemars'
+/// `JsonSchema`, as [`macro@event`] does, so that nested types need no dependency of their own either.
+///
+/// ```
+/// #[pubsub::payload]
+/// #[derive(Debug, Clone)]
+/// struct OrderLine {
+///     sku: String,
+///     quantity: u32,
+/// }
+///
+/// #[pubsub::event("orders:created")]
+/// struct OrderCreated {
+///     lines: Vec<OrderLine>,
+/// }
+/// ```
+///
+/// It takes no keys but `crate`, and stands above `#[derive(...)]` for the same reason.
+#[proc_macro_attribute]
+pub fn payload(args: TokenStream, item: TokenStream) -> TokenStream {
+    attribute::expand_payload(&args.into(), &item.into()).into()
+}

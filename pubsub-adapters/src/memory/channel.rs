@@ -256,6 +256,14 @@ impl Channel {
         self.lock().log.reader_at(seq)
     }
 
+    /// Wakes publishers that wait, once a quarter of the channel is free: waking them for each place would cost more than
+    /// the places are worth. They also look by themselves, and whoever runs out of events wakes them.
+    pub(super) fn announce_much_room(&self, base: u64) {
+        if self.end().saturating_sub(base) * 4 <= self.capacity as u64 * 3 {
+            self.announce_room();
+        }
+    }
+
     /// Wakes publishers, if any wait.
     pub(super) fn announce_room(&self) {
         if self.waiting_for_room.load(Ordering::SeqCst) > 0 {

@@ -21,8 +21,8 @@ use super::{
     channel::{Append, Channel},
 };
 
-/// How often a publisher that waits looks by itself, for room that age makes.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How often a publisher that waits looks by itself: for room that age makes, or a consumer that never runs dry.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A batch on its way into a channel.
 struct Intake {

@@ -16,6 +16,9 @@ use super::{
     group::{Group, Member, Return},
 };
 
+/// While publishers wait for room, every so many acknowledgements look how much there is.
+const LOOK_EVERY: u64 = 32;
+
 /// The settler of a member of a group.
 pub(super) struct MemorySettler {
     pub(super) bus: Arc<Bus>,
@@ -36,9 +39,8 @@ impl MemorySettler {
                 let done = self.group.done(seq, generation);
                 if done {
                     self.member.window.release();
-                    if self.channel.waiting_for_room.load(Ordering::SeqCst) > 0 {
-                        self.group.reap();
-                        self.channel.announce_room();
+                    if seq % LOOK_EVERY == 0 && self.channel.waiting_for_room.load(Ordering::SeqCst) > 0 {
+                        self.channel.announce_much_room(self.group.reap());
                     }
                     self.channel.confirms.check();
                 }

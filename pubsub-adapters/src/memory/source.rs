@@ -290,6 +290,10 @@ impl Part {
             // A member that has no room must not be woken in place of one that has.
             Self::Member(part) if full => part.group.next_due(),
             Self::Member(part) => {
+                if part.channel.waiting_for_room.load(Ordering::SeqCst) > 0 {
+                    part.group.reap();
+                    part.channel.announce_room();
+                }
                 let (due, alone) = part.group.park(&part.member, waker);
                 due.into_iter().chain((!alone).then_some(now + FALLBACK_MS)).min()
             }

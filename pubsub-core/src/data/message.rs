@@ -10,6 +10,7 @@ use super::{
     channel::ChannelName, envelope::Envelope, id::EventId, key::Key, meta::Meta, name::EventName, payload::Payload,
     timestamp::Timestamp,
 };
+use crate::{Error, ErrorKind, Event, EventDefinition, Result};
 
 /// An event on its way: the raw envelope, built once and shared by everything that forwards it.
 ///
@@ -80,6 +81,19 @@ impl Message {
     /// The metadata.
     pub fn meta(&self) -> &Meta {
         &self.envelope.meta
+    }
+
+    /// Decodes the message as an event of type `E`, of its present version.
+    ///
+    /// # Errors
+    /// `Codec` if the payload does not fit or is of another version, `Invalid` if the message is another event.
+    pub fn decode<E: Event>(&self) -> Result<E> {
+        let definition = EventDefinition::of::<E>()?;
+        if self.name() != definition.name() {
+            let text = format!("the message is `{}`, not `{}`", self.name(), definition.name());
+            return Err(Error::new(ErrorKind::Invalid, "decode", text).on(self.channel()));
+        }
+        definition.decode(self).map_err(|error| error.on(self.channel()))
     }
 
     /// How many bytes the message takes on a wire, roughly: payload, key and the caller's own metadata.

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
 use super::name::shorten;
@@ -112,6 +113,19 @@ impl Payload {
         match self {
             Self::Data { content_type, .. } => Some(content_type),
             Self::Tombstone => None,
+        }
+    }
+
+    /// Decodes JSON as `T`.
+    ///
+    /// # Errors
+    /// `Codec` with the first fault and where it is, also for a tombstone or a payload that is not JSON.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        let refuse = |text: String| Err(Error::new(ErrorKind::Codec, "decode", text));
+        match self {
+            Self::Data { bytes, content_type } if content_type.is_json() => crate::event::codec::decode(bytes),
+            Self::Data { content_type, .. } => refuse(format!("the payload is `{content_type}`, not JSON")),
+            Self::Tombstone => refuse("a tombstone has no payload to decode".to_owned()),
         }
     }
 

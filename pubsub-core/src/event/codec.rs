@@ -48,8 +48,16 @@ fn explain<T: DeserializeOwned>(bytes: &[u8], cause: serde_json::Error) -> Error
         Ok(_) => String::new(), // the fault lies behind the value
         Err(located) => pointer(located.path()),
     };
-    let fault = Fault { pointer, message: cause.to_string() };
+    let fault = Fault { pointer, message: without_place(cause.to_string()) };
     error.with_faults(vec![fault]).because(cause)
+}
+
+/// serde_json ends its messages with line and column, which the pointer says better.
+fn without_place(mut message: String) -> String {
+    if let Some(place) = message.rfind(" at line ") {
+        message.truncate(place);
+    }
+    message
 }
 
 /// A path as a JSON pointer (RFC 6901).
@@ -90,6 +98,7 @@ mod tests {
         let error = decode::<Order>(br#"{"lines":[{"a/b~c":1},{"a/b~c":"x"}]}"#).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Codec);
         assert_eq!(error.faults()[0].pointer, "/lines/1/a~1b~0c");
+        assert_eq!(error.faults()[0].message, "invalid type: string \"x\", expected u8");
         assert!(decode::<Order>(b"{\"lines\":[]} trailing").is_err());
         assert!(decode::<Order>(b"\xff").is_err());
         assert!(decode::<serde_json::Value>("[".repeat(100_000).as_bytes()).is_err());

@@ -224,21 +224,14 @@ impl EventDefinition {
 
     /// Decodes a message as `E`, which must be the type of this definition.
     pub(crate) fn decode<E: Event>(&self, message: &Message) -> Result<E> {
-        let Payload::Data { bytes, content_type } = message.payload() else {
-            return Err(Error::new(ErrorKind::Codec, "decode", "a tombstone has no payload to decode"));
-        };
-        if !content_type.is_json() {
-            let message = format!("event `{}` takes JSON, not `{content_type}`", self.name);
-            return Err(Error::new(ErrorKind::Codec, "decode", message));
-        }
         let found = message.version();
         if found == self.version {
-            return codec::decode(bytes);
+            return message.payload().decode();
         }
         if found > self.version || found < self.oldest_version() {
             return Err(unknown_version(found, self.oldest_version(), self.version));
         }
-        let old = codec::decode::<Value>(bytes)?;
+        let old = message.payload().decode::<Value>()?;
         let new = self.upcasters.run(old, found, self.version)?;
         serde_json::from_value(new).map_err(|cause| {
             let message = format!("the payload does not fit the event's type after upcasting from version {found}");

@@ -250,6 +250,11 @@ impl Ack {
         self.attempt
     }
 
+    /// Whether this is the last delivery before the event becomes a dead letter.
+    pub fn is_last_attempt(&self) -> bool {
+        self.consumer().dead_letters.is_some() && self.consumer().retry.is_exhausted(self.attempt)
+    }
+
     /// Where the event lies in its channel, where the adapter tells.
     pub fn position(&self) -> Option<&Position> {
         self.position.as_ref()
@@ -364,25 +369,14 @@ impl<T: Read> Received<T> {
         self.ack.attempt
     }
 
+    /// Whether this is the last delivery before the event becomes a dead letter.
+    pub fn is_last_attempt(&self) -> bool {
+        self.ack.is_last_attempt()
+    }
+
     /// Where the event lies in its channel, where the adapter tells.
     pub fn position(&self) -> Option<&Position> {
         self.ack.position()
-    }
-}
-
-impl Received<Raw> {
-    /// Decodes the message as an event of type `E`.
-    ///
-    /// # Errors
-    /// `Codec` if the payload does not fit, `Invalid` if the message is another event.
-    pub fn decode<E: Event>(&self) -> Result<E> {
-        let definition = EventDefinition::of::<E>()?;
-        let message = self.message();
-        if message.name() != definition.name() {
-            let text = format!("the message is `{}`, not `{}`", message.name(), definition.name());
-            return Err(Error::new(ErrorKind::Invalid, "decode", text).on(message.channel()));
-        }
-        definition.decode(message).map_err(|error| error.on(message.channel()))
     }
 }
 
