@@ -241,3 +241,21 @@ async fn a_reader_that_stalls_keeps_no_more_than_retention_does() {
     assert_eq!(number(&stalled.next().await.unwrap().unwrap()), 10_000 - 512);
     assert_eq!(stalled.stats().lost, 10_000 - 512 - 1);
 }
+
+/// On a single thread, a loop that publishes must let others run, whichever way it publishes.
+#[tokio::test]
+async fn a_publisher_that_never_waits_still_lets_its_readers_run() {
+    for way in 0..3 {
+        let bus = bus(MemoryOptions::new());
+        let mut events = bus.subscribe_channel("test").await.unwrap();
+        let reader = tokio::spawn(async move { events.next().await });
+        for n in 0..1_000 {
+            match way {
+                0 => drop(bus.publish_envelope(event(n)).await.unwrap()),
+                1 => drop(bus.publish_envelope(event(n)).enqueue().await.unwrap()),
+                _ => drop(bus.publish_envelopes([event(n)]).await.unwrap()),
+            }
+        }
+        assert!(reader.is_finished(), "way {way}");
+    }
+}

@@ -42,6 +42,8 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
             batch.push(Arc::new(next.message));
         }
         let count = batch.len();
+        // A loop over an adapter that is always ready would starve its consumers.
+        tokio::task::coop::consume_budget().await;
         // From here on a failure belongs to the items: earlier ones may be with the broker already.
         open.push((count, bus.inner.adapter.enqueue(batch, &options).await));
     }

@@ -160,7 +160,15 @@ impl<'a> Publish<'a> {
     /// # Errors
     /// As [`PubSub::publish`], except for what the ticket tells.
     pub async fn enqueue(mut self) -> Result<Ticket> {
-        std::future::poll_fn(|cx| self.poll_enqueue(cx)).await.map(Ticket)
+        std::future::poll_fn(|cx| {
+            // As in `poll` below.
+            let budget = ready!(tokio::task::coop::poll_proceed(cx));
+            let outcome = ready!(self.poll_enqueue(cx));
+            budget.made_progress();
+            Poll::Ready(outcome)
+        })
+        .await
+        .map(Ticket)
     }
 
     fn poll_enqueue(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tickets>> {

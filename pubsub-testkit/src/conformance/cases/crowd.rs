@@ -1,4 +1,4 @@
-//! Helpers of several groups of cases: publishing in a stream, reading to the end, and readers side by side.
+//! Helpers of several groups of cases: publishing in a stream, and readers side by side.
 
 use std::{
     ops::Range,
@@ -15,7 +15,7 @@ use tokio::{
     time::{Duration, Instant, sleep},
 };
 
-use crate::conformance::{Failure, Ledger, Numbered, Verdict, World, next, numbered, quiet};
+use crate::conformance::{Failure, Ledger, Numbered, Verdict, World, numbered};
 
 /// Publishes these serials in order without waiting for each, and returns once all are confirmed.
 pub(super) async fn publish(bus: &PubSub, channel: &ChannelName, serials: Range<usize>) -> Verdict {
@@ -34,16 +34,6 @@ pub(super) async fn enqueue(adapter: &dyn Adapter, envelope: Envelope) -> Result
     let batch = std::iter::once(Arc::new(Message::from(envelope))).collect();
     let receipts = adapter.enqueue(batch, &PublishOptions::default()).await?.await?;
     receipts.into_iter().try_for_each(|receipt| receipt.map(drop))
-}
-
-/// Reads and acknowledges until everything that was confirmed has come, and then nothing more does.
-pub(super) async fn read_all(world: &World, events: &mut Events<Raw>, ledger: &mut Ledger) -> Verdict {
-    while !ledger.is_complete() {
-        let event = next(world, events).await?;
-        ledger.saw(event.serial()?);
-        event.ack();
-    }
-    quiet(world, events).await
 }
 
 /// What a crowd has read by now.

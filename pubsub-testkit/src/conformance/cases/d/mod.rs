@@ -1,10 +1,11 @@
 //! Batches.
 
+mod batch;
 mod publish;
 mod receive;
 
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    [publish::CASES, receive::CASES].concat()
+    [publish::CASES, batch::CASES, receive::CASES].concat()
 }

@@ -1,14 +1,12 @@
-//! D1, D2, D5, D6: many events in one go, and what their sender is told.
+//! D1, D6: many events on their way at a time, and what their sender is told.
 
-use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
-use pubsub_core::{ChannelPolicy, ContentType, ErrorKind, Key, Payload, driver::Feature};
+use pubsub_core::driver::Feature;
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, next, next_n, numbered, quiet, same,
+        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict, cases::crowd::publish, ensure, next_n, numbered, quiet,
+        read_all,
     },
     faulty::Fault,
 };
@@ -19,42 +17,35 @@ pub(super) const CASES: &[Case] = &[
         title: "concurrent sends and acknowledgements resolve when the broker has them, and a flush waits for all",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage, Fault::DropAck],
-        run: |ctx| Box::pin(concurrent(ctx)),
+        run: |ctx| Box::pin(concurrent(ctx, Mode::Durable)),
     },
     Case {
-        id: "D2",
-        title: "a batch over two channels tells the outcome of each event; what it calls sent arrives in order",
-        needs: &[Feature::DurableGroup],
-        bites: &[Fault::BatchTruncated, Fault::PublishUnconfirmedSuccess],
-        run: |ctx| Box::pin(outcomes(ctx)),
-    },
-    Case {
-        id: "D2-refused",
-        title: "an event beyond the adapter's limit is refused alone; the rest of its batch arrives",
-        needs: &[Feature::DurableGroup],
-        bites: &[Fault::BatchTruncated, Fault::OversizeConfirmed],
-        run: |ctx| Box::pin(one_refused(ctx)),
-    },
-    Case {
-        id: "D5",
-        title: "a batch larger than any broker takes at once arrives, each body with its own key and headers",
-        needs: &[Feature::DurableGroup],
-        bites: &[Fault::BatchTruncated, Fault::DropHeaders, Fault::DropKey, Fault::HeadersShifted],
-        run: |ctx| Box::pin(large(ctx)),
+        id: "D1-ephemeral",
+        title: "concurrent sends to a broadcast resolve when the broker has them, and a flush waits for all",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage],
+        run: |ctx| Box::pin(concurrent(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "D6",
         title: "closing flushes what was enqueued and what was acknowledged",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::PublishUnconfirmedSuccess, Fault::DropAck],
-        run: |ctx| Box::pin(close_flushes(ctx)),
+        run: |ctx| Box::pin(close_flushes(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "D6-ephemeral",
+        title: "closing flushes what was enqueued for a broadcast",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage],
+        run: |ctx| Box::pin(close_flushes(ctx, Mode::Ephemeral)),
     },
 ];
 
-async fn concurrent(ctx: Ctx) -> Verdict {
+async fn concurrent(ctx: Ctx, mode: Mode) -> Verdict {
     let count = ctx.count(12, 600);
-    let (bus, channel) = (ctx.bus().await?, ctx.channel("d1")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "batch").max_in_flight(2 * count).await?;
+    let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("d1")?);
+    let mut events = ctx.reader(&bus, &channel, mode, "batch").max_in_flight(2 * count).buffer(2 * count).await?;
     let mut ledger = Ledger::new();
     let sends = join_all((0..count).map(|serial| publish(&bus, &channel, serial..serial + 1))).await;
     for (serial, sent) in sends.into_iter().enumerate() {
@@ -75,6 +66,9 @@ async fn concurrent(ctx: Ctx) -> Verdict {
         ledger.saw(event.serial()?);
     }
     ledger.verdict(&ctx.bounds())?;
+    if mode == Mode::Ephemeral {
+        return Ok(()); // nothing to settle
+    }
     for settled in join_all(held.into_iter().map(|event| event.ack_confirmed())).await {
         settled?;
     }
@@ -83,100 +77,18 @@ async fn concurrent(ctx: Ctx) -> Verdict {
     quiet(&ctx, &mut again).await
 }
 
-async fn outcomes(ctx: Ctx) -> Verdict {
-    let (bus, count) = (ctx.bus().await?, 10);
-    let channels = [ctx.channel("d2")?, ctx.channel("d2")?];
-    // Runs of several events, as what goes to the broker in one go.
-    let channel_of = |serial: usize| serial / 3 % 2;
-    let envelope = |serial| numbered(&channels[channel_of(serial)], serial);
-    let batch = (0..count).map(envelope).collect::<Verdict<Vec<_>>>()?;
-    let results = bus.publish_envelopes(batch).await?;
-    same("number of outcomes", results.len(), count)?;
-    results.into_iter().try_for_each(|result| result.map(drop))?;
-    for (index, channel) in channels.iter().enumerate() {
-        let sent: Vec<_> = (0..count).filter(|serial| channel_of(*serial) == index).collect();
-        let mut events = ctx.reader(&bus, channel, Mode::Durable, "batch").await?;
-        for serial in sent {
-            let event = next(&ctx, &mut events).await?;
-            same("the next serial", event.serial()?, serial)?;
-            event.ack();
-        }
-        quiet(&ctx, &mut events).await?;
-    }
-    Ok(())
-}
-
-async fn one_refused(ctx: Ctx) -> Verdict {
-    const CAN_BE_TRIED: usize = 64 << 20;
-    let (culprit, channel) = (6, ctx.channel("d2")?);
-    // The policy lets pass what the adapter cannot take.
-    let bus = ctx.bus_of(ChannelPolicy::new().max_payload(usize::MAX)).await?;
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "batch").await?;
-    let mut batch = (0..10).map(|serial| numbered(&channel, serial)).collect::<Verdict<Vec<_>>>()?;
-    let limit = bus.capabilities().limits.max_payload.filter(|limit| *limit <= CAN_BE_TRIED);
-    if let Some(limit) = limit {
-        let bytes = Bytes::from(vec![0; limit + 1]);
-        batch[culprit].payload = Payload::Data { bytes, content_type: ContentType::BYTES };
-    }
-    let results = bus.publish_envelopes(batch).await?;
-    same("number of outcomes", results.len(), 10)?;
-    let mut ledger = Ledger::new();
-    for (serial, result) in results.into_iter().enumerate() {
-        match result {
-            Err(error) if serial == culprit && limit.is_some() => {
-                same("the refusal", error.kind(), ErrorKind::TooLarge)?;
-            }
-            result if serial == culprit && limit.is_some() => {
-                return Err(Failure::new("event 6 to be refused", format!("{result:?}")));
-            }
-            result => {
-                result?;
-                ledger.confirm(serial);
-            }
-        }
-    }
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
-}
-
-async fn large(ctx: Ctx) -> Verdict {
-    let (bus, count, channel) = (ctx.bus().await?, ctx.count(900, 10_000), ctx.channel("d5")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "batch").await?;
-    let mut batch = Vec::with_capacity(count);
-    for serial in 0..count {
-        let mut envelope = numbered(&channel, serial)?;
-        envelope.key = Some(Key::new(&format!("key-{serial}"))?);
-        batch.push(envelope);
-    }
-    let publishing = async {
-        let results = bus.publish_envelopes(batch).await?;
-        same("number of outcomes", results.len(), count)?;
-        results.into_iter().try_for_each(|result| result.map(drop))?;
-        Verdict::Ok(())
-    };
-    let reading = async {
-        let mut ledger = Ledger::expecting(0..count);
-        while !ledger.is_complete() {
-            let event = next(&ctx, &mut events).await?;
-            let serial = event.serial()?; // body and header agree
-            same("the key", event.key().map(ToString::to_string), Some(format!("key-{serial}")))?;
-            ledger.saw(serial);
-            event.ack();
-        }
-        ledger.verdict(&ctx.bounds())
-    };
-    let (published, read) = tokio::join!(publishing, reading);
-    published.and(read)
-}
-
-async fn close_flushes(ctx: Ctx) -> Verdict {
-    let (closing, other, channel) = (ctx.bus().await?, ctx.bus().await?, ctx.channel("d6")?);
-    let mut events = ctx.reader(&closing, &channel, Mode::Durable, "batch").await?;
+async fn close_flushes(ctx: Ctx, mode: Mode) -> Verdict {
+    let (closing, other, channel) = (ctx.bus_in(mode).await?, ctx.bus_in(mode).await?, ctx.channel("d6")?);
+    let mut events = ctx.reader(&closing, &channel, mode, "batch").await?;
     publish(&other, &channel, 0..5).await?;
     for event in next_n(&ctx, &mut events, 5).await? {
         event.ack();
     }
     drop(events);
+    let early = match mode {
+        Mode::Durable => None,
+        Mode::Ephemeral => Some(ctx.reader(&other, &channel, mode, "batch").await?),
+    };
     let (mut tickets, count) = (Vec::new(), ctx.count(300, 300));
     for serial in 5..5 + count {
         tickets.push(closing.publish_envelope(numbered(&channel, serial)?).enqueue().await?);
@@ -187,7 +99,9 @@ async fn close_flushes(ctx: Ctx) -> Verdict {
         ensure(matches!(told, Some(Ok(_))), "every ticket confirmed by the close", format!("{told:?}"))?;
     }
     let mut ledger = Ledger::expecting(5..5 + count);
-    let mut events = ctx.reader(&other, &channel, Mode::Durable, "batch").await?;
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    let mut events = match early {
+        Some(events) => events,
+        None => ctx.reader(&other, &channel, mode, "batch").await?,
+    };
+    read_all(&ctx, &mut events, &mut ledger).await
 }

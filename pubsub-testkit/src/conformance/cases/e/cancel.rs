@@ -8,9 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, next, next_n, numbered, quiet,
+        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict, cases::crowd::publish, ensure, next, next_n, numbered,
+        quiet, read_all,
     },
     faulty::Fault,
 };
@@ -21,14 +20,28 @@ pub(super) const CASES: &[Case] = &[
         title: "receives that are given up lose no event",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::LoseMessage, Fault::DropAck, Fault::CancelLoses],
-        run: |ctx| Box::pin(receives(ctx)),
+        run: |ctx| Box::pin(receives(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "E2-ephemeral",
+        title: "receives of a broadcast that are given up lose no event",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::LoseMessage, Fault::CancelLoses],
+        run: |ctx| Box::pin(receives(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "E2-publish",
         title: "a publish given up before its first poll sends nothing, one given up later sends at most one event",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::Duplicate, Fault::PublishUnconfirmedSuccess],
-        run: |ctx| Box::pin(sends(ctx)),
+        run: |ctx| Box::pin(sends(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "E2-publish-ephemeral",
+        title: "as E2-publish, on an ephemeral channel",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::Duplicate, Fault::PublishUnconfirmedSuccess],
+        run: |ctx| Box::pin(sends(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "E2-subscribe",
@@ -39,10 +52,10 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-async fn receives(ctx: Ctx) -> Verdict {
+async fn receives(ctx: Ctx, mode: Mode) -> Verdict {
     let count = ctx.count(300, 3_000);
-    let (bus, channel) = (ctx.bus().await?, ctx.channel("e2")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "impatient").max_in_flight(16).await?;
+    let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("e2")?);
+    let mut events = ctx.reader(&bus, &channel, mode, "impatient").max_in_flight(16).await?;
     let brief = Duration::from_millis(1);
     let (mut given_up, mut ledger) = (0, Ledger::expecting(0..count));
     let reading = async {
@@ -80,9 +93,9 @@ async fn receives(ctx: Ctx) -> Verdict {
     ledger.verdict(&ctx.bounds())
 }
 
-async fn sends(ctx: Ctx) -> Verdict {
-    let (bus, channel) = (ctx.bus().await?, ctx.channel("e2")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "readers").await?;
+async fn sends(ctx: Ctx, mode: Mode) -> Verdict {
+    let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("e2")?);
+    let mut events = ctx.reader(&bus, &channel, mode, "readers").await?;
     publish(&bus, &channel, 0..1).await?;
     drop(bus.publish_envelope(numbered(&channel, 1)?));
     drop(bus.publish_envelope(numbered(&channel, 2)?).enqueue());
@@ -126,6 +139,5 @@ async fn subscribes(ctx: Ctx) -> Verdict {
         ledger.saw(event.serial()?);
         event.ack();
     }
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pubsub_core::{ErrorKind, PubSub, driver::Feature};
+use pubsub_core::{ErrorKind, Policies, PubSub, driver::Feature};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout},
@@ -10,9 +10,8 @@ use tokio::{
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Mode, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, failed, next, next_n, numbered, quiet, refused,
+        Case, Ctx, Failure, Ledger, Mode, Verdict, cases::crowd::publish, ensure, failed, next, next_n, numbered,
+        quiet, read_all, refused,
     },
     faulty::Fault,
 };
@@ -23,7 +22,14 @@ pub(super) const CASES: &[Case] = &[
         title: "closing waits for events in hand, and ends once they are settled",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::DropAck, Fault::HangsOnClose],
-        run: |ctx| Box::pin(waits(ctx)),
+        run: |ctx| Box::pin(waits(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "E9-ephemeral",
+        title: "closing waits for events of a broadcast in hand, and ends once they are let go",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::HangsOnClose],
+        run: |ctx| Box::pin(waits(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "E9-deadline",
@@ -37,7 +43,14 @@ pub(super) const CASES: &[Case] = &[
         title: "what is published right before a shutdown is delivered",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage, Fault::HangsOnClose],
-        run: |ctx| Box::pin(last_word(ctx)),
+        run: |ctx| Box::pin(last_word(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "E11-ephemeral",
+        title: "what is published for a broadcast right before a shutdown is delivered",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::PublishUnconfirmedSuccess, Fault::LoseMessage, Fault::HangsOnClose],
+        run: |ctx| Box::pin(last_word(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "E11-runtime",
@@ -48,10 +61,10 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-async fn waits(ctx: Ctx) -> Verdict {
-    let (closing, other, channel) = (ctx.bus().await?, ctx.bus().await?, ctx.channel("e9")?);
+async fn waits(ctx: Ctx, mode: Mode) -> Verdict {
+    let (closing, other, channel) = (ctx.bus_in(mode).await?, ctx.bus_in(mode).await?, ctx.channel("e9")?);
     let limit = ctx.bounds().close;
-    let mut events = ctx.reader(&closing, &channel, Mode::Durable, "closing").await?;
+    let mut events = ctx.reader(&closing, &channel, mode, "closing").await?;
     publish(&other, &channel, 0..1).await?;
     let event = next(&ctx, &mut events).await?;
     let handle = closing.clone();
@@ -66,7 +79,7 @@ async fn waits(ctx: Ctx) -> Verdict {
     }
     ensure(events.next().await.is_none(), "the end of the subscription", "an item")?;
     drop(events);
-    let mut events = ctx.reader(&other, &channel, Mode::Durable, "closing").await?;
+    let mut events = ctx.reader(&other, &channel, mode, "closing").await?;
     quiet(&ctx, &mut events).await
 }
 
@@ -93,22 +106,20 @@ async fn gives_up(ctx: Ctx) -> Verdict {
     drop(held);
     drop(events);
     let (mut events, mut ledger) = (reader(&other).await?, Ledger::expecting(0..10));
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }
 
-async fn last_word(ctx: Ctx) -> Verdict {
-    let (other, channel, limit) = (ctx.bus().await?, ctx.channel("e11")?, ctx.bounds().close);
-    let mut events = ctx.reader(&other, &channel, Mode::Durable, "readers").await?;
+async fn last_word(ctx: Ctx, mode: Mode) -> Verdict {
+    let (other, channel, limit) = (ctx.bus_in(mode).await?, ctx.channel("e11")?, ctx.bounds().close);
+    let mut events = ctx.reader(&other, &channel, mode, "readers").await?;
     for serial in 0..10 {
-        let bus = PubSub::new(ctx.adapter().await?);
+        let bus = PubSub::builder(ctx.adapter().await?).policies(Policies::new(mode.policy())).build();
         publish(&bus, &channel, serial..serial + 1).await?;
         let closed = timeout(limit * 2, bus.close(limit)).await;
         closed.map_err(|_| Failure::new(format!("an end of closing within {limit:?}"), "none"))??;
     }
     let mut ledger = Ledger::expecting(0..10);
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }
 
 async fn runtime_ended(ctx: Ctx) -> Verdict {
@@ -126,8 +137,7 @@ async fn runtime_ended(ctx: Ctx) -> Verdict {
     }
     // Redelivery needs timers, which must not have ended with that runtime.
     next(&ctx, &mut events).await?.nack_after(Duration::from_millis(50))?;
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }
 
 /// A handle that has published serial 0 from a runtime that is gone.

@@ -22,7 +22,14 @@ pub(super) const CASES: &[Case] = &[
         title: "everything on a closed handle is refused as closed; its subscriptions end; closing again does nothing",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::HangsOnClose],
-        run: |ctx| Box::pin(closed_handle(ctx)),
+        run: |ctx| Box::pin(closed_handle(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "E1-ephemeral",
+        title: "everything on a closed handle is refused as closed; its broadcasts end; closing again does nothing",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::HangsOnClose],
+        run: |ctx| Box::pin(closed_handle(ctx, Mode::Ephemeral)),
     },
     Case {
         id: "E1-adapter",
@@ -54,10 +61,10 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-async fn closed_handle(ctx: Ctx) -> Verdict {
-    let (bus, channel) = (ctx.bus().await?, ctx.channel("e1")?);
-    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "closing").await?;
-    let mut waiting = ctx.reader(&bus, &channel, Mode::Durable, "waiting").await?;
+async fn closed_handle(ctx: Ctx, mode: Mode) -> Verdict {
+    let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("e1")?);
+    let mut events = ctx.reader(&bus, &channel, mode, "closing").await?;
+    let mut waiting = ctx.reader(&bus, &channel, mode, "waiting").await?;
     let waiter = tokio::spawn(async move { waiting.next().await.is_none() });
     close_within(&ctx, bus.close(ctx.bounds().close)).await?;
     let woken = timeout(ctx.bounds().receive, waiter).await;
@@ -66,7 +73,7 @@ async fn closed_handle(ctx: Ctx) -> Verdict {
     refused("publishing", bus.publish_envelope(numbered(&channel, 0)?).await, ErrorKind::Closed)?;
     refused("enqueueing", bus.publish_envelope(numbered(&channel, 0)?).enqueue().await, ErrorKind::Closed)?;
     refused("publishing a batch", bus.publish_envelopes([numbered(&channel, 0)?]).await, ErrorKind::Closed)?;
-    refused("subscribing", ctx.reader(&bus, &channel, Mode::Durable, "late").await, ErrorKind::Closed)?;
+    refused("subscribing", ctx.reader(&bus, &channel, mode, "late").await, ErrorKind::Closed)?;
     refused("reading history", bus.history(&HistoryRange::new(channel.clone())).await, ErrorKind::Closed)?;
     refused("ensuring topology", bus.ensure(&Topology::default()).await, ErrorKind::Closed)?;
     refused("opening an inbox", bus.open_inbox().await, ErrorKind::Closed)?;

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use pubsub_core::{ChannelName, PubSub, driver::Feature};
+use pubsub_core::{ChannelName, Policies, PubSub, driver::Feature};
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Mode, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, eventually, numbered,
+        Case, Ctx, Failure, Ledger, Mode, Verdict, cases::crowd::publish, ensure, eventually, numbered, read_all,
     },
     faulty::Fault,
 };
@@ -28,7 +26,14 @@ pub(super) const CASES: &[Case] = &[
         title: "publishing, subscribing and reading against a close end by it, without panic, hang or leaked task",
         needs: &[Feature::DurableGroup],
         bites: &[Fault::HangsOnClose, Fault::PublishHangs, Fault::LeaksTask],
-        run: |ctx| Box::pin(races(ctx)),
+        run: |ctx| Box::pin(races(ctx, Mode::Durable)),
+    },
+    Case {
+        id: "E7-ephemeral",
+        title: "publishing, subscribing and reading broadcasts against a close end by it, without panic, hang or leaked task",
+        needs: &[Feature::EphemeralBroadcast],
+        bites: &[Fault::HangsOnClose, Fault::LeaksTask],
+        run: |ctx| Box::pin(races(ctx, Mode::Ephemeral)),
     },
 ];
 
@@ -47,28 +52,28 @@ async fn come_and_go(ctx: Ctx) -> Verdict {
     publish(&ctx.bus().await?, &channel, 0..50).await?;
     let mut ledger = Ledger::expecting(0..50);
     let mut events = ctx.reader(&ctx.bus().await?, &channel, Mode::Durable, "visitors").await?;
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }
 
-async fn races(ctx: Ctx) -> Verdict {
+async fn races(ctx: Ctx, mode: Mode) -> Verdict {
     let rounds = ctx.count(10, 200);
-    race(&ctx).await?; // what is made once and stays, is there afterwards
+    race(&ctx, mode).await?; // what is made once and stays, is there afterwards
     let tasks = || Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     for _ in 0..rounds {
-        race(&ctx).await?;
+        race(&ctx, mode).await?;
     }
     let leaked = eventually(&ctx, &format!("no more than {before} tasks"), || tasks() <= before).await;
     leaked.map_err(|failure| failure.during(format!("{} tasks after {rounds} rounds", tasks())))
 }
 
-async fn race(ctx: &Ctx) -> Verdict {
-    let (bus, channel, limit) = (PubSub::new(ctx.adapter().await?), ctx.channel("e7")?, ctx.bounds().close);
+async fn race(ctx: &Ctx, mode: Mode) -> Verdict {
+    let bus = PubSub::builder(ctx.adapter().await?).policies(Policies::new(mode.policy())).build();
+    let (channel, limit) = (ctx.channel("e7")?, ctx.bounds().close);
     let mut users = JoinSet::new();
     for _ in 0..3 {
         users.spawn(publish_until_closed(bus.clone(), channel.clone()));
-        users.spawn(read_until_closed(ctx.clone(), bus.clone(), channel.clone()));
+        users.spawn(read_until_closed(ctx.clone(), bus.clone(), channel.clone(), mode));
     }
     tokio::time::sleep(Duration::from_millis(3)).await;
     let closed = timeout(limit * 2, bus.close(limit)).await;
@@ -88,9 +93,9 @@ async fn publish_until_closed(bus: PubSub, channel: ChannelName) -> Verdict {
     Ok(())
 }
 
-async fn read_until_closed(ctx: Ctx, bus: PubSub, channel: ChannelName) -> Verdict {
+async fn read_until_closed(ctx: Ctx, bus: PubSub, channel: ChannelName, mode: Mode) -> Verdict {
     loop {
-        let mut events = ctx.reader(&bus, &channel, Mode::Durable, "racers").await?;
+        let mut events = ctx.reader(&bus, &channel, mode, "racers").await?;
         while let Ok(Some(event)) = events.next_timeout(Duration::from_millis(1)).await {
             event.ack();
         }

@@ -6,9 +6,8 @@ use pubsub_core::driver::{Feature, RetryPolicy};
 
 use crate::{
     conformance::{
-        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, next, next_n, quiet,
+        Case, Ctx, Failure, Ledger, Mode, Numbered, Verdict, cases::crowd::publish, ensure, next, next_n, quiet,
+        read_all,
     },
     faulty::Fault,
 };
@@ -54,8 +53,7 @@ async fn dropped(ctx: Ctx) -> Verdict {
     drop(events);
     drop(held);
     let (mut events, mut ledger) = (reader().await?, Ledger::expecting(0..20));
-    read_all(&ctx, &mut events, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())
+    read_all(&ctx, &mut events, &mut ledger).await
 }
 
 async fn cycles(ctx: Ctx) -> Verdict {
@@ -101,10 +99,8 @@ async fn stop_one_group(ctx: Ctx) -> Verdict {
     publish(&bus, &channel, 10..20).await?;
     let mut ledger = Ledger::expecting(0..20);
     read_all(&ctx, &mut second, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())?;
     let mut first = ctx.reader(&bus, &channel, Mode::Durable, "first").await?;
-    read_all(&ctx, &mut first, &mut seen_by_first).await?;
-    seen_by_first.verdict(&ctx.bounds())
+    read_all(&ctx, &mut first, &mut seen_by_first).await
 }
 
 async fn stop_one_broadcast(ctx: Ctx) -> Verdict {
@@ -116,13 +112,11 @@ async fn stop_one_broadcast(ctx: Ctx) -> Verdict {
     publish(&bus, &channel, 10..20).await?;
     let mut ledger = Ledger::expecting(0..20);
     read_all(&ctx, &mut second, &mut ledger).await?;
-    ledger.verdict(&ctx.bounds())?;
     let mut first = bus.subscribe_channel(channel.as_str()).await?;
     publish(&bus, &channel, 20..30).await?;
     for events in [&mut first, &mut second] {
         let mut ledger = Ledger::expecting(20..30);
         read_all(&ctx, events, &mut ledger).await?;
-        ledger.verdict(&ctx.bounds())?;
     }
     ensure(first.stats().delivered == 10, "10 events for the returned one", format!("{:?}", first.stats()))
 }

@@ -7,9 +7,8 @@ use tokio::time::sleep;
 
 use crate::{
     conformance::{
-        Case, Ctx, Ledger, Mode, Numbered, Verdict,
-        cases::crowd::{publish, read_all},
-        ensure, next, numbered, quiet, refused,
+        Case, Ctx, Ledger, Mode, Numbered, Verdict, cases::crowd::publish, ensure, next, numbered, quiet, read_all,
+        refused,
     },
     faulty::Fault,
 };
