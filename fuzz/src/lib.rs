@@ -11,7 +11,7 @@ mod mutate;
 mod targets;
 
 pub use driver::{Crash, Report, run, seeds_folder};
-pub use targets::{attributes, cloudevents, document, names, positions, timestamps};
+pub use targets::{attributes, cloudevents, document, names, positions, timestamps, urls};
 
 /// A named target.
 #[derive(Clone, Copy, Debug)]
@@ -29,4 +29,4 @@ macro_rules! targets {
 }
 
 /// All targets.
-pub const TARGETS: &[Target] = targets![document, attributes, cloudevents, names, positions, timestamps];
+pub const TARGETS: &[Target] = targets![document, attributes, cloudevents, names, positions, timestamps, urls];

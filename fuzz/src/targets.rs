@@ -4,6 +4,7 @@
 use std::{fmt::Display, str::FromStr, sync::LazyLock, time::SystemTime};
 
 use bytes::Bytes;
+use pubsub_adapters::{memory::MemoryOptions, url::BrokerUrl};
 use pubsub_core::{
     ChannelName, ChannelPattern, Envelope, EventId, EventName, GroupName, Key, NamePattern, Payload, Position, Result,
     Timestamp,
@@ -166,4 +167,32 @@ pub fn timestamps(input: &[u8]) -> bool {
         accepted = true;
     }
     accepted
+}
+
+/// Broker addresses: what is shown of one never holds its password, and reads back as an address of the same broker.
+pub fn urls(input: &[u8]) -> bool {
+    let Some(url) = std::str::from_utf8(input).ok().and_then(|text| BrokerUrl::parse(text).ok()) else { return false };
+    let shown = format!("{url} {url:?}");
+    if let Some(password) = url.password().filter(|password| password.len() > 3 && !password.contains('*')) {
+        let elsewhere = [url.scheme(), url.path(), url.user().unwrap_or_default()];
+        let hosts = url.hosts().iter().map(|(host, _)| host.as_str());
+        let options = url.options().flat_map(|(name, value)| [name, value]);
+        let mut others = elsewhere.into_iter().chain(hosts).chain(options);
+        let shape = "BrokerUrl(://:***@";
+        assert!(
+            !shown.contains(password)
+                || others.any(|part| part.contains(password))
+                || overlaps(&url, password)
+                || shape.contains(password)
+        );
+    }
+    // Reading options must not panic either, whatever they hold.
+    let _ = MemoryOptions::from_url(&url);
+    true
+}
+
+/// Whether the password happens to stand across the borders of parts that are shown.
+fn overlaps(url: &BrokerUrl, password: &str) -> bool {
+    [':', '/', '@', '?', '&', '=', ',', '[', ']'].iter().any(|border| password.contains(*border))
+        || url.hosts().iter().any(|(_, port)| port.is_some_and(|port| port.to_string().contains(password)))
 }

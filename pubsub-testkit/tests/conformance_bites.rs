@@ -36,7 +36,7 @@ fn short() -> Bounds {
     Bounds::default()
         .waits(Duration::from_millis(1_500), Duration::from_millis(500))
         .quiet(Duration::from_millis(100))
-        .lease(Duration::from_millis(200))
+        .lease(Duration::from_millis(600))
         .ends(Duration::from_millis(500), Duration::from_secs(8))
 }
 

@@ -40,6 +40,7 @@ use Needs::{Nothing, Programs, Servers};
 pub(crate) const PARTS: &[Part] = &[
     gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"], &[])]),
     gate("size", "no source file is longer than 500 lines", &[Step::Check(gates::size::check)]),
+    gate("diagnostics", "every public trait explains its absence", &[Step::Check(gates::diagnostics::check)]),
     gate(
         "arrows",
         "crates depend on each other as the architecture says; the default tree is small",

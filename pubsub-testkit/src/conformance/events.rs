@@ -50,6 +50,10 @@ pub async fn publish_numbered(
 }
 
 /// The serial number of an event made by [`numbered`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no serial number",
+    note = "numbered events are made by `numbered`"
+)]
 pub trait Numbered {
     /// The serial number, if payload and header agree on one.
     ///

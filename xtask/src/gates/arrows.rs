@@ -25,7 +25,7 @@ const ARROWS: &[(&str, May)] = &[
     ("pubsub-sql", Only(&["pubsub-core", "pubsub-router"])),
     ("pubsub-server", Only(&["pubsub-core", "pubsub-router"])),
     ("pubsub-testkit", Only(&["pubsub-core", "pubsub-adapters", "pubsub-router", "pubsub-client"])),
-    ("pubsub-fuzz", Only(&["pubsub-core"])),
+    ("pubsub-fuzz", Only(&["pubsub-core", "pubsub-adapters"])),
     ("xtask", Only(&["pubsub-testkit"])),
     (FACADE, Anything),
     ("pubsub-cli", Anything),

@@ -3,6 +3,7 @@
 pub(crate) mod arrows;
 pub(crate) mod budget;
 pub(crate) mod deny;
+pub(crate) mod diagnostics;
 pub(crate) mod features;
 pub(crate) mod msrv;
 pub(crate) mod size;
