@@ -10,6 +10,10 @@ use pubsub_core::{
 use super::Minimum;
 
 /// An adapter under test, with the backend behind it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no harness for the conformance suite",
+    note = "implement `Harness`: a name, a fresh adapter per call, and the least it must declare"
+)]
 #[async_trait]
 pub trait Harness: Send + Sync {
     /// The adapter's name, as reports show it.
