@@ -35,6 +35,8 @@ pub(super) struct Handle {
     closed: AtomicBool,
     pub(super) states: StateSender,
     inlets: Mutex<Vec<Weak<Inlet>>>,
+    /// The first message that was refused since the last flush.
+    refusal: Mutex<Option<Error>>,
 }
 
 impl Handle {
@@ -57,6 +59,16 @@ impl Handle {
         inlets.push(Arc::downgrade(inlet));
     }
 
+    /// Remembers a refused message for the next flush.
+    pub(super) fn note_refusal(&self, error: &Error) {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+    }
+
+    /// The first message that was refused since the last flush.
+    pub(super) fn take_refusal(&self) -> Option<Error> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.states.set(AdapterState::Closed);
@@ -75,6 +87,7 @@ impl Memory {
             closed: AtomicBool::new(false),
             states: StateSender::new(AdapterState::Ready),
             inlets: Mutex::default(),
+            refusal: Mutex::default(),
         };
         Ok(Arc::new(Self { bus: Bus::open(options)?, shared: Arc::new(handle), last: ArcSwapOption::empty() }))
     }

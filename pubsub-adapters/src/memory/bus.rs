@@ -2,10 +2,13 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, Weak},
 };
 
-use pubsub_core::{ChannelName, ChannelPattern, ChannelPolicy, Clock, Error, ErrorKind, GroupName, Position, Result};
+use pubsub_core::{
+    ChannelName, ChannelPattern, ChannelPolicy, Clock, Durability, Error, ErrorKind, GroupName, Position, Result,
+};
 
 use super::{SCHEME, channel::Channel, options::MemoryOptions, source::Inlet};
 
@@ -17,7 +20,8 @@ const MAX_CHANNELS: usize = 100_000;
 pub(super) struct Bus {
     pub(super) options: MemoryOptions,
     pub(super) clock: Clock,
-    origin: Position,
+    /// Makes the second number of positions: it differs by channel and by life of the bus.
+    births: RandomState,
     channels: RwLock<HashMap<ChannelName, Arc<Channel>>>,
     wildcards: Mutex<Wildcards>,
 }
@@ -49,12 +53,10 @@ impl Bus {
     }
 
     fn new(options: MemoryOptions) -> Result<Arc<Self>> {
-        // Positions carry the bus's birth: those of an earlier life are recognised.
-        let born = options.clock.now().as_millis().unsigned_abs();
         Ok(Arc::new(Self {
             clock: options.clock.clone(),
             options,
-            origin: Position::pair(SCHEME, 0, born)?,
+            births: RandomState::new(),
             channels: RwLock::default(),
             wildcards: Mutex::default(),
         }))
@@ -101,11 +103,14 @@ impl Bus {
             let message = format!("the bus has {MAX_CHANNELS} channels already");
             return Err(Error::new(ErrorKind::Rejected, "create channel", message).on(name));
         }
-        let channel = Arc::new(Channel::new(name.clone(), policy, self.options.capacity, self.origin.clone()));
+        // Positions of another channel, or of an earlier life of this one, are recognised.
+        let origin = Position::pair(SCHEME, 0, self.births.hash_one(name))?;
+        let channel = Arc::new(Channel::new(name.clone(), policy, self.options.capacity, origin));
         channels.insert(name.clone(), channel.clone());
         // Before anybody can publish on it: wildcard groups and subscriptions must miss nothing.
         let mut wildcards = self.wildcards();
-        for (_, group) in wildcards.groups.iter().filter(|(pattern, _)| pattern.matches(name)) {
+        let durable = channel.lock().policy.durability == Durability::Durable;
+        for (_, group) in wildcards.groups.iter().filter(|(pattern, _)| durable && pattern.matches(name)) {
             channel.group(group, |_| 0);
         }
         wildcards.inlets.retain(|(_, inlet)| inlet.strong_count() > 0);
@@ -120,6 +125,12 @@ impl Bus {
     /// Removes an inbox.
     pub(super) fn remove(&self, name: &ChannelName) {
         self.channels.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// All channels that a pattern selects.
+    pub(super) fn matching(&self, pattern: &ChannelPattern) -> Vec<Arc<Channel>> {
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        channels.values().filter(|channel| pattern.matches(&channel.name)).cloned().collect()
     }
 
     /// Registers a wildcard subscription; it gets every channel that exists and every one that comes.

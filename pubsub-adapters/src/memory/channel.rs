@@ -36,6 +36,8 @@ pub(super) struct Channel {
     /// How many groups and broadcasts read it.
     pub(super) readers: AtomicUsize,
     pub(super) room: Notify,
+    /// Whose turn it is among the publishers that wait for room.
+    pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) waiting_for_room: AtomicUsize,
     /// Publishers that wait for settlement.
     pub(super) confirms: super::confirm::Confirms,
@@ -90,8 +92,8 @@ impl Ord for Scheduled {
 pub(super) enum Append {
     /// It is in the log.
     At(u64),
-    /// Its id is there already.
-    Duplicate(u64),
+    /// Its id is there already; without a place while the first one waits for its time.
+    Duplicate(Option<u64>),
     /// It waits for its time.
     Scheduled,
 }
@@ -117,6 +119,7 @@ impl Channel {
             has_age: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
             room: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
             waiting_for_room: AtomicUsize::new(0),
             confirms: super::confirm::Confirms::default(),
             capacity,
@@ -171,10 +174,12 @@ impl Channel {
         done: &mut dyn FnMut(Append),
     ) {
         let mut state = self.lock();
+        let state = &mut *state;
         state.promote(self, now);
         let ttl_ms = ttl_ms.or_else(|| state.policy.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
         // A batch goes in whole, unless it is larger than the channel.
-        let room = match state.room(self, count, now) {
+        let due = due.filter(|due| *due > now);
+        let room = match state.room(self, count, due.is_some(), now) {
             room if room < count && count <= self.capacity => return,
             room => room,
         };
@@ -185,13 +190,10 @@ impl Channel {
                     done(Append::Duplicate(first));
                     continue;
                 }
-                let seq = state.log.end;
-                let id = message.id().clone();
-                if let Some(dedup) = &mut state.dedup {
-                    dedup.insert(id, seq, now);
-                }
+                let seq = due.is_none().then_some(state.log.end);
+                dedup.insert(message.id().clone(), seq, now);
             }
-            if let Some(due) = due.filter(|due| *due > now) {
+            if let Some(due) = due {
                 state.schedule(self, Scheduled { due, order: 0, ttl_ms, message });
                 done(Append::Scheduled);
                 continue;
@@ -253,6 +255,23 @@ impl Channel {
         self.announce_room();
     }
 
+    /// Moves a reader. Under one lock, so that neither retention nor a publisher comes in between.
+    pub(super) fn seek(
+        &self,
+        to: &StartPosition,
+        broadcast: bool,
+        then: impl FnOnce(u64, Cursor),
+    ) -> pubsub_core::Result<()> {
+        let mut state = self.lock();
+        let base = self.resolve(&state, to, broadcast)?;
+        then(base, state.log.reader_at(base));
+        // A reader that went back holds more than was known.
+        state.room_until = 0;
+        drop(state);
+        self.announce_room();
+        Ok(())
+    }
+
     /// A reader that begins at `seq`.
     pub(super) fn reader_at(&self, seq: u64) -> Cursor {
         self.lock().log.reader_at(seq)
@@ -297,7 +316,8 @@ impl State {
     }
 
     /// How many of `wanted` messages may be appended now.
-    fn room(&mut self, channel: &Channel, wanted: usize, now: i64) -> usize {
+    fn room(&mut self, channel: &Channel, wanted: usize, scheduled: bool, now: i64) -> usize {
+        let wanted = if scheduled { wanted.min(channel.capacity.saturating_sub(self.scheduled.len())) } else { wanted };
         let end = self.log.end + self.scheduled.len() as u64;
         if end + wanted as u64 <= self.room_until {
             return wanted;
@@ -308,11 +328,12 @@ impl State {
             // Retention may take what nobody has read: then it takes no room either.
             let first = self.log.first;
             self.groups.iter().for_each(|group| group.forget_before(first));
+            channel.confirms.check();
         }
         let capacity = channel.capacity as u64;
         let held_by_groups = self.groups.iter().map(|group| group.reap() + capacity);
         let held_by_broadcasts = self.broadcasts.iter().filter_map(|broadcast| broadcast.holds_until(capacity));
-        self.room_until = held_by_groups.chain(held_by_broadcasts).min().unwrap_or(end + capacity);
+        self.room_until = held_by_groups.chain(held_by_broadcasts).min().unwrap_or(self.log.end + capacity);
         usize::try_from(self.room_until.saturating_sub(end)).unwrap_or(usize::MAX).min(wanted)
     }
 

@@ -48,7 +48,9 @@ impl Confirms {
             seqs.retain(|seq| !groups.iter().all(|group| group.is_settled(*seq)));
             if seqs.is_empty() {
                 let _ = entry.done.send(()); // a ticket that was dropped is nobody's loss
-            } else if !entry.done.is_closed() {
+            } else {
+                // Kept although the ticket may be dropped: a flush waits for it all the same. All that is in here is
+                // unsettled, so the channel's capacity bounds it.
                 waiting.push(entry);
             }
         }

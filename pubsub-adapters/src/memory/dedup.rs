@@ -9,7 +9,7 @@ use pubsub_core::EventId;
 pub(super) struct Dedup {
     window_ms: i64,
     capacity: usize,
-    known: HashMap<EventId, u64>,
+    known: HashMap<EventId, Option<u64>>,
     order: VecDeque<(i64, EventId)>,
 }
 
@@ -18,8 +18,9 @@ impl Dedup {
         Self { window_ms, capacity, known: HashMap::new(), order: VecDeque::new() }
     }
 
-    /// The sequence number of the first event with this id, if it is within the window.
-    pub(super) fn find(&mut self, id: &EventId, now: i64) -> Option<u64> {
+    /// The sequence number of the first event with this id, if it is within the window; inside, `None` while that event
+    /// waits for its time.
+    pub(super) fn find(&mut self, id: &EventId, now: i64) -> Option<Option<u64>> {
         while let Some((arrival, _)) = self.order.front() {
             if now - arrival < self.window_ms && self.order.len() <= self.capacity {
                 break;
@@ -32,7 +33,7 @@ impl Dedup {
     }
 
     /// Remembers an event.
-    pub(super) fn insert(&mut self, id: EventId, seq: u64, now: i64) {
+    pub(super) fn insert(&mut self, id: EventId, seq: Option<u64>, now: i64) {
         self.known.insert(id.clone(), seq);
         self.order.push_back((now, id));
     }
@@ -46,14 +47,14 @@ mod tests {
     fn ids_are_known_for_the_window_and_within_the_bound() {
         let mut dedup = Dedup::new(100, 2);
         let ids: Vec<_> = (0..4).map(|_| EventId::random()).collect();
-        dedup.insert(ids[0].clone(), 7, 0);
-        assert_eq!(dedup.find(&ids[0], 99), Some(7));
+        dedup.insert(ids[0].clone(), Some(7), 0);
+        assert_eq!(dedup.find(&ids[0], 99), Some(Some(7)));
         assert_eq!(dedup.find(&ids[0], 100), None);
         for (seq, id) in ids.iter().enumerate() {
-            dedup.insert(id.clone(), seq as u64, 200);
+            dedup.insert(id.clone(), Some(seq as u64), 200);
         }
         assert_eq!(dedup.find(&ids[0], 201), None);
-        assert_eq!(dedup.find(&ids[3], 201), Some(3));
+        assert_eq!(dedup.find(&ids[3], 201), Some(Some(3)));
         assert_eq!(dedup.known.len(), 2);
     }
 }

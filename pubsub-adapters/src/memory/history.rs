@@ -40,7 +40,7 @@ fn after(channel: &Channel, state: &State, position: &Position) -> Result<u64> {
     let (seq, epoch) = position.as_pair(SCHEME).map_err(|error| error.on(&channel.name))?;
     let expired = |text: String| Err(Error::new(ErrorKind::PositionExpired, "start", text).on(&channel.name));
     if epoch != channel.born() {
-        return expired(format!("position {position} is of an earlier life of this bus"));
+        return expired(format!("position {position} is of an earlier life of this channel, or of another one"));
     }
     if seq >= state.end() {
         let text = format!("field `position` lies beyond the end of the channel: {position}");

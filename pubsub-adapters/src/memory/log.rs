@@ -104,17 +104,28 @@ pub(super) struct Log {
     /// Bytes between `first` and `end`, while somebody wants to know: counting them means touching each message once
     /// more when it goes, when it is no longer in cache.
     bytes: Option<u64>,
+    last_arrival: i64,
 }
 
 impl Log {
     pub(super) fn new() -> Self {
         let segment = Segment::new(0);
-        Self { head: Cursor::new(segment.clone()), tail: segment, first: 0, end: 0, bytes: None }
+        Self {
+            head: Cursor::new(segment.clone()),
+            tail: segment,
+            first: 0,
+            end: 0,
+            bytes: None,
+            last_arrival: i64::MIN,
+        }
     }
 
     /// Appends a message and returns its sequence number.
-    pub(super) fn push(&mut self, entry: Entry) -> u64 {
+    pub(super) fn push(&mut self, mut entry: Entry) -> u64 {
         let seq = self.end;
+        // The clock may be set back; arrival times in a log never go back, or they could not be searched.
+        entry.arrival = entry.arrival.max(self.last_arrival);
+        self.last_arrival = entry.arrival;
         if seq == self.tail.end() {
             let next = Segment::new(seq);
             // Only this writer links segments, under the channel's lock, so the cell is empty.

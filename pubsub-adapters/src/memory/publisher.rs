@@ -45,7 +45,7 @@ impl Publisher for Memory {
             Ok(None) => return MaybeReady::ready(Ok(MaybeReady::ready(Ok(Receipts::new())))),
             Err(error) => return MaybeReady::ready(Err(error)),
         };
-        if intake.append() {
+        if intake.channel.waiting_for_room.load(Ordering::SeqCst) == 0 && intake.append() {
             return MaybeReady::ready(Ok(intake.tickets()));
         }
         MaybeReady::boxed(intake.wait())
@@ -56,7 +56,7 @@ impl Publisher for Memory {
             for channel in self.bus.all() {
                 channel.confirms.flush().await;
             }
-            Ok(())
+            self.shared.take_refusal().map_or(Ok(()), Err)
         })
     }
 }
@@ -86,11 +86,14 @@ impl Memory {
         let ttl = options.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
         let mut receipt = None;
         let append = |channel: &Arc<Channel>| {
+            if channel.waiting_for_room.load(Ordering::SeqCst) > 0 {
+                return; // nobody overtakes those who wait
+            }
             let mut one = std::iter::once_with(|| message.clone());
             channel.append(&mut one, 1, self.bus.now(), None, ttl, &mut |append| {
                 receipt = Some(match append {
                     Append::At(seq) => Receipt::at(channel.position(seq)),
-                    Append::Duplicate(seq) => Receipt::at(channel.position(seq)).duplicate(),
+                    Append::Duplicate(seq) => duplicate(channel, seq),
                     Append::Scheduled => Receipt::default(),
                 });
             });
@@ -112,6 +115,10 @@ impl Intake {
         {
             let text = format!("field `deliver_at` is later than the limit of {:?} allows", bus.options.max_delay);
             return Err(Error::new(ErrorKind::Invalid, "publish", text).on(&channel.name));
+        }
+        if options.deliver_at.is_some() && options.confirm == Confirm::Settled {
+            let text = "a scheduled event cannot be confirmed by settlement: nobody settles it before its time";
+            return Err(Error::new(ErrorKind::Unsupported, "publish", text).on(&channel.name));
         }
         if let Some(other) = batch.iter().find(|message| message.channel() != &channel.name) {
             let text = format!("a batch is for one channel, but holds an event for `{}` too", other.channel());
@@ -139,7 +146,9 @@ impl Intake {
         while let Some(message) = self.rest.get(taken) {
             let size = message.wire_len();
             if size > limit {
-                receipts.push(Err(too_large(channel, size, limit)));
+                let refusal = too_large(channel, size, limit);
+                self.handle.note_refusal(&refusal);
+                receipts.push(Err(refusal));
                 taken += 1;
                 continue;
             }
@@ -157,7 +166,10 @@ impl Intake {
                         }
                         Receipt::at(channel.position(seq))
                     }
-                    Append::Duplicate(seq) => Receipt::at(channel.position(seq)).duplicate(),
+                    Append::Duplicate(seq) => {
+                        seqs.extend(seq.filter(|_| settled));
+                        duplicate(channel, seq)
+                    }
                     Append::Scheduled => Receipt::default(),
                 }));
             });
@@ -179,9 +191,10 @@ impl Intake {
         if self.options.confirm != Confirm::Settled {
             return MaybeReady::ready(Ok(self.receipts));
         }
+        // Registered at once: the groups are those of now, and a flush waits for the ticket although nobody polls it.
+        let groups = self.channel.lock().groups.clone();
+        let settled = self.channel.confirms.wait(self.seqs, groups);
         MaybeReady::boxed(async move {
-            let groups = self.channel.lock().groups.clone();
-            let settled = self.channel.confirms.wait(self.seqs, groups);
             let deadline = self.bus.clock.sleep(self.options.timeout);
             match race(settled, deadline).await {
                 Some(Ok(())) => Ok(self.receipts),
@@ -193,12 +206,22 @@ impl Intake {
         })
     }
 
+    fn full(&self, channel: &Channel) -> Error {
+        let text = format!("the channel stayed full for {:?}", self.options.timeout);
+        Error::new(ErrorKind::Backpressure, "publish", text).on(&channel.name)
+    }
+
     /// Waits for room, as long as the caller allows.
     async fn wait(mut self) -> Result<Tickets> {
         let clock = self.bus.clock.clone();
         let started = clock.mark();
         let channel = self.channel.clone();
         let _waiting = Waiting::new(&channel);
+        // One after the other, in the order in which they came: a batch would never find room among single events.
+        let turn = race(channel.turn.lock(), clock.sleep(self.options.timeout)).await;
+        if turn.is_none() {
+            return Err(self.full(&channel));
+        }
         loop {
             let mut room = pin!(channel.room.notified());
             room.as_mut().enable();
@@ -208,8 +231,7 @@ impl Intake {
             let error = if self.handle.is_closed() {
                 Some(Error::new(ErrorKind::Closed, "publish", "the adapter is closed"))
             } else if clock.elapsed(started) >= self.options.timeout {
-                let text = format!("the channel stayed full for {:?}", self.options.timeout);
-                Some(Error::new(ErrorKind::Backpressure, "publish", text))
+                Some(self.full(&channel))
             } else {
                 None
             };
@@ -227,6 +249,10 @@ impl Intake {
             race(room, clock.sleep(left.min(LOOK_AGAIN))).await;
         }
     }
+}
+
+fn duplicate(channel: &Channel, seq: Option<u64>) -> Receipt {
+    seq.map_or_else(Receipt::default, |seq| Receipt::at(channel.position(seq))).duplicate()
 }
 
 #[cold]

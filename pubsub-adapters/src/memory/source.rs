@@ -186,6 +186,15 @@ impl MemorySource {
             || (!full && self.parts.iter().any(Part::has_more))
     }
 
+    fn seek_all(&mut self, to: &StartPosition) -> Result<()> {
+        if let (StartPosition::After(position), true) = (to, self.parts.len() > 1) {
+            let text =
+                format!("field `position` is of one channel, the subscription has {}: {position}", self.parts.len());
+            return Err(Error::new(ErrorKind::Invalid, "seek", text));
+        }
+        self.parts.iter_mut().try_for_each(|part| part.seek(to))
+    }
+
     /// Waits for the time, if there is one; true if it has come.
     fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<i64>) -> bool {
         let Some(due) = due else {
@@ -212,10 +221,13 @@ impl Source for MemorySource {
                 return Poll::Ready(None);
             }
             if self.inlet.has_offers.load(Ordering::SeqCst) {
+                // One that cannot be joined is told of; the others are joined all the same.
+                let mut failed = None;
                 for channel in self.inlet.take() {
-                    if let Err(error) = self.join(channel, true) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
+                    failed = self.join(channel, true).err().or(failed);
+                }
+                if let Some(error) = failed {
+                    return Poll::Ready(Some(Err(error)));
                 }
             }
             let now = self.bus.now();
@@ -249,7 +261,7 @@ impl Source for MemorySource {
     }
 
     fn seek(&mut self, to: StartPosition) -> BoxFuture<'_, Result<()>> {
-        let result = self.parts.iter_mut().try_for_each(|part| part.seek(&to));
+        let result = self.seek_all(&to);
         Box::pin(async move { result })
     }
 }
@@ -285,7 +297,6 @@ impl Part {
     }
 
     fn park(&self, waker: &Waker, now: i64, full: bool) -> Option<i64> {
-        let scheduled = Some(self.channel().next_due.load(Ordering::SeqCst)).filter(|due| *due != i64::MAX);
         let own = match self {
             // A member that has no room must not be woken in place of one that has.
             Self::Member(part) if full => part.group.next_due(),
@@ -302,6 +313,8 @@ impl Part {
                 None
             }
         };
+        // Read only now: whoever schedules an event from here on finds somebody parked, and wakes it.
+        let scheduled = Some(self.channel().next_due.load(Ordering::SeqCst)).filter(|due| *due != i64::MAX);
         own.into_iter().chain(scheduled).min()
     }
 
@@ -313,17 +326,13 @@ impl Part {
     }
 
     fn seek(&mut self, to: &StartPosition) -> Result<()> {
-        let channel = self.channel().clone();
-        let broadcast = matches!(self, Self::Broadcast(_));
-        let base = channel.resolve(&channel.lock(), to, broadcast)?;
-        let cursor = channel.reader_at(base);
         match self {
-            Self::Member(part) => part.group.seek(base, cursor),
-            Self::Broadcast(part) => {
+            Self::Member(part) => part.channel.seek(to, false, |base, cursor| part.group.seek(base, cursor))?,
+            Self::Broadcast(part) => part.channel.seek(to, true, |base, cursor| {
                 part.next = base;
                 part.broadcast.cursor.store(base, Ordering::Release);
                 *part.broadcast.place() = Some(cursor);
-            }
+            })?,
         }
         Ok(())
     }
@@ -371,6 +380,8 @@ impl MemberPart {
         if lost > 0 {
             chunk.push_gap(Gap::new(self.channel.name.clone(), Some(lost), GapReason::Retention));
         }
+        // What expired or was lost is settled too.
+        self.channel.confirms.check();
         taken > 0 || lost > 0
     }
 }

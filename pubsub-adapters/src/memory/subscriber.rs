@@ -18,12 +18,16 @@ use super::{
 impl Subscriber for Memory {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         self.shared.open("subscribe")?;
+        // Everything that can fail comes before the first group is made.
         let mut channels = Vec::new();
         for pattern in &options.channels {
-            if let ChannelPattern::Exact(name) = pattern {
-                let channel = self.bus.channel(name)?;
-                refuse_ephemeral_group(&channel, &options)?;
-                channels.push(channel);
+            match pattern {
+                ChannelPattern::Exact(name) => {
+                    let channel = self.bus.channel(name)?;
+                    check(&channel, &options)?;
+                    channels.push(channel);
+                }
+                _ => self.bus.matching(pattern).iter().try_for_each(|channel| check(channel, &options))?,
             }
         }
         let mut source = MemorySource::new(self.bus.clone(), self.shared.clone(), options);
@@ -53,20 +57,26 @@ impl Memory {
     }
 }
 
-fn refuse_ephemeral_group(channel: &Channel, options: &SubscribeOptions) -> Result<()> {
-    let ephemeral = channel.lock().policy.durability == Durability::Ephemeral;
-    if ephemeral && options.group.is_some() {
-        return Err(
-            Error::new(ErrorKind::Unsupported, "subscribe", "an ephemeral channel has no groups").on(&channel.name)
-        );
+/// Whether a channel can be subscribed to like this.
+fn check(channel: &Channel, options: &SubscribeOptions) -> Result<()> {
+    let state = channel.lock();
+    let Some(group) = &options.group else {
+        return channel.resolve(&state, &options.start, true).map(drop);
+    };
+    if state.policy.durability == Durability::Ephemeral {
+        let text = "an ephemeral channel has no groups";
+        return Err(Error::new(ErrorKind::Unsupported, "subscribe", text).on(&channel.name));
     }
-    Ok(())
+    // The start position is for fresh groups; a known one goes on where it stopped.
+    let known = state.groups.iter().any(|known| known.name == *group);
+    if known { Ok(()) } else { channel.resolve(&state, &options.start, false).map(drop) }
 }
 
 impl MemorySource {
     /// Takes part in a channel. On one that came after the subscription, nothing is missed: it begins at its start.
     pub(super) fn add(&mut self, channel: Arc<Channel>, late: bool) -> Result<()> {
         let options = self.options().clone();
+        check(&channel, &options)?;
         let part = match &options.group {
             Some(group) => {
                 let base = channel.resolve(&channel.lock(), &options.start, false);

@@ -88,7 +88,7 @@ impl Group {
     /// A message left its lane: those held behind it may be ready.
     fn leave_lane(&self, lane: u16) {
         let Some(lanes) = self.lanes.as_ref().filter(|_| lane != u16::MAX) else { return };
-        if lanes.exit(lane) && self.held.load(Ordering::Acquire) > 0 {
+        if lanes.exit(lane) && self.held.load(Ordering::SeqCst) > 0 {
             self.dirty.store(true, Ordering::SeqCst);
             self.wake(1);
         }

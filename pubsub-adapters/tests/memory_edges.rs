@@ -1,0 +1,195 @@
+//! Edges of the memory adapter at which something was once lost, confirmed too early, or kept for ever.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{sync::Arc, time::Duration};
+
+use pubsub_adapters::memory::{Memory, MemoryOptions};
+use pubsub_core::{
+    ChannelName, ChannelPolicy, Clock, Envelope, ErrorKind, EventId, EventName, ManualClock, Payload, PubSub,
+    StartPosition, Timestamp,
+    driver::{Confirm, HistoryRange},
+};
+
+fn on(channel: &str, n: usize) -> Envelope {
+    let name = EventName::parse("test:event").unwrap();
+    Envelope::new(name, ChannelName::parse(channel).unwrap(), Payload::json(n.to_string()))
+}
+
+fn bus(options: MemoryOptions) -> PubSub {
+    PubSub::new(Memory::open(options).unwrap())
+}
+
+fn with(options: MemoryOptions, pattern: &str, policy: ChannelPolicy) -> PubSub {
+    PubSub::builder(Memory::open(options).unwrap()).policy(pattern, policy).unwrap().build()
+}
+
+/// A consumer that parks while an event is being scheduled must learn when that is due.
+#[test]
+fn an_event_scheduled_while_its_consumer_parks_is_delivered() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        for round in 0..300 {
+            let bus = bus(MemoryOptions::new());
+            let mut events = bus.subscribe_channel("test").group("g").await.unwrap();
+            let consumer = tokio::spawn(async move { events.next().await.unwrap().unwrap().ack() });
+            for _ in 0..round % 7 {
+                tokio::task::yield_now().await;
+            }
+            bus.publish_envelope(on("test", round)).delay(Duration::from_millis(2)).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(5), consumer).await.expect("never delivered").unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn settlement_is_not_confirmed_before_it_happens() {
+    let bus = with(MemoryOptions::new(), "test", ChannelPolicy::new().dedup_window(Duration::from_secs(60)));
+    let mut events = bus.subscribe_channel("test").group("g").await.unwrap();
+    let later = bus.publish_envelope(on("test", 1)).delay(Duration::from_secs(60)).confirm(Confirm::Settled).await;
+    assert_eq!(later.unwrap_err().kind(), ErrorKind::Unsupported);
+    let (id, short) = (EventId::random(), Duration::from_millis(30));
+    for _ in 0..2 {
+        let waited = bus.publish_envelope(on("test", 1)).id(id.clone()).confirm(Confirm::Settled).timeout(short).await;
+        let error = waited.unwrap_err();
+        assert!(error.kind() == ErrorKind::Timeout && error.maybe_applied());
+    }
+    events.next().await.unwrap().unwrap().ack();
+    let again = bus.publish_envelope(on("test", 1)).id(id).confirm(Confirm::Settled).await.unwrap();
+    assert!(again.duplicate);
+}
+
+#[tokio::test]
+async fn an_event_that_expires_counts_as_settled() {
+    let bus = bus(MemoryOptions::new());
+    let mut events = bus.subscribe_channel("test").group("g").await.unwrap();
+    let publish = bus.publish_envelope(on("test", 1)).ttl(Duration::from_millis(1)).confirm(Confirm::Settled);
+    let ticket = publish.enqueue().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert!(events.next_timeout(Duration::from_millis(20)).await.unwrap().is_none());
+    tokio::time::timeout(Duration::from_secs(5), ticket).await.expect("still waiting").unwrap();
+}
+
+#[tokio::test]
+async fn flush_waits_for_tickets_that_nobody_polls_and_tells_of_refusals() {
+    let bus = bus(MemoryOptions::new());
+    let mut events = bus.subscribe_channel("test").group("g").await.unwrap();
+    let ticket = bus.publish_envelope(on("test", 1)).confirm(Confirm::Settled).enqueue().await.unwrap();
+    let flushing = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.flush().await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!flushing.is_finished());
+    events.next().await.unwrap().unwrap().ack();
+    flushing.await.unwrap().unwrap();
+    drop(ticket);
+}
+
+#[tokio::test]
+async fn going_back_takes_the_room_that_it_needs() {
+    let bus = bus(MemoryOptions::new().capacity(16));
+    let mut events = bus.subscribe_channel("test").group("g").await.unwrap();
+    for n in 0..65 {
+        bus.publish_envelope(on("test", n)).await.unwrap();
+        events.next().await.unwrap().unwrap().ack();
+    }
+    events.seek(StartPosition::Earliest).await.unwrap();
+    for n in 65..80 {
+        let _ = bus.publish_envelope(on("test", n)).timeout(Duration::from_millis(10)).await;
+    }
+    while let Some(event) = events.next_timeout(Duration::from_millis(20)).await.unwrap() {
+        event.ack();
+    }
+    assert_eq!(events.stats().lost, 0);
+}
+
+#[tokio::test]
+async fn scheduled_events_are_bounded_although_nobody_listens() {
+    let bus = bus(MemoryOptions::new().capacity(4));
+    let mut taken = 0;
+    for n in 0..10 {
+        let publish = bus.publish_envelope(on("test", n)).delay(Duration::from_secs(3600));
+        taken += usize::from(publish.timeout(Duration::from_millis(5)).await.is_ok());
+    }
+    assert_eq!(taken, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_finds_room_among_single_events() {
+    let bus = bus(MemoryOptions::new().capacity(64));
+    let mut events = bus.subscribe_channel("test").group("g").await.unwrap();
+    let consumer = tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            event.unwrap().ack();
+        }
+    });
+    let singles: Vec<_> = (0..8)
+        .map(|_| {
+            let bus = bus.clone();
+            tokio::spawn(async move { while bus.publish_envelope(on("test", 1)).await.is_ok() {} })
+        })
+        .collect();
+    for _ in 0..5 {
+        let batch = bus.publish_envelopes((0..60).map(|n| on("test", n))).await.unwrap();
+        assert!(batch.iter().all(Result::is_ok));
+    }
+    bus.close(Duration::from_secs(5)).await.unwrap();
+    for task in singles {
+        task.await.unwrap();
+    }
+    consumer.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscription_that_fails_leaves_no_group() {
+    let bus = bus(MemoryOptions::new().capacity(4));
+    let position = bus.publish_envelope(on("shop.a", 1)).await.unwrap().position.unwrap();
+    bus.publish_envelope(on("shop.b", 1)).await.unwrap();
+    let error = bus.subscribe_channel("shop.*").group("g").after(position).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PositionExpired);
+    for n in 0..20 {
+        bus.publish_envelope(on("shop.c", n)).timeout(Duration::from_millis(50)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn positions_of_other_channels_and_lives_are_refused() {
+    let clock = Clock::from(ManualClock::new(Timestamp::EPOCH));
+    let open = || bus(MemoryOptions::new().clock(clock.clone()));
+    let (one, two) = (open(), open());
+    let mut positions = Vec::new();
+    for (bus, channel) in [(&one, "a"), (&one, "b"), (&two, "a")] {
+        bus.publish_envelope(on(channel, 1)).await.unwrap();
+        positions.push(bus.publish_envelope(on(channel, 2)).await.unwrap().position.unwrap());
+    }
+    for foreign in &positions[1..] {
+        let range = HistoryRange::new(ChannelName::parse("a").unwrap()).from(StartPosition::After(foreign.clone()));
+        assert_eq!(one.history(&range).await.unwrap_err().kind(), ErrorKind::PositionExpired);
+    }
+    let own = HistoryRange::new(ChannelName::parse("a").unwrap()).from(StartPosition::After(positions[0].clone()));
+    assert!(one.history(&own).await.unwrap().events.is_empty());
+}
+
+#[tokio::test]
+async fn groups_do_not_reach_ephemeral_channels_by_wildcard() {
+    let memory = Memory::open(MemoryOptions::new().capacity(4)).unwrap();
+    let bus =
+        PubSub::builder(memory.clone() as Arc<_>).policy("live.a", ChannelPolicy::new().ephemeral()).unwrap().build();
+    let group = bus.subscribe_channel("live.*").group("g").await.unwrap();
+    for n in 0..20 {
+        bus.publish_envelope(on("live.a", n)).timeout(Duration::from_millis(50)).await.unwrap();
+    }
+    drop(group);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_confuse_history_by_time() {
+    let manual = ManualClock::new(Timestamp::from_millis(1_000_000).unwrap());
+    let bus = bus(MemoryOptions::new().clock(manual.clone().into()));
+    bus.publish_envelope(on("test", 0)).await.unwrap();
+    manual.set(Timestamp::from_millis(500_000).unwrap());
+    bus.publish_envelope(on("test", 1)).await.unwrap();
+    let from = StartPosition::Time(Timestamp::from_millis(1_000_000).unwrap());
+    let page = bus.history(&HistoryRange::new(ChannelName::parse("test").unwrap()).from(from)).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+}
