@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub use pubsub_adapters::{adapter, builder, connect, url::BrokerUrl};
-/// What users meet of the driver interface; all of it is in [`driver`].
+// What users meet of the driver interface; all of it is in `driver`.
 pub use pubsub_core::driver::{
     Confirm, Gap, GapReason, HistoryRange, PublishOptions, Receipt, RetryPolicy, SlowConsumer, TopologyMode,
 };

@@ -127,8 +127,18 @@ impl BrokerUrl {
         match self.option(name).map(str::parse) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(_)) => Err(bad(name, &format!("must be a {}", std::any::type_name::<T>()))),
+            Some(Err(_)) => Err(bad(name, &format!("must be {}", kind_of::<T>()))),
         }
+    }
+}
+
+/// A type in a user's words.
+fn kind_of<T>() -> &'static str {
+    match std::any::type_name::<T>() {
+        "bool" => "`true` or `false`",
+        "f32" | "f64" => "a number",
+        name if name.starts_with(['u', 'i']) => "a whole number within its range",
+        name => name,
     }
 }
 

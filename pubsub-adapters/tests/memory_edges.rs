@@ -193,3 +193,25 @@ async fn a_clock_that_is_set_back_does_not_confuse_history_by_time() {
     let page = bus.history(&HistoryRange::new(ChannelName::parse("test").unwrap()).from(from)).await.unwrap();
     assert_eq!(page.events.len(), 2);
 }
+
+#[tokio::test]
+async fn a_manual_lease_ends_at_its_time_although_nobody_pulls() {
+    let manual = ManualClock::new(Timestamp::now());
+    let bus = bus(MemoryOptions::new().clock(manual.clone().into()));
+    let mut events = bus.subscribe_channel("test").group("g").manual_lease(Duration::from_secs(1)).await.unwrap();
+    bus.publish_envelope(on("test", 1)).await.unwrap();
+    let event = events.next().await.unwrap().unwrap();
+    assert!(event.is_live());
+    manual.advance(Duration::from_secs(1));
+    assert!(!event.is_live());
+    assert_eq!(event.extend(Duration::from_secs(1)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(event.ack_confirmed().await.unwrap_err().kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test]
+async fn an_open_bus_keeps_its_options() {
+    let _first = Memory::open(MemoryOptions::new().name("keeps-its-options").capacity(16)).unwrap();
+    assert!(Memory::open(MemoryOptions::new().name("keeps-its-options")).is_ok());
+    let error = Memory::open(MemoryOptions::new().name("keeps-its-options").capacity(32)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+}

@@ -230,6 +230,7 @@ impl ChannelPolicy {
             Self { retention: Retention { bytes: Some(0), .. }, .. } => zero("retention.bytes"),
             Self { retention: Retention { age: Some(Duration::ZERO), .. }, .. } => zero("retention.age"),
             Self { dedup_window: Some(Duration::ZERO), .. } => zero("dedup_window"),
+            Self { ttl: Some(Duration::ZERO), .. } => zero("ttl"),
             Self { durability: Durability::Ephemeral, retention: Retention { history: true, .. }, .. } => {
                 let message = "field `retention` offers history, which an ephemeral channel does not have";
                 Err(Error::new(ErrorKind::Invalid, "check channel policy", message))

@@ -44,6 +44,17 @@ impl Bus {
         let Some(name) = options.name.clone() else { return Self::new(options) };
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bus) = named.get(&name).and_then(Weak::upgrade) {
+            let (default, wanted, found) = (MemoryOptions::new(), options, &bus.options);
+            let refuse = |field: &str| {
+                let text = format!("field `{field}` differs from that of the bus `{name}`, which is open already");
+                Err(Error::new(ErrorKind::Conflict, "open memory bus", text))
+            };
+            if wanted.capacity != default.capacity && wanted.capacity != found.capacity {
+                return refuse("capacity");
+            }
+            if wanted.strict && !found.strict {
+                return refuse("strict");
+            }
             return Ok(bus);
         }
         let bus = Self::new(options)?;

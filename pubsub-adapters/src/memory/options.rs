@@ -43,7 +43,8 @@ impl MemoryOptions {
         Self::default()
     }
 
-    /// Shares the bus of this name with the rest of the process. Who opens it first decides its other options.
+    /// Shares the bus of this name with the rest of the process. Who opens it first decides its other options; asking for
+    /// another capacity later, or for strict channels, is a `Conflict`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -57,7 +58,8 @@ impl MemoryOptions {
         self
     }
 
-    /// Refuses channels that were not declared.
+    /// Refuses channels that were not declared. A [`PubSub`](pubsub_core::PubSub) declares what it uses, unless its
+    /// topology mode is `Validate`.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;

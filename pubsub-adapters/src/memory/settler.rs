@@ -69,10 +69,12 @@ impl Settler for MemorySettler {
     }
 
     fn is_live(&self, token: AckToken) -> bool {
+        self.expire();
         self.group.is_leased(token.index, token.generation)
     }
 
     fn confirm(&self, token: AckToken, outcome: Outcome) -> BoxFuture<'_, Result<()>> {
+        self.expire();
         let applied = self.apply(token, outcome);
         Box::pin(async move {
             if applied {
@@ -95,7 +97,15 @@ impl Settler for MemorySettler {
 }
 
 impl MemorySettler {
+    /// Leases that run out by themselves have run out at their time, also when nobody has pulled since.
+    fn expire(&self) {
+        if self.lease.renewal != Renewal::Automatic {
+            self.group.expire(self.bus.now());
+        }
+    }
+
     fn try_extend(&self, token: AckToken, duration: Duration) -> Result<()> {
+        self.expire();
         if duration > self.bus.options.max_delay {
             let text = format!("field `duration` is longer than the limit of {:?}", self.bus.options.max_delay);
             return Err(Error::new(ErrorKind::Invalid, "extend lease", text));

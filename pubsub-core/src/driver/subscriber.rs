@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Chunk, Drain, Item, Outcome, Source, async_trait};
-use crate::{ChannelPattern, EventId, GroupName, NamePattern, Result, StartPosition};
+use crate::{ChannelPattern, Error, ErrorKind, EventId, GroupName, NamePattern, Result, StartPosition};
 
 /// How long a consumer may keep an event before another one gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,24 @@ impl RetryPolicy {
         let doublings = attempt.saturating_sub(1).min(31);
         let full = self.initial.saturating_mul(1 << doublings).min(self.max);
         let part = (RANDOM.hash_one((id, attempt)) >> 11) as f64 / (1_u64 << 53) as f64;
-        full.mul_f64(1.0 - self.jitter.clamp(0.0, 1.0) * part)
+        // What `check` refuses has no effect here: this runs where a delivery is dropped, and must not panic.
+        let jitter = if self.jitter.is_finite() { self.jitter.clamp(0.0, 1.0) } else { 0.0 };
+        full.mul_f64(1.0 - jitter * part)
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// `Invalid` that names the field.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |text: &'static str| Err(Error::new(ErrorKind::Invalid, "check retry policy", text));
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return invalid("field `jitter` must lie between 0.0 and 1.0");
+        }
+        if self.initial > self.max {
+            return invalid("field `initial` must not be longer than `max`");
+        }
+        Ok(())
     }
 
     /// Whether this many deliveries are all that an event gets.
@@ -285,6 +302,12 @@ mod tests {
             assert!(delay <= full && delay >= full * 8 / 10, "attempt {attempt}: {delay} of {full}");
         }
         assert_eq!(RetryPolicy::immediate().delay(&id, 5), Duration::ZERO);
+        for jitter in [f64::NAN, f64::INFINITY, -1.0, 9.0] {
+            let odd = policy.jitter(jitter);
+            assert!(odd.check().is_err() && odd.delay(&id, 1) <= policy.initial, "{jitter}");
+        }
+        assert!(policy.check().is_ok() && RetryPolicy::immediate().check().is_ok());
+        assert!(policy.delays(Duration::MAX, Duration::ZERO).check().is_err());
         assert!(policy.is_exhausted(8) && !policy.is_exhausted(7));
         assert!(!RetryPolicy::immediate().is_exhausted(u32::MAX));
     }

@@ -42,8 +42,8 @@ impl Catalog {
     /// Registers a definition.
     ///
     /// # Errors
-    /// `Conflict` if the name and version are registered already, `Invalid` if an upcaster is missing between two
-    /// versions or two versions of the event are on different channels.
+    /// `Conflict` if the name and version are registered already, `Invalid` if the definition's upcasters have a hole
+    /// between the oldest version they read and its own, or two versions of the event are on different channels.
     pub fn insert(&mut self, definition: EventDefinition) -> Result<&mut Self> {
         definition.check_upcasters()?;
         let name = definition.name().clone();

@@ -27,7 +27,7 @@ pub use subscribe::{Subscribe, Unknown};
 pub use subscription::{Control, EventItem, Events, Stats};
 
 use crate::{
-    Catalog, Clock, Envelope, Error, ErrorKind, Event, IdKind, Message, Result,
+    Catalog, ChannelName, Clock, Envelope, Error, ErrorKind, Event, GroupName, IdKind, Message, Result, StartPosition,
     driver::{
         Adapter, Capabilities, Drain, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
         TopologyReport,
@@ -37,8 +37,9 @@ use crate::{
 /// A connection to a bus: publish, subscribe, read history. Cloning it gives another handle to the same connection.
 ///
 /// ```
-/// # async fn example(bus: pubsub_core::PubSub) -> pubsub_core::Result<()> {
-/// use pubsub_core::{ChannelName, Envelope, EventName, Payload, driver::HistoryRange};
+/// # use pubsub_core as pubsub;
+/// # async fn example(bus: pubsub::PubSub) -> pubsub::Result<()> {
+/// use pubsub::{ChannelName, Envelope, EventName, Payload, driver::HistoryRange};
 ///
 /// let greeting = Envelope::new(EventName::parse("chat:said")?, ChannelName::parse("chat")?, Payload::json("\"hello\""));
 /// bus.publish_envelope(greeting).await?;
@@ -159,6 +160,20 @@ impl PubSub {
         self.inner.adapter.history(range).await
     }
 
+    /// Reads the dead letters of a group on a channel, oldest first: up to 1,000 per page, none if there are none. Each
+    /// has its original payload and id, and in its metadata the reason, the attempts, the channel, and when the group
+    /// first met and finally gave up the event. The newest 65,536 are kept.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name, otherwise as [`PubSub::history`].
+    pub async fn dead_letters(&self, channel: &str, group: &str, from: StartPosition) -> Result<History> {
+        let channel = ChannelName::parse(channel)?.dead_letter(&GroupName::parse(group)?);
+        match self.history(&HistoryRange::new(channel).from(from).limit(1_000)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(History::new(Vec::new(), None, true)),
+            page => page,
+        }
+    }
+
     /// Compares channels and groups with what exists, and mends what the mode allows.
     ///
     /// # Errors
@@ -244,6 +259,10 @@ impl PubSub {
     }
 
     fn draft_raw(&self, message: Message) -> Result<publish::Draft> {
+        if message.version() == 0 {
+            let text = "field `version` must be at least 1";
+            return Err(Error::new(ErrorKind::Invalid, "publish", text).on(message.channel()));
+        }
         let channel = self.inner.registry.channel(message.channel());
         let declared = match self.inner.catalog.get(message.name(), message.version()) {
             Some(definition) => {

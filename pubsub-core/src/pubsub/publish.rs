@@ -47,6 +47,9 @@ impl Draft {
                 format!("the event has {size} bytes, the channel's policy allows {limit}"),
             );
         }
+        if self.options.ttl == Some(Duration::ZERO) {
+            return refuse(ErrorKind::Invalid, "field `ttl` must not be zero".to_owned());
+        }
         let options = &self.options;
         let plain = options.deliver_at.is_none() && options.ttl.is_none() && options.confirm == Confirm::Accepted;
         if plain && !self.message.payload().is_tombstone() {

@@ -103,7 +103,7 @@ fn other_items_stay_as_they_are() {
     ] {
         let expanded = expand(&quote!("orders:created"), &item).to_string();
         assert!(expanded.starts_with(&item.to_string()), "{expanded}");
-        assert!(expanded.contains("an event is a struct or an enum"), "{expanded}");
+        assert!(expanded.contains("is a struct or an enum"), "{expanded}");
     }
 }
 

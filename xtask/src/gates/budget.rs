@@ -62,7 +62,7 @@ fn write_package(workspace: &Workspace, folder: &Path, main: &str) -> Result<(),
         "[package]\nname = \"hello\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
          pubsub = {{ package = \"{FACADE}\", path = \"{root}\" }}\n\
          tokio = {{ version = \"1\", features = [\"macros\", \"rt-multi-thread\"] }}\n\n\
-         [profile.release]\nstrip = true\nlto = \"thin\"\n"
+         [profile.release]\nstrip = true\nlto = true\ncodegen-units = 1\n"
     );
     fs::create_dir_all(folder.join("src"))?;
     fs::write(folder.join("Cargo.toml"), manifest)?;

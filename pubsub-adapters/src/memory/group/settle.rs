@@ -49,6 +49,18 @@ impl Group {
         self.slots.is_leased(seq, generation)
     }
 
+    /// Takes back what was kept longer than its lease.
+    pub(in crate::memory) fn expire(&self, now: i64) {
+        let mut state = self.lock();
+        let before = state.pending.len();
+        state.expire_leases(self, now);
+        let some = state.pending.len() > before;
+        drop(state);
+        if some {
+            self.wake(1);
+        }
+    }
+
     /// Lets a lease that runs out by itself run until `deadline`. False if it is gone.
     pub(in crate::memory) fn extend(&self, seq: u64, generation: u64, deadline: i64) -> bool {
         let mut state = self.lock();
