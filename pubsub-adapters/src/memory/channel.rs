@@ -24,11 +24,11 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) name: ChannelName,
-    state: Mutex<State>,
+    state: Apart<Mutex<State>>,
     /// The end of the log, for readers without the lock.
     end: Apart<AtomicU64>,
     /// The oldest message left by retention, likewise.
-    first: AtomicU64,
+    first: Apart<AtomicU64>,
     /// When the next scheduled message is due; `i64::MAX` for none.
     pub(super) next_due: AtomicI64,
     /// Whether messages leave by age, so that readers must look.
@@ -102,7 +102,7 @@ impl Channel {
     pub(super) fn new(name: ChannelName, policy: ChannelPolicy, capacity: usize, origin: Position) -> Self {
         let channel = Self {
             name,
-            state: Mutex::new(State {
+            state: Apart(Mutex::new(State {
                 policy: ChannelPolicy::default(),
                 declared: false,
                 log: Log::new(),
@@ -112,9 +112,9 @@ impl Channel {
                 scheduled_count: 0,
                 dedup: None,
                 room_until: 0,
-            }),
+            })),
             end: Apart(AtomicU64::new(0)),
-            first: AtomicU64::new(0),
+            first: Apart(AtomicU64::new(0)),
             next_due: AtomicI64::new(i64::MAX),
             has_age: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
@@ -132,7 +132,7 @@ impl Channel {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that runs under this lock panics.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_policy(&self, policy: ChannelPolicy) {
@@ -151,7 +151,7 @@ impl Channel {
     }
 
     pub(super) fn first(&self) -> u64 {
-        self.first.load(Ordering::Acquire)
+        self.first.0.load(Ordering::Acquire)
     }
 
     /// The position of a message.
@@ -361,7 +361,7 @@ impl State {
         if self.log.first == before {
             return;
         }
-        channel.first.store(self.log.first, Ordering::Release);
+        channel.first.0.store(self.log.first, Ordering::Release);
         if log::crosses_segment(before, self.log.first) {
             self.broadcasts.iter().for_each(|broadcast| broadcast.give_up_before(self.log.first));
         }

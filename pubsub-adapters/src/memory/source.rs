@@ -96,6 +96,8 @@ pub(super) struct MemberPart {
     member: Arc<Member>,
     settler: Arc<dyn Settler>,
     lease_ms: Option<i64>,
+    /// The end of the log at the last look.
+    seen: u64,
 }
 
 /// A cursor of its own.
@@ -179,11 +181,11 @@ impl MemorySource {
     }
 
     /// Whether something came while parking.
-    fn must_look(&self, full: bool) -> bool {
+    fn must_look(&self, full: bool, has_more: fn(&Part) -> bool) -> bool {
         self.handle.is_closed()
             || self.inlet.has_offers.load(Ordering::SeqCst)
             || (full && self.window.room() > 0)
-            || (!full && self.parts.iter().any(Part::has_more))
+            || (!full && self.parts.iter().any(has_more))
     }
 
     fn seek_all(&mut self, to: &StartPosition) -> Result<()> {
@@ -216,6 +218,12 @@ impl MemorySource {
 impl Source for MemorySource {
     fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
         let budget = ready!(tokio::task::coop::poll_proceed(cx));
+        // A short look first: a whole one takes locks and lines of cache that publishers need.
+        if self.patience > 0 && self.patience < PATIENCE && !self.must_look(false, Part::seems_ready) {
+            self.patience -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if self.ended || self.handle.is_closed() {
                 return Poll::Ready(None);
@@ -250,7 +258,7 @@ impl Source for MemorySource {
             }
             let full = self.window.room() == 0;
             let due = self.park(cx.waker(), now, full);
-            if self.must_look(full) {
+            if self.must_look(full, Part::has_more) {
                 continue;
             }
             if !self.poll_timer(cx, due) {
@@ -318,6 +326,14 @@ impl Part {
         own.into_iter().chain(scheduled).min()
     }
 
+    /// Whether something came since the last look, as far as one load tells.
+    fn seems_ready(&self) -> bool {
+        match self {
+            Self::Member(part) => part.channel.end() != part.seen || part.group.is_dirty(),
+            Self::Broadcast(part) => part.channel.end() > part.next,
+        }
+    }
+
     fn has_more(&self) -> bool {
         match self {
             Self::Member(part) => part.group.has_more(part.channel.end()),
@@ -355,16 +371,17 @@ impl MemberPart {
             Renewal::Automatic => None,
             _ => Some(i64::try_from(options.lease.duration.as_millis()).unwrap_or(i64::MAX)),
         };
-        Self { channel, group, member, settler, lease_ms }
+        Self { channel, group, member, settler, lease_ms, seen: 0 }
     }
 
-    fn take(&self, room: usize, now: i64, chunk: &mut Chunk) -> bool {
+    fn take(&mut self, room: usize, now: i64, chunk: &mut Chunk) -> bool {
         if room == 0 {
             return false;
         }
         // A lease that runs out by itself begins when the event is handed out, so none waits in the buffer.
         let limit = if self.lease_ms.is_some() { 1 } else { CHUNK.min(room) };
         let (end, first) = (self.channel.end(), self.channel.first());
+        self.seen = end;
         let want = Want { limit, now, lease_ms: self.lease_ms, end, first };
         let shared = self.channel.readers.load(Ordering::Relaxed) > 1;
         let (taken, lost) = self.group.pull(&self.member, want, &mut |pulled: Pulled| {

@@ -104,6 +104,11 @@ impl Group {
         self.lock().next_due()
     }
 
+    /// Whether something beside new messages may have become ready.
+    pub(in crate::memory) fn is_dirty(&self) -> bool {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
     /// Whether there may be something for a member: asked after parking.
     pub(in crate::memory) fn has_more(&self, end: u64) -> bool {
         let state = self.lock();
