@@ -343,7 +343,7 @@ impl<T: Read> Subscribe<T> {
             dead_letters,
             bus.inner.consumers.idle.clone(),
         ));
-        bus.inner.consumers.insert(&consumer, &options.channels, &filter_text(&options.names))?;
+        bus.inner.consumers.insert(&consumer, &options.channels, filter_text(&options.names))?;
         let names = options.names.clone();
         let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;
         let hold = hold.then(|| HoldOptions::of(&options, bus.inner.settings.clock.clone()));
