@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::dead_letter::Sink;
+use super::dead_letter::Writer;
 use crate::{
     ChannelPattern, Error, ErrorKind, GroupName, HoldGauge, Result,
     driver::{Drain, RetryPolicy},
@@ -23,7 +23,7 @@ pub(super) struct Consumer {
     pub(super) retry: RetryPolicy,
     pub(super) drain: Drain,
     /// Where dead letters go; none for broadcasts, and where the subscriber wants none.
-    pub(super) dead_letters: Option<Sink>,
+    pub(super) dead_letters: Option<Arc<Writer>>,
     pub(super) counts: Counts,
     hold: OnceLock<HoldGauge>,
     outstanding: AtomicUsize,
@@ -48,7 +48,7 @@ impl Consumer {
         group: Option<GroupName>,
         retry: RetryPolicy,
         drain: Drain,
-        dead_letters: Option<Sink>,
+        dead_letters: Option<Arc<Writer>>,
         idle: Arc<Notify>,
     ) -> Self {
         Self {

@@ -60,7 +60,7 @@ struct Inner {
     drain: Drain,
     closed: AtomicBool,
     consumers: consumer::Consumers,
-    dead_letters: dead_letter::Writer,
+    dead_letters: Arc<dead_letter::Writer>,
 }
 
 /// What the builder decides.

@@ -315,6 +315,10 @@ impl<T: Read> Subscribe<T> {
         }
         self.check()?;
         self.check_durability()?;
+        if self.options.group.is_some() && tokio::runtime::Handle::try_current().is_err() {
+            let text = "a group needs a tokio runtime, for its delays and dead letters";
+            return Err(Error::new(ErrorKind::Invalid, "subscribe", text));
+        }
         let capabilities = self.bus.capabilities();
         capabilities.require("subscribe", self.demands())?;
         if let Some(limit) = capabilities.limits.max_in_flight.filter(|limit| self.options.max_in_flight > *limit) {
@@ -332,9 +336,10 @@ impl<T: Read> Subscribe<T> {
             }
         }
         let Self { bus, mut options, entry, dead_letters, unknown, .. } = self;
-        let dead_letters = (dead_letters && options.group.is_some()).then(|| bus.inner.dead_letters.sink());
-        if dead_letters.is_none() {
-            options.retry.max_attempts = None;
+        let dead_letters = (dead_letters && options.group.is_some()).then(|| bus.inner.dead_letters.clone());
+        match &dead_letters {
+            Some(writer) => writer.start(),
+            None => options.retry.max_attempts = None,
         }
         let consumer = Arc::new(Consumer::new(
             options.group.clone(),
