@@ -170,3 +170,35 @@ async fn two_processes_that_disagree_on_a_shared_channel_are_told() {
     one.publish(&created(1)).await.unwrap();
     assert_eq!(two.publish(&created(1)).await.unwrap_err().kind(), ErrorKind::TopologyMismatch);
 }
+
+#[tokio::test]
+async fn a_batch_takes_of_all_rates_or_of_none() {
+    let builder = PubSub::builder(Memory::open(MemoryOptions::new()).unwrap());
+    let builder = builder.policy("a", ChannelPolicy::new().rate(1, 4)).unwrap();
+    let bus = builder.policy("b", ChannelPolicy::new().rate(1, 1)).unwrap().build();
+    let on = |channel| {
+        let name = EventName::from_static("a:b").unwrap();
+        Envelope::new(name, ChannelName::from_static(channel).unwrap(), Payload::json("1"))
+    };
+    let error = bus.publish_envelopes([on("a"), on("b"), on("b")]).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Invalid, false));
+    bus.publish_envelope(on("b")).await.unwrap();
+    for _ in 0..3 {
+        let error = bus.publish_envelopes([on("a"), on("a"), on("b")]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Backpressure);
+    }
+    assert!(bus.publish_envelopes([on("a"), on("a"), on("a"), on("a")]).await.unwrap().iter().all(Result::is_ok));
+}
+
+#[tokio::test]
+async fn metadata_counts_and_has_limits_of_its_own() {
+    let bus = with(ChannelPolicy::new().max_payload(1_000));
+    let error = bus.publish(&created(1)).meta(|meta| meta.correlation_id = Some("x".repeat(2_000))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    let bus = with(ChannelPolicy::new());
+    let long = "x".repeat(pubsub::wire::MAX_FIELD_LEN + 1);
+    let error = bus.publish(&created(1)).meta(|meta| meta.user_id = Some(long)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.to_string().contains("user"), "{error}");
+    bus.publish(&created(1)).meta(|meta| meta.user_id = Some("u".into())).await.unwrap();
+}

@@ -307,6 +307,19 @@ impl Policies {
         let best = self.rules.iter().filter_map(|(rule, policy)| Some((takes_all(rule)?, policy)));
         best.max_by_key(|(weight, _)| *weight).map_or_else(|| self.fallback.clone(), |(_, policy)| policy.clone())
     }
+
+    /// The strictest order that a channel of this wildcard may have as far as the rules tell.
+    pub(crate) fn ordering_within(&self, wildcard: &ChannelPattern) -> Ordering {
+        let rules = self.rules.iter().filter(|(rule, _)| rule.overlaps(wildcard)).map(|(_, policy)| policy.ordering);
+        rules
+            .chain([self.fallback.ordering])
+            .max_by_key(|ordering| match ordering {
+                Ordering::Total => 2,
+                Ordering::PerKey { .. } => 1,
+                _ => 0,
+            })
+            .unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,15 @@ impl Publisher for Memory {
     }
 }
 
+/// What a dead letter adds to an event: an event of the full size must still fit when it is given up.
+const DEAD_LETTER_ROOM: usize = 64 * 1024;
+
+/// The longest message on a channel.
+fn max_len(bus: &Bus, channel: &ChannelName) -> usize {
+    let room = if channel.is_internal() { DEAD_LETTER_ROOM } else { 0 };
+    bus.options.max_payload.saturating_add(room)
+}
+
 impl Memory {
     /// The channel, found without a look into the table if it is the one of the last publish.
     fn with_channel<T>(&self, name: &ChannelName, then: impl FnOnce(&Arc<Channel>) -> T) -> Result<T> {
@@ -80,7 +89,7 @@ impl Memory {
     fn append_one(&self, batch: &Batch, options: &PublishOptions) -> Option<Tickets> {
         let [message] = batch.as_slice() else { return None };
         let plain = options.confirm == Confirm::Accepted && options.deliver_at.is_none() && !self.shared.is_closed();
-        if !plain || message.wire_len() > self.bus.options.max_payload {
+        if !plain || message.wire_len() > max_len(&self.bus, message.channel()) {
             return None;
         }
         let ttl = options.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
@@ -138,7 +147,7 @@ impl Intake {
     /// Appends as much as there is room for; true once nothing is left.
     fn append(&mut self) -> bool {
         let now = self.bus.now();
-        let limit = self.bus.options.max_payload;
+        let limit = max_len(&self.bus, &self.channel.name);
         let settled = self.options.confirm == Confirm::Settled;
         let (channel, receipts, seqs) = (&self.channel, &mut self.receipts, &mut self.seqs);
         let mut taken = 0;

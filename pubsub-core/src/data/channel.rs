@@ -169,6 +169,15 @@ impl ChannelPattern {
         }
     }
 
+    /// Whether some channel is selected by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(exact), pattern) | (pattern, Self::Exact(exact)) => pattern.matches(exact),
+            (Self::All, _) | (_, Self::All) => true,
+            (Self::Family(one), Self::Family(two)) => one == two || self.matches(two) || other.matches(one),
+        }
+    }
+
     /// Whether more than one channel can match.
     pub fn is_wildcard(&self) -> bool {
         !matches!(self, Self::Exact(_))
@@ -240,5 +249,26 @@ mod tests {
         for bad in ["*.a", "a.*.b", "a*", ".*"] {
             assert!(ChannelPattern::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn patterns_overlap_where_one_channel_is_in_both() {
+        for (one, two, expected) in [
+            ("*", "shop.*", true),
+            ("*", "shop", true),
+            ("shop.*", "shop.*", true),
+            ("shop.*", "shop.eu.*", true),
+            ("shop.*", "shop.eu", true),
+            ("shop", "shop", true),
+            ("shop.*", "shop", false),
+            ("shop.*", "shopping.*", false),
+            ("shop.eu.*", "shop.us.*", false),
+            ("shop", "shops", false),
+        ] {
+            let (one, two) = (ChannelPattern::parse(one).unwrap(), ChannelPattern::parse(two).unwrap());
+            assert_eq!((one.overlaps(&two), two.overlaps(&one)), (expected, expected), "{one} and {two}");
+        }
+        let dead = ChannelName::parse("orders").unwrap().dead_letter(&GroupName::parse("billing").unwrap());
+        assert!(!ChannelPattern::All.overlaps(&dead.into()));
     }
 }

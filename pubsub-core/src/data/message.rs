@@ -96,12 +96,11 @@ impl Message {
         definition.decode(self).map_err(|error| error.on(self.channel()))
     }
 
-    /// How many bytes the message takes on a wire, roughly: payload, key and the caller's own metadata.
+    /// How many bytes the message takes on a wire, roughly: payload, key and the text of its metadata.
     pub fn wire_len(&self) -> usize {
         let envelope = &self.envelope;
         let key = envelope.key.as_ref().map_or(0, |key| key.as_str().len());
-        let meta = if envelope.meta.extra.is_empty() { 0 } else { envelope.meta.extra_len() };
-        envelope.payload.len() + key + meta
+        envelope.payload.len() + key + envelope.meta.text_len()
     }
 
     /// The value that an earlier subscriber decoded, if it was of this type.

@@ -108,6 +108,23 @@ impl Meta {
         self.0.as_deref().is_none_or(|fields| *fields == EMPTY)
     }
 
+    /// How many bytes all text of the metadata takes, roughly.
+    pub(crate) fn text_len(&self) -> usize {
+        let Some(fields) = self.0.as_deref() else { return 0 };
+        let texts = [
+            &fields.correlation_id,
+            &fields.causation_id,
+            &fields.reply_to,
+            &fields.client_event_id,
+            &fields.user_id,
+            &fields.traceparent,
+            &fields.tracestate,
+            &fields.dead_reason,
+        ];
+        let known: usize = texts.into_iter().flatten().map(String::len).sum();
+        known + fields.dead_source.as_ref().map_or(0, |channel| channel.as_str().len()) + self.extra_len()
+    }
+
     /// How many bytes the caller's own entries take, roughly as their JSON text would.
     pub(crate) fn extra_len(&self) -> usize {
         self.extra.iter().map(|(key, value)| key.len() + 4 + value_len(value)).sum()

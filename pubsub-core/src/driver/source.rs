@@ -87,6 +87,8 @@ pub trait Source: Send {
     }
 
     /// Asks the broker for no more, while `paused`. Deliveries that are underway may still come.
+    ///
+    /// Doing nothing is right for a source that fetches only when it is polled: a paused subscription is not polled.
     fn set_paused(&mut self, paused: bool) {
         let _ = paused;
     }

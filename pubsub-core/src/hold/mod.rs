@@ -30,6 +30,8 @@ pub struct HoldOptions {
     /// How many events may be unsettled, in users' hands and held together; at least 1. What is held is unsettled at
     /// the source, too: a smaller `max_in_flight` of the source is the bound that counts.
     pub window: usize,
+    /// Whether all events are of one key, whatever theirs are: for channels whose order is total.
+    pub total: bool,
     /// The backoff of deliveries that are dropped.
     pub retry: RetryPolicy,
     /// Where delays and ages take their time from.
@@ -41,12 +43,12 @@ pub struct HoldOptions {
 impl HoldOptions {
     /// A window with the default backoff and the system's clock.
     pub fn new(window: usize) -> Self {
-        Self { window, retry: RetryPolicy::default(), clock: Clock::system(), drain: Drain::new() }
+        Self { window, total: false, retry: RetryPolicy::default(), clock: Clock::system(), drain: Drain::new() }
     }
 
     /// What a subscription asked for: its `max_in_flight` is the window.
     pub fn of(options: &SubscribeOptions, clock: Clock) -> Self {
-        Self { window: options.max_in_flight, retry: options.retry, clock, drain: options.drain.clone() }
+        Self { window: options.max_in_flight, total: false, retry: options.retry, clock, drain: options.drain.clone() }
     }
 }
 

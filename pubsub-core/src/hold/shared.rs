@@ -65,9 +65,9 @@ pub(super) enum Park {
 
 impl Shared {
     pub(super) fn new(options: HoldOptions) -> Self {
-        let HoldOptions { window, retry, clock, drain } = options;
+        let HoldOptions { window, total, retry, clock, drain } = options;
         let start = clock.mark();
-        Self { table: Mutex::new(Table::new(window)), retry, clock, drain, start }
+        Self { table: Mutex::new(Table::new(window, total)), retry, clock, drain, start }
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table> {
@@ -142,13 +142,13 @@ impl Shared {
                     continue;
                 }
             };
-            let key = delivery.message.key();
-            if table.was_given_back(key) {
+            let key = table.lane_of(&delivery.message);
+            if table.was_given_back(key.as_ref()) {
                 after.release.push(Entry::new(0, delivery, since));
                 continue;
             }
             if fresh {
-                after.release.append(&mut table.forget_lost(key));
+                after.release.append(&mut table.forget_lost(key.as_ref()));
             }
             if let Some(token) = table.arrive(delivery, since, hand_out)
                 && let Some(entry) = Index::try_from(token.index).ok().and_then(|index| table.entry(index))

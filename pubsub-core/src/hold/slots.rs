@@ -77,18 +77,31 @@ struct Slot {
     next_free: Index,
 }
 
+/// What events keep their order with: a key, or all others.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    All,
+    Key(Key),
+}
+
 pub(super) struct Slots {
+    /// Whether all events are in one lane.
+    total: bool,
     slots: Vec<Slot>,
     free: Index,
     used: usize,
     all: Ends,
     /// Only keys with unsettled events are here, so the map is as bounded as the slots are.
-    keys: HashMap<Key, Ends>,
+    keys: HashMap<Lane, Ends>,
 }
 
 impl Slots {
-    pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), free: NIL, used: 0, all: Ends::NONE, keys: HashMap::new() }
+    pub(super) fn new(total: bool) -> Self {
+        Self { total, slots: Vec::new(), free: NIL, used: 0, all: Ends::NONE, keys: HashMap::new() }
+    }
+
+    pub(super) fn lane_of(&self, message: &Message) -> Option<Lane> {
+        if self.total { Some(Lane::All) } else { message.key().cloned().map(Lane::Key) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -114,7 +127,7 @@ impl Slots {
     }
 
     /// The event of a key that arrived first.
-    pub(super) fn first_of_key(&self, key: Option<&Key>) -> Option<Index> {
+    pub(super) fn first_of_key(&self, key: Option<&Lane>) -> Option<Index> {
         self.keys.get(key?).map(|ends| ends.first)
     }
 
@@ -134,7 +147,7 @@ impl Slots {
 
     /// Adds the latest event.
     pub(super) fn push(&mut self, entry: Entry) -> Index {
-        let key = entry.message.key().cloned();
+        let key = self.lane_of(&entry.message);
         let index = match self.slots.get_mut(self.free as usize) {
             Some(slot) => {
                 slot.entry = Some(entry);
@@ -176,13 +189,13 @@ impl Slots {
         if links.prev != NIL && links.next != NIL {
             // The map knows the ends of a key alone.
             self.unlink(List::Key, Ends::NONE, links);
-        } else if let Some(key) = entry.message.key() {
+        } else if let Some(key) = self.lane_of(&entry.message) {
             if links.prev == NIL && links.next == NIL {
-                self.keys.remove(key);
+                self.keys.remove(&key);
             } else {
-                let ends = self.keys.get(key).copied().unwrap_or(Ends::NONE);
+                let ends = self.keys.get(&key).copied().unwrap_or(Ends::NONE);
                 let ends = self.unlink(List::Key, ends, links);
-                if let Some(known) = self.keys.get_mut(key) {
+                if let Some(known) = self.keys.get_mut(&key) {
                     *known = ends;
                 }
             }

@@ -6,10 +6,10 @@
 use std::{collections::BTreeSet, mem, sync::Arc, task::Waker, time::Duration};
 
 use super::{
-    slots::{Entry, Index, Slots, State},
+    slots::{Entry, Index, Lane, Slots, State},
     ward::Loan,
 };
-use crate::{Delivery, Key, Mark, Timestamp, driver::AckToken};
+use crate::{Delivery, Mark, Message, Timestamp, driver::AckToken};
 
 pub(super) struct Table {
     slots: Slots,
@@ -28,15 +28,15 @@ pub(super) struct Table {
     /// Whether events from the source wait for being taken in.
     pub(super) pulling: bool,
     /// Keys that were given back since: what waits of them lies behind, and must go back, too.
-    given_back: Vec<Key>,
+    given_back: Vec<Lane>,
     /// Of the poll that found nothing to do.
     pub(super) waker: Option<Waker>,
 }
 
 impl Table {
-    pub(super) fn new(window: usize) -> Self {
+    pub(super) fn new(window: usize, total: bool) -> Self {
         Self {
-            slots: Slots::new(),
+            slots: Slots::new(total),
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
             window: window.clamp(1, Index::MAX as usize - 1),
@@ -49,6 +49,11 @@ impl Table {
             given_back: Vec::new(),
             waker: None,
         }
+    }
+
+    /// What an event keeps its order with.
+    pub(super) fn lane_of(&self, message: &Message) -> Option<Lane> {
+        self.slots.lane_of(message)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -104,7 +109,7 @@ impl Table {
     /// Takes out a key's events if the source took all of them back: it will bring them again, in order, and the old
     /// ones must not stand before them.
     #[must_use]
-    pub(super) fn forget_lost(&mut self, key: Option<&Key>) -> Vec<Entry> {
+    pub(super) fn forget_lost(&mut self, key: Option<&Lane>) -> Vec<Entry> {
         let Some(first) = self.slots.first_of_key(key) else { return Vec::new() };
         let mut next = Some(first);
         while let Some(index) = next {
@@ -179,7 +184,7 @@ impl Table {
     /// Takes out an event and all later ones of its key.
     #[must_use]
     pub(super) fn give_back(&mut self, index: Index) -> Vec<Entry> {
-        let key = self.slots.get(index).filter(|_| self.pulling).and_then(|entry| entry.message.key().cloned());
+        let key = self.slots.get(index).filter(|_| self.pulling).and_then(|entry| self.lane_of(&entry.message));
         self.given_back.extend(key.filter(|key| !self.given_back.contains(key)));
         self.tail(index)
     }
@@ -195,7 +200,7 @@ impl Table {
     }
 
     /// Whether a key was given back while events waited for being taken in.
-    pub(super) fn was_given_back(&self, key: Option<&Key>) -> bool {
+    pub(super) fn was_given_back(&self, key: Option<&Lane>) -> bool {
         key.is_some_and(|key| self.given_back.contains(key))
     }
 

@@ -1,8 +1,15 @@
 //! Publishing many events at once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use super::{PubSub, publish::Draft};
+use super::{
+    PubSub,
+    publish::{Draft, rate_is_used_up},
+    rate::Limiter,
+};
 use crate::{
     Error, ErrorKind, Result,
     driver::{Batch, Receipt},
@@ -17,19 +24,31 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
     for (index, draft) in drafts.iter().enumerate() {
         draft.check(bus).map_err(|error| at(index, &error))?;
     }
-    let mut per_channel = HashMap::new();
+    // By name: whoever takes several rates takes them in one order.
+    let mut per_channel = BTreeMap::new();
     for draft in &drafts {
         per_channel.entry(draft.channel.name.clone()).or_insert_with(|| (draft.channel.clone(), 0_usize)).1 += 1;
     }
+    let mut rated = Vec::new();
     for (channel, count) in per_channel.values() {
-        if !channel.is_declared() {
-            channel.declare(&*bus.inner.adapter, bus.inner.settings.mode).await?;
+        if let Some(limiter) = &channel.limiter {
+            let burst = limiter.burst();
+            if *count > burst {
+                let text = format!("{count} events are more than the channel's rate allows at once, {burst}");
+                return Err(Error::new(ErrorKind::Invalid, "publish batch", text).on(&channel.name));
+            }
+            rated.push((channel, limiter, *count));
         }
-        Draft::take_rate(channel, bus, *count)?;
     }
+    for (channel, _) in per_channel.values().filter(|(channel, _)| !channel.is_declared()) {
+        channel.declare(&*bus.inner.adapter, bus.inner.settings.mode).await?;
+    }
+    let wanted = rated.iter().map(|(_, limiter, count)| (*limiter, *count));
+    Limiter::take_all(&bus.inner.settings.clock, wanted).map_err(|index| rate_is_used_up(rated[index].0))?;
 
     let mut results = Vec::with_capacity(drafts.len());
     let mut open = Vec::new();
+    let mut failed = HashMap::new();
     let mut drafts = drafts.into_iter().peekable();
     while let Some(first) = drafts.next() {
         let channel = first.channel;
@@ -44,8 +63,17 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
         let count = batch.len();
         // A loop over an adapter that is always ready would starve its consumers.
         tokio::task::coop::consume_budget().await;
+        // What comes after a failure would overtake what failed.
+        if let Some(error) = failed.get(&channel.name) {
+            open.push((count, Err(Error::clone(error))));
+            continue;
+        }
         // From here on a failure belongs to the items: earlier ones may be with the broker already.
-        open.push((count, bus.inner.adapter.enqueue(batch, &options).await));
+        let enqueued = bus.inner.adapter.enqueue(batch, &options).await;
+        if let Err(error) = &enqueued {
+            failed.insert(channel.name.clone(), error.clone());
+        }
+        open.push((count, enqueued));
     }
     for (count, enqueued) in open {
         let outcome = match enqueued {

@@ -83,7 +83,7 @@ impl PubSubBuilder {
     /// The handle. Does no I/O and needs no runtime.
     pub fn build(self) -> PubSub {
         let inner = Inner {
-            dead_letters: dead_letter::Writer::new(self.adapter.clone(), self.settings.clock.clone()),
+            dead_letters: Arc::new(dead_letter::Writer::new(self.adapter.clone(), self.settings.clock.clone())),
             registry: Registry::new(self.policies),
             adapter: self.adapter,
             catalog: self.catalog,

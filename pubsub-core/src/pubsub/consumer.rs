@@ -1,7 +1,6 @@
 //! What the deliveries of one subscription share, and the list of all subscriptions of a handle.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -11,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::dead_letter::Sink;
+use super::dead_letter::Writer;
 use crate::{
     ChannelPattern, Error, ErrorKind, GroupName, HoldGauge, Result,
     driver::{Drain, RetryPolicy},
@@ -24,7 +23,7 @@ pub(super) struct Consumer {
     pub(super) retry: RetryPolicy,
     pub(super) drain: Drain,
     /// Where dead letters go; none for broadcasts, and where the subscriber wants none.
-    pub(super) dead_letters: Option<Sink>,
+    pub(super) dead_letters: Option<Arc<Writer>>,
     pub(super) counts: Counts,
     hold: OnceLock<HoldGauge>,
     outstanding: AtomicUsize,
@@ -49,7 +48,7 @@ impl Consumer {
         group: Option<GroupName>,
         retry: RetryPolicy,
         drain: Drain,
-        dead_letters: Option<Sink>,
+        dead_letters: Option<Arc<Writer>>,
         idle: Arc<Notify>,
     ) -> Self {
         Self {
@@ -125,47 +124,47 @@ impl Drop for Outstanding {
     }
 }
 
-/// What the members of each group take on each channel, and one of them.
-type Filters = HashMap<(GroupName, ChannelPattern), (String, Weak<Consumer>)>;
+/// A subscription that may still be alive, and what it takes.
+#[derive(Debug)]
+struct Member {
+    consumer: Weak<Consumer>,
+    group: Option<GroupName>,
+    channels: Vec<ChannelPattern>,
+    filter: String,
+}
 
 /// Every subscription of a handle that is still alive.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
-    list: Mutex<Vec<Weak<Consumer>>>,
-    filters: Mutex<Filters>,
+    list: Mutex<Vec<Member>>,
     pub(super) idle: Arc<Notify>,
 }
 
 impl Consumers {
-    /// Adds a subscription. In one group, everyone on a channel must take the same event names: a member would
-    /// otherwise acknowledge, as unclaimed, what another one wants.
-    pub(super) fn insert(&self, consumer: &Arc<Consumer>, channels: &[ChannelPattern], filter: &str) -> Result<()> {
-        if let Some(group) = &consumer.group {
-            let mut filters = lock(&self.filters);
-            filters.retain(|_, (_, other)| other.strong_count() > 0);
-            for channel in channels {
-                if let Some((other, _)) =
-                    filters.get(&(group.clone(), channel.clone())).filter(|(other, _)| other != filter)
-                {
-                    let message = format!(
-                        "group `{group}` on channel `{channel}` already takes {other} and would lose {filter}: \
-                         take them in one subscription with `subscribe_events`, or use another group"
-                    );
-                    return Err(Error::new(ErrorKind::Conflict, "subscribe", message));
-                }
-            }
-            for channel in channels {
-                filters.insert((group.clone(), channel.clone()), (filter.to_owned(), Arc::downgrade(consumer)));
+    /// Adds a subscription, for as long as it lives. In one group, everyone on a channel must take the same event
+    /// names: a member would otherwise acknowledge, as unclaimed, what another one wants.
+    pub(super) fn insert(&self, consumer: &Arc<Consumer>, channels: &[ChannelPattern], filter: String) -> Result<()> {
+        let group = &consumer.group;
+        let mut list = lock(&self.list);
+        list.retain(|member| member.consumer.strong_count() > 0);
+        for other in list.iter().filter(|other| group.is_some() && other.group == *group && other.filter != filter) {
+            let shared = |channel: &&ChannelPattern| other.channels.iter().any(|theirs| theirs.overlaps(channel));
+            if let (Some(group), Some(channel)) = (group, channels.iter().find(shared)) {
+                let message = format!(
+                    "group `{group}` on channel `{channel}` already takes {} and would lose {filter}: \
+                     take them in one subscription with `subscribe_events`, or use another group",
+                    other.filter
+                );
+                return Err(Error::new(ErrorKind::Conflict, "subscribe", message));
             }
         }
-        let mut list = lock(&self.list);
-        list.retain(|other| other.strong_count() > 0);
-        list.push(Arc::downgrade(consumer));
+        let (consumer, group) = (Arc::downgrade(consumer), group.clone());
+        list.push(Member { consumer, group, channels: channels.to_vec(), filter });
         Ok(())
     }
 
     pub(super) fn alive(&self) -> Vec<Arc<Consumer>> {
-        lock(&self.list).iter().filter_map(Weak::upgrade).collect()
+        lock(&self.list).iter().filter_map(|member| member.consumer.upgrade()).collect()
     }
 
     /// Deliveries outstanding over all subscriptions.
@@ -175,6 +174,6 @@ impl Consumers {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The tables are whole at every point where a panic could come from.
+    // The list is whole at every point where a panic could come from.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,18 +1,19 @@
 //! Writing dead letters: the copy is confirmed before the original is settled.
 
 use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use smallvec::smallvec;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
 use super::received::Ack;
 use crate::{
     ChannelPolicy, Clock, GroupName, Message, Result, Retention,
     driver::{Adapter, ChannelSpec, Outcome, PublishOptions, Tickets, Topology, TopologyMode},
+    wire::MAX_FIELD_LEN,
 };
 
 /// How many dead letters one channel keeps before the oldest is dropped.
@@ -22,68 +23,92 @@ const BATCH: usize = 64;
 /// Longer reasons are cut off.
 const MAX_REASON: usize = 2_000;
 
+// A reason of the longest characters still fits into a field of metadata.
+const _: () = assert!(4 * MAX_REASON <= MAX_FIELD_LEN);
+
 /// A delivery that its group has given up.
 struct Burial {
     ack: Ack,
     reason: String,
 }
 
-/// Where the subscriptions of a handle put what they have given up.
-///
 /// The queue needs no bound of its own: all that is in it is unsettled, so the subscriptions' `max_in_flight` bounds it.
-#[derive(Clone)]
-pub(super) struct Sink(mpsc::UnboundedSender<Burial>);
+type Queue = mpsc::UnboundedSender<Burial>;
 
-impl Sink {
-    pub(super) fn bury(&self, ack: Ack, mut reason: String) {
-        if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
-            reason.truncate(cut);
-        }
-        // If the writer is gone, the delivery comes back with the error and is dropped unsettled: it comes again.
-        let _ = self.0.send(Burial { ack, reason });
-    }
-}
-
-impl fmt::Debug for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sink")
-    }
-}
-
-/// Starts the writing task with the first subscription that may need it, and ends it.
+/// Where the subscriptions of a handle put what they have given up: a writing task, which is started when it is
+/// needed, and anew when the runtime that it ran on has ended.
 pub(super) struct Writer {
     adapter: Arc<dyn Adapter>,
     clock: Clock,
-    running: Mutex<Option<(Sink, JoinHandle<()>)>>,
+    task: Mutex<Task>,
+}
+
+enum Task {
+    None,
+    Running(Queue, JoinHandle<()>),
+    Stopped,
 }
 
 impl Writer {
     pub(super) fn new(adapter: Arc<dyn Adapter>, clock: Clock) -> Self {
-        Self { adapter, clock, running: Mutex::new(None) }
+        Self { adapter, clock, task: Mutex::new(Task::None) }
     }
 
-    /// The way in. Needs a tokio runtime.
-    pub(super) fn sink(&self) -> Sink {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((sink, task)) = &*running {
-            // A task whose runtime has ended is replaced.
-            if !task.is_finished() {
-                return sink.clone();
+    /// Hands a delivery to the task. Where there is none and no runtime to start one on, the delivery is dropped
+    /// unsettled: it comes again. Says whether the task has it.
+    pub(super) fn bury(&self, ack: Ack, mut reason: String) -> bool {
+        if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
+            reason.truncate(cut);
+        }
+        let Some(queue) = self.queue() else { return false };
+        match queue.send(Burial { ack, reason }) {
+            Ok(()) => true,
+            // The task ended in this moment, with its runtime; there may be another one.
+            Err(mpsc::error::SendError(burial)) => self.queue().is_some_and(|queue| queue.send(burial).is_ok()),
+        }
+    }
+
+    /// Starts the task if there is none, so that deliveries may be buried outside of any runtime, too.
+    pub(super) fn start(&self) {
+        let _ = self.queue();
+    }
+
+    /// The way into the task. The present runtime's, if a new task has to be started.
+    fn queue(&self) -> Option<Queue> {
+        let mut task = self.lock();
+        match &*task {
+            Task::Stopped => return None,
+            Task::Running(queue, running) if !queue.is_closed() && !running.is_finished() => {
+                return Some(queue.clone());
             }
+            Task::Running(..) | Task::None => {}
         }
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let task = tokio::spawn(write_all(self.adapter.clone(), self.clock.clone(), receiver));
-        let sink = Sink(sender);
-        *running = Some((sink.clone(), task));
-        sink
+        let runtime = Handle::try_current().ok()?;
+        let (queue, receiver) = mpsc::unbounded_channel();
+        let running = runtime.spawn(write_all(self.adapter.clone(), self.clock.clone(), receiver));
+        let before = mem::replace(&mut *task, Task::Running(queue.clone(), running));
+        drop(task);
+        drop(before);
+        Some(queue)
     }
 
-    /// Stops the task; what is not written by now stays unsettled.
+    /// Stops the task for good; what is not written by now stays unsettled.
     pub(super) fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((_, task)) = running {
-            task.abort();
+        let before = mem::replace(&mut *self.lock(), Task::Stopped);
+        if let Task::Running(_, running) = before {
+            running.abort();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Task> {
+        // The task is whole at every point where a panic could come from.
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer")
     }
 }
 

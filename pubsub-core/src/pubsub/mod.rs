@@ -61,7 +61,7 @@ struct Inner {
     drain: Drain,
     closed: AtomicBool,
     consumers: consumer::Consumers,
-    dead_letters: dead_letter::Writer,
+    dead_letters: Arc<dead_letter::Writer>,
 }
 
 /// What the builder decides.
@@ -137,16 +137,25 @@ impl PubSub {
     /// Subscribes to one event type: await the result, after setting group and start.
     ///
     /// Events of other names on the channel are passed over; in a group they are acknowledged and counted.
+    ///
+    /// # Errors
+    /// Awaiting it gives the errors of [`Subscribe`].
     pub fn subscribe<E: Event>(&self) -> Subscribe<E> {
         Subscribe::typed(self)
     }
 
     /// Subscribes to channels by name, `family.*` or `*`, and takes every event on them without decoding it.
+    ///
+    /// # Errors
+    /// Awaiting it gives the errors of [`Subscribe`].
     pub fn subscribe_channel(&self, pattern: &str) -> Subscribe<Raw> {
         Subscribe::raw(self).channel(pattern)
     }
 
     /// Subscribes to several event types, or to event names by `category:*`; name them on the result.
+    ///
+    /// # Errors
+    /// Awaiting it gives the errors of [`Subscribe`].
     pub fn subscribe_events(&self) -> Subscribe<Raw> {
         Subscribe::raw(self)
     }
@@ -263,7 +272,7 @@ impl PubSub {
             let text = "field `version` must be at least 1";
             return Err(Error::new(ErrorKind::Invalid, "publish", text).on(message.channel()));
         }
-        let channel = self.inner.registry.channel(message.channel());
+        let channel = self.inner.registry.channel(message.channel())?;
         let declared = match self.inner.catalog.get(message.name(), message.version()) {
             Some(definition) => {
                 if definition.channel() != message.channel() && !message.channel().is_internal() {

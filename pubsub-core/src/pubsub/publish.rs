@@ -15,6 +15,7 @@ use super::{PubSub, registry::Channel};
 use crate::{
     Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
     driver::{BoxFuture, Confirm, Feature, MaybeReady, PublishOptions, Receipt, Receipts, Tickets},
+    wire::bounds,
 };
 
 /// An event that is ready to be sent, once policy and adapter agree.
@@ -50,6 +51,8 @@ impl Draft {
         if self.options.ttl == Some(Duration::ZERO) {
             return refuse(ErrorKind::Invalid, "field `ttl` must not be zero".to_owned());
         }
+        // Also over adapters that write nothing: what one takes, every one takes.
+        bounds::check(self.message.meta(), "publish").map_err(|error| error.on(&self.channel.name))?;
         let options = &self.options;
         let plain = options.deliver_at.is_none() && options.ttl.is_none() && options.confirm == Confirm::Accepted;
         if plain && !self.message.payload().is_tombstone() {
@@ -73,13 +76,10 @@ impl Draft {
         Ok(())
     }
 
-    /// Takes from the channel's rate.
-    pub(super) fn take_rate(channel: &Channel, bus: &PubSub, count: usize) -> Result<()> {
+    /// Takes one event from the channel's rate.
+    fn take_rate(channel: &Channel, bus: &PubSub) -> Result<()> {
         match &channel.limiter {
-            Some(limiter) if !limiter.try_take(&bus.inner.settings.clock, count) => {
-                let text = "the channel's publish rate for this process is used up";
-                Err(Error::new(ErrorKind::Backpressure, "publish", text).on(&channel.name))
-            }
+            Some(limiter) if !limiter.try_take(&bus.inner.settings.clock, 1) => Err(rate_is_used_up(channel)),
             _ => Ok(()),
         }
     }
@@ -207,12 +207,18 @@ impl<'a> Publish<'a> {
     }
 
     fn send(&self, mut draft: Draft) -> Result<MaybeReady<'a, Result<Tickets>>> {
-        Draft::take_rate(&draft.channel, self.bus, 1)?;
+        Draft::take_rate(&draft.channel, self.bus)?;
         if draft.options.ttl.is_none() {
             draft.options.ttl = draft.channel.policy.ttl;
         }
         Ok(self.bus.inner.adapter.enqueue(smallvec![Arc::new(draft.message)], &draft.options))
     }
+}
+
+#[cold]
+pub(super) fn rate_is_used_up(channel: &Channel) -> Error {
+    let text = "the channel's publish rate for this process is used up";
+    Error::new(ErrorKind::Backpressure, "publish", text).on(&channel.name)
 }
 
 #[cold]

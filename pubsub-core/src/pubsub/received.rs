@@ -212,10 +212,9 @@ impl Ack {
     /// Hands the delivery to the writer of dead letters, which settles it once the copy is confirmed.
     pub(super) fn bury(self, reason: String) {
         let consumer = self.outstanding.0.clone();
-        consumer.counts.dead_lettered.fetch_add(1, Ordering::Relaxed);
-        match &consumer.dead_letters {
-            Some(sink) => sink.bury(self, reason),
-            None => self.handle.settle(Outcome::Reject),
+        let Some(writer) = &consumer.dead_letters else { return self.handle.settle(Outcome::Reject) };
+        if writer.bury(self, reason) {
+            consumer.counts.dead_lettered.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -15,7 +15,8 @@ use tokio::sync::Mutex;
 
 use super::{Inner, rate::Limiter};
 use crate::{
-    ChannelName, ChannelPattern, ChannelPolicy, Durability, Error, ErrorKind, Event, EventDefinition, Policies, Result,
+    ChannelName, ChannelPattern, ChannelPolicy, Durability, Error, ErrorKind, Event, EventDefinition,
+    Ordering as KeyOrder, Policies, Result,
     driver::{Adapter, ChannelSpec, Topology, TopologyMode},
 };
 
@@ -57,19 +58,19 @@ impl Channel {
     }
 }
 
-/// Reads are lock-free: both tables only grow, and are copied when they do.
+/// Both tables only grow. Types are few and read without a lock; channels may be many, so they are not copied.
 pub(super) struct Registry {
     policies: Policies,
     types: ArcSwap<HashMap<TypeId, Arc<Entry>, BuildHasherDefault<TypeIdHasher>>>,
-    channels: ArcSwap<HashMap<ChannelName, Arc<Channel>>>,
+    channels: RwLock<HashMap<ChannelName, Arc<Channel>>>,
 }
 
-/// Channels beyond this many are served, but not remembered.
+/// The most channels of a handle: each has a rate and a declaration to be remembered.
 const MAX_CHANNELS: usize = 65_536;
 
 impl Registry {
     pub(super) fn new(policies: Policies) -> Self {
-        Self { policies, types: ArcSwap::default(), channels: ArcSwap::default() }
+        Self { policies, types: ArcSwap::default(), channels: RwLock::default() }
     }
 
     /// The entry of an event type; its first use checks it against the catalog.
@@ -93,7 +94,7 @@ impl Registry {
                 check_agreement(&EventDefinition::of::<E>()?, &other.definition)?;
             }
         }
-        let channel = self.channel(definition.channel());
+        let channel = self.channel(definition.channel())?;
         let entry = Arc::new(Entry { definition, channel, explicit });
         self.types.rcu(|types| {
             let mut types = HashMap::clone(types);
@@ -106,33 +107,44 @@ impl Registry {
     /// Whether the channels that a pattern takes are durable; of a family that is neither wholly, the safe answer.
     pub(super) fn durability(&self, pattern: &ChannelPattern) -> Durability {
         match pattern {
-            ChannelPattern::Exact(channel) => self.channel(channel).policy.durability,
+            ChannelPattern::Exact(channel) => self.policies.of(channel).durability,
             wildcard => self.policies.of_wildcard(wildcard).durability,
         }
     }
 
+    /// Whether a subscription must keep the order of some channel of this pattern, as far as the rules tell.
+    pub(super) fn ordering(&self, pattern: &ChannelPattern) -> KeyOrder {
+        match pattern {
+            ChannelPattern::Exact(channel) => self.policies.of(channel).ordering,
+            wildcard => self.policies.ordering_within(wildcard),
+        }
+    }
+
     /// The channel of this name with its policy.
-    pub(super) fn channel(&self, name: &ChannelName) -> Arc<Channel> {
-        if let Some(channel) = self.channels.load().get(name) {
-            return channel.clone();
+    pub(super) fn channel(&self, name: &ChannelName) -> Result<Arc<Channel>> {
+        // The table is whole at every point where a panic could come from.
+        if let Some(channel) = self.channels.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(channel.clone());
+        }
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been here in between.
+        if let Some(channel) = channels.get(name) {
+            return Ok(channel.clone());
+        }
+        if channels.len() >= MAX_CHANNELS {
+            let message = format!("one handle uses at most {MAX_CHANNELS} channels");
+            return Err(Error::new(ErrorKind::Rejected, "use channel", message).on(name));
         }
         let policy = self.policies.of(name);
-        let made = Arc::new(Channel {
+        let channel = Arc::new(Channel {
             name: name.clone(),
             limiter: policy.rate.map(Limiter::new),
             policy,
             declared: AtomicBool::new(false),
             declaring: Mutex::new(()),
         });
-        let mut result = made.clone();
-        self.channels.rcu(|channels| {
-            let mut channels = HashMap::clone(channels);
-            if channels.len() < MAX_CHANNELS {
-                result = channels.entry(name.clone()).or_insert_with(|| made.clone()).clone();
-            }
-            channels
-        });
-        result
+        channels.insert(name.clone(), channel.clone());
+        Ok(channel)
     }
 }
 

@@ -34,6 +34,13 @@ pub enum Unknown {
 }
 
 /// A subscription that is opened when it is awaited.
+///
+/// # Errors
+/// Awaiting it gives `Invalid` for a bad name, number or option, or for a group outside of a tokio runtime;
+/// `Unsupported` with everything that the adapter or the channel's policy lacks; `Conflict` if the group already takes
+/// other event names on a channel; `Rejected` if the handle uses too many channels; `TopologyMismatch`,
+/// `PositionExpired`, `NotFound`, `Unavailable` and others from the broker; `Closed` after
+/// [`PubSub::close`](crate::PubSub::close).
 #[must_use = "nothing is subscribed until this is awaited"]
 pub struct Subscribe<T: Read> {
     bus: PubSub,
@@ -41,6 +48,8 @@ pub struct Subscribe<T: Read> {
     entry: Option<Arc<Entry>>,
     dead_letters: bool,
     slow_chosen: bool,
+    /// Options that were set and that only a group has.
+    for_groups: Vec<&'static str>,
     unknown: Unknown,
     problem: Option<Error>,
     reads: PhantomData<fn() -> T>,
@@ -129,6 +138,7 @@ impl<T: Read> Subscribe<T> {
             entry: None,
             dead_letters: true,
             slow_chosen: false,
+            for_groups: Vec::new(),
             unknown: Unknown::default(),
             problem: None,
             reads: PhantomData,
@@ -183,25 +193,25 @@ impl<T: Read> Subscribe<T> {
     /// Sets how long a consumer that is gone keeps its events; leases of live ones are renewed.
     pub fn lease(mut self, duration: Duration) -> Self {
         self.options.lease = Lease { duration, renewal: Renewal::Automatic };
-        self
+        self.of_groups("lease")
     }
 
     /// As [`Subscribe::lease`], but leases run out unless [`Received::extend`](super::Received::extend) is called.
     pub fn manual_lease(mut self, duration: Duration) -> Self {
         self.options.lease = Lease { duration, renewal: Renewal::Manual };
-        self
+        self.of_groups("manual_lease")
     }
 
     /// Sets backoff and number of attempts.
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.options.retry = retry;
-        self
+        self.of_groups("retry")
     }
 
     /// Writes no dead letters: what is rejected is gone, and attempts have no end.
     pub fn without_dead_letters(mut self) -> Self {
         self.dead_letters = false;
-        self
+        self.of_groups("without_dead_letters")
     }
 
     /// Sets what a group does with event names that it does not take.
@@ -223,7 +233,13 @@ impl<T: Read> Subscribe<T> {
         self
     }
 
+    fn of_groups(mut self, field: &'static str) -> Self {
+        self.for_groups.push(field);
+        self
+    }
+
     fn check(&self) -> Result<()> {
+        self.options.retry.check()?;
         let invalid = |text: &'static str| Err(Error::new(ErrorKind::Invalid, "subscribe", text));
         match &self.options {
             options if options.channels.is_empty() => invalid("name a channel, an event type or an event name"),
@@ -234,6 +250,10 @@ impl<T: Read> Subscribe<T> {
             }
             SubscribeOptions { group: Some(_), .. } if self.slow_chosen => {
                 invalid("field `slow_consumer` is for broadcasts; a group always holds the publisher back")
+            }
+            SubscribeOptions { group: None, .. } if !self.for_groups.is_empty() => {
+                let text = format!("field `{}` is for groups; a broadcast settles nothing", self.for_groups[0]);
+                Err(Error::new(ErrorKind::Invalid, "subscribe", text))
             }
             SubscribeOptions { group: None, .. } if self.unknown != Unknown::Acknowledge => {
                 invalid("field `unknown` is for groups; a broadcast passes over what it does not take")
@@ -289,14 +309,12 @@ impl<T: Read> Subscribe<T> {
     /// Groups and history do not exist on ephemeral channels.
     fn check_durability(&self) -> Result<()> {
         for pattern in &self.options.channels {
-            let ChannelPattern::Exact(channel) = pattern else { continue };
-            let policy = &self.bus.inner.registry.channel(channel).policy;
-            if policy.durability == Durability::Durable {
+            if self.bus.inner.registry.durability(pattern) == Durability::Durable {
                 continue;
             }
             let refuse = |what: &str| {
-                let text = format!("an ephemeral channel has no {what}");
-                Err(Error::new(ErrorKind::Unsupported, "subscribe", text).on(channel))
+                let text = format!("channel `{pattern}` is ephemeral and has no {what}");
+                Err(Error::new(ErrorKind::Unsupported, "subscribe", text))
             };
             if self.options.group.is_some() {
                 return refuse("groups");
@@ -315,6 +333,10 @@ impl<T: Read> Subscribe<T> {
         }
         self.check()?;
         self.check_durability()?;
+        if self.options.group.is_some() && tokio::runtime::Handle::try_current().is_err() {
+            let text = "a group needs a tokio runtime, for its delays and dead letters";
+            return Err(Error::new(ErrorKind::Invalid, "subscribe", text));
+        }
         let capabilities = self.bus.capabilities();
         capabilities.require("subscribe", self.demands())?;
         if let Some(limit) = capabilities.limits.max_in_flight.filter(|limit| self.options.max_in_flight > *limit) {
@@ -322,19 +344,21 @@ impl<T: Read> Subscribe<T> {
             return Err(Error::new(ErrorKind::Invalid, "subscribe", text));
         }
         let inner = &self.bus.inner;
-        let mut held = false;
+        let orders: Vec<_> = self.options.channels.iter().map(|pattern| inner.registry.ordering(pattern)).collect();
+        let total = orders.contains(&Ordering::Total);
+        let held = total || orders.iter().any(|ordering| matches!(ordering, Ordering::PerKey { .. }));
         for pattern in &self.options.channels {
             let ChannelPattern::Exact(name) = pattern else { continue };
-            let channel = inner.registry.channel(name);
-            held |= matches!(channel.policy.ordering, Ordering::PerKey { .. } | Ordering::Total);
+            let channel = inner.registry.channel(name)?;
             if !channel.is_declared() && !name.is_internal() {
                 channel.declare(&*inner.adapter, inner.settings.mode).await?;
             }
         }
         let Self { bus, mut options, entry, dead_letters, unknown, .. } = self;
-        let dead_letters = (dead_letters && options.group.is_some()).then(|| bus.inner.dead_letters.sink());
-        if dead_letters.is_none() {
-            options.retry.max_attempts = None;
+        let dead_letters = (dead_letters && options.group.is_some()).then(|| bus.inner.dead_letters.clone());
+        match &dead_letters {
+            Some(writer) => writer.start(),
+            None => options.retry.max_attempts = None,
         }
         let consumer = Arc::new(Consumer::new(
             options.group.clone(),
@@ -343,10 +367,10 @@ impl<T: Read> Subscribe<T> {
             dead_letters,
             bus.inner.consumers.idle.clone(),
         ));
-        bus.inner.consumers.insert(&consumer, &options.channels, &filter_text(&options.names))?;
+        bus.inner.consumers.insert(&consumer, &options.channels, filter_text(&options.names))?;
         let names = options.names.clone();
         let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;
-        let hold = hold.then(|| HoldOptions::of(&options, bus.inner.settings.clock.clone()));
+        let hold = hold.then(|| HoldOptions { total, ..HoldOptions::of(&options, bus.inner.settings.clock.clone()) });
         let mut subscription = bus.inner.adapter.subscribe(options).await?;
         if let Some(options) = hold {
             subscription = subscription.map_source(|source| {

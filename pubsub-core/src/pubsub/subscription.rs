@@ -24,18 +24,27 @@ use crate::{
 };
 
 /// What a subscription has to tell.
-#[derive(Debug)]
 #[non_exhaustive]
-pub enum EventItem<T: Read>
-where
-    T::Target: fmt::Debug,
-{
+pub enum EventItem<T: Read> {
     /// An event.
     Event(Received<T>),
     /// Events that this subscription will not see.
     Gap(Gap),
     /// A change of the subscription's connection.
     State(SubscriptionState),
+}
+
+impl<T: Read> fmt::Debug for EventItem<T>
+where
+    T::Target: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Gap(gap) => f.debug_tuple("Gap").field(gap).finish(),
+            Self::State(state) => f.debug_tuple("State").field(state).finish(),
+        }
+    }
 }
 
 /// How many of what, since the subscription began.
@@ -75,6 +84,8 @@ pub struct Events<T: Read> {
     unknown: Unknown,
     state: SubscriptionState,
     ended: bool,
+    /// An error that ended a batch, for the next call.
+    pending: Option<Error>,
     reads: PhantomData<fn() -> T>,
 }
 
@@ -88,7 +99,18 @@ impl<T: Read> Events<T> {
         unknown: Unknown,
     ) -> Self {
         let state = SubscriptionState::Active;
-        Self { bus, subscription, consumer, names, entry, unknown, state, ended: false, reads: PhantomData }
+        Self {
+            bus,
+            subscription,
+            consumer,
+            names,
+            entry,
+            unknown,
+            state,
+            ended: false,
+            pending: None,
+            reads: PhantomData,
+        }
     }
 
     /// The next event; `None` once the bus is closed. Gaps and states are passed over, but counted.
@@ -121,17 +143,29 @@ impl<T: Read> Events<T> {
     ///
     /// # Errors
     /// As [`Events::next`], if the error comes first; a later one ends the batch and is returned by the next call.
+    /// `Invalid` for a `max` of zero: an empty batch means that the bus is closed.
     pub async fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Received<T>>> {
+        if max == 0 {
+            return Err(Error::new(ErrorKind::Invalid, "receive", "field `max` must not be zero"));
+        }
         let mut events = Vec::new();
         match self.next().await {
             Some(first) => events.push(first?),
             None => return Ok(events),
         }
-        let deadline = tokio::time::Instant::now() + wait;
+        let deadline = tokio::time::Instant::now().checked_add(wait);
         while events.len() < max {
-            match tokio::time::timeout_at(deadline, self.next()).await {
-                Ok(Some(Ok(event))) => events.push(event),
-                Ok(Some(Err(_)) | None) | Err(_) => break,
+            let next = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, self.next()).await.unwrap_or(None),
+                None => self.next().await,
+            };
+            match next {
+                Some(Ok(event)) => events.push(event),
+                Some(Err(error)) => {
+                    self.pending = Some(error);
+                    break;
+                }
+                None => break,
             }
         }
         Ok(events)
@@ -141,10 +175,7 @@ impl<T: Read> Events<T> {
     ///
     /// # Errors
     /// As [`Events::next`].
-    pub async fn next_item(&mut self) -> Option<Result<EventItem<T>>>
-    where
-        T::Target: fmt::Debug,
-    {
+    pub async fn next_item(&mut self) -> Option<Result<EventItem<T>>> {
         std::future::poll_fn(|cx| {
             Poll::Ready(match ready!(self.poll_any(cx)) {
                 Some(Ok(Any::Event(event))) => Some(Ok(EventItem::Event(event))),
@@ -169,6 +200,9 @@ impl<T: Read> Events<T> {
     }
 
     fn poll_any(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Any<T>>>> {
+        if let Some(error) = self.pending.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         loop {
             if self.ended {
                 return Poll::Ready(None);

@@ -20,8 +20,8 @@ pub const MAX_FIELD_LEN: usize = 8 * 1024;
 /// The longest JSON text of extra entries that is parsed at all: every byte of the limit may come as `\u00XX`.
 pub(super) const MAX_EXTRA_TEXT: usize = 6 * MAX_EXTRA_LEN;
 
-/// Holds metadata to the limits, before it is written and after it was read.
-pub(super) fn check(meta: &Meta, operation: &'static str) -> Result<()> {
+/// Holds metadata to the limits: where it is published, before it is written, and after it was read.
+pub(crate) fn check(meta: &Meta, operation: &'static str) -> Result<()> {
     if meta.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@
 //! be read.
 
 pub mod attributes;
-mod bounds;
+pub(crate) mod bounds;
 pub mod cloudevents;
 pub mod document;
 mod fault;

@@ -250,7 +250,7 @@ impl Stand {
     fn new(window: usize) -> Self {
         let (feed, clock, drain) = (Feed::default(), ManualClock::new(Timestamp::EPOCH), Drain::new());
         let retry = RetryPolicy::default().delays(millis(100), millis(10_000)).jitter(0.0);
-        let options = HoldOptions { window, retry, clock: clock.clone().into(), drain: drain.clone() };
+        let options = HoldOptions { window, total: false, retry, clock: clock.clone().into(), drain: drain.clone() };
         let hold = KeyHold::new(Box::new(feed.clone()), options);
         let (gauge, woken) = (hold.gauge(), Arc::<Flag>::default());
         Self { feed, gauge, hold: Some(hold), clock, drain, woken, others: Vec::new(), handed_out: 0, ended: false }

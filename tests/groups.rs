@@ -1,0 +1,86 @@
+//! What the members of one group must have in common, and what options belong to groups.
+#![allow(clippy::unwrap_used)]
+
+use pubsub::{
+    ErrorKind, PubSub,
+    memory::{Memory, MemoryOptions},
+};
+
+#[pubsub::event("orders:created")]
+#[derive(Debug)]
+struct Created {
+    number: u32,
+}
+
+#[pubsub::event("orders:paid")]
+#[derive(Debug)]
+struct Paid {
+    number: u32,
+}
+
+fn bus() -> PubSub {
+    PubSub::new(Memory::open(MemoryOptions::new()).unwrap())
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_does_not_speak_for_those_that_stay() {
+    let bus = bus();
+    let one = bus.subscribe::<Created>().group("g").await.unwrap();
+    let two = bus.subscribe::<Created>().group("g").await.unwrap();
+    drop(two);
+    assert_eq!(bus.subscribe::<Paid>().group("g").await.unwrap_err().kind(), ErrorKind::Conflict);
+    bus.subscribe::<Paid>().group("other").await.unwrap();
+    drop(one);
+    bus.subscribe::<Paid>().group("g").await.unwrap();
+}
+
+#[tokio::test]
+async fn members_of_overlapping_channels_take_the_same_names() {
+    let bus = bus();
+    let all = bus.subscribe_channel("*").group("g").await.unwrap();
+    let error = bus.subscribe::<Created>().group("g").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.message().contains("every event") && error.message().contains("orders:created"), "{error}");
+    drop(all);
+    let _created = bus.subscribe::<Created>().group("g").await.unwrap();
+    assert_eq!(bus.subscribe_channel("*").group("g").await.unwrap_err().kind(), ErrorKind::Conflict);
+    bus.subscribe_channel("elsewhere").group("g").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_refused_leaves_no_trace() {
+    let bus = bus();
+    let _created = bus.subscribe::<Created>().group("g").await.unwrap();
+    bus.subscribe_channel("*").group("g").await.unwrap_err();
+    bus.subscribe_events().event::<Paid>().names("other:done").group("g").await.unwrap_err();
+    bus.subscribe_channel("other").group("g").await.unwrap();
+}
+
+#[tokio::test]
+async fn options_of_the_other_kind_are_refused_by_name() {
+    let bus = bus();
+    let second = std::time::Duration::from_secs(1);
+    let wrong = [
+        (bus.subscribe::<Created>().lease(second), "lease"),
+        (bus.subscribe::<Created>().manual_lease(second), "manual_lease"),
+        (bus.subscribe::<Created>().retry(pubsub::driver::RetryPolicy::default()), "retry"),
+        (bus.subscribe::<Created>().without_dead_letters(), "without_dead_letters"),
+    ];
+    for (subscribe, field) in wrong {
+        let error = subscribe.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains(&format!("`{field}`")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_ephemeral_family_has_neither_groups_nor_history() {
+    let builder = PubSub::builder(Memory::open(MemoryOptions::new()).unwrap());
+    let bus = builder.policy("live.*", pubsub::ChannelPolicy::new().ephemeral()).unwrap().build();
+    for pattern in ["live.a", "live.*", "live.eu.*"] {
+        for subscribe in [bus.subscribe_channel(pattern).group("g"), bus.subscribe_channel(pattern).from_earliest()] {
+            assert_eq!(subscribe.await.unwrap_err().kind(), ErrorKind::Unsupported, "{pattern}");
+        }
+        bus.subscribe_channel(pattern).await.unwrap();
+    }
+}
