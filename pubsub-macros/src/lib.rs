@@ -1,4 +1,4 @@
-//! `#[derive(Event)]` and `#[pubsub::event]` of [pubsub](https://docs.rs/pubsub-kit).
+//! `#[derive(Event)]` and `#[pubsub::event]` of pubsub.
 //!
 //! Use them through the library, which re-exports both: `pubsub::Event` and `pubsub::event`.
 //!

@@ -226,7 +226,11 @@ impl EventDefinition {
     pub(crate) fn decode<E: Event>(&self, message: &Message) -> Result<E> {
         let found = message.version();
         if found == self.version {
-            return message.payload().decode();
+            let event = message.payload().decode();
+            // Serde stops at the first fault; the schema finds them all, and what the type does not say.
+            #[cfg(feature = "validate")]
+            self.validate(message.payload())?;
+            return event;
         }
         if found > self.version || found < self.oldest_version() {
             return Err(unknown_version(found, self.oldest_version(), self.version));

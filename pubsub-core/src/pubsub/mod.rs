@@ -253,6 +253,9 @@ impl PubSub {
     fn draft<E: Event>(&self, event: &E) -> Result<publish::Draft> {
         let entry = self.inner.registry.entry::<E>(&self.inner)?;
         let payload = crate::event::codec::encode(event).map_err(|error| error.on(entry.definition.channel()))?;
+        // The type may say less than its schema: ranges, lengths and patterns are only in the latter.
+        #[cfg(feature = "validate")]
+        entry.definition.validate(&payload)?;
         let key = event.key().map(|key| crate::Key::new(&key)).transpose()?;
         let envelope = Envelope {
             id: crate::EventId::generate(self.inner.settings.id_kind),
