@@ -2,54 +2,18 @@
 #![allow(missing_docs)] // criterion's macros make public items
 #![allow(clippy::unwrap_used)] // without a runtime there is nothing to measure
 
-use std::{
-    hint::black_box,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use pubsub::{
-    AckHandle, Result,
-    driver::{AckToken, BoxFuture, MaybeReady, Outcome, Settler},
+    AckHandle,
+    driver::{AckToken, Outcome, Settler},
 };
-use pubsub_benches::memory;
+use pubsub_benches::{
+    driver::{Call, Counter},
+    memory,
+};
 use tokio::runtime::Builder;
-
-/// Counts settlements, and does nothing else.
-#[derive(Default)]
-struct Counter(AtomicU64);
-
-impl Settler for Counter {
-    fn settle(&self, token: AckToken, _: Outcome) {
-        self.0.fetch_add(token.index, Ordering::Relaxed);
-    }
-
-    fn is_live(&self, _: AckToken) -> bool {
-        true
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-trait Call: Send + Sync {
-    fn ready(&self, value: u64) -> MaybeReady<'_, u64>;
-    fn boxed(&self, value: u64) -> BoxFuture<'_, u64>;
-}
-
-impl Call for Counter {
-    fn ready(&self, value: u64) -> MaybeReady<'_, u64> {
-        MaybeReady::ready(self.0.load(Ordering::Relaxed) + value)
-    }
-
-    fn boxed(&self, value: u64) -> BoxFuture<'_, u64> {
-        Box::pin(async move { self.0.load(Ordering::Relaxed) + value })
-    }
-}
 
 fn calls(criterion: &mut Criterion) {
     let runtime = Builder::new_current_thread().build().unwrap();

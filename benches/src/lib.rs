@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
 pub mod codec;
+pub mod driver;
 pub mod event;
 pub mod memory;
 pub mod pairs;

@@ -2,9 +2,22 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the table is the purpose
 #![allow(clippy::unwrap_used)] // a run that cannot start has nothing to say
 
-use std::{future::Future, hint::black_box, time::Instant};
+use std::{
+    future::Future,
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use pubsub_benches::{codec, event, memory, pairs, plain};
+use pubsub::{
+    AckHandle,
+    driver::{AckToken, Outcome, Settler},
+};
+use pubsub_benches::{
+    codec,
+    driver::{Call, Counter},
+    event, memory, pairs, plain,
+};
 
 /// A case: its name, its unit, and a function that measures it over so many pairs.
 type Case = (String, &'static str, Box<dyn Fn(usize) -> pairs::Row>);
@@ -39,6 +52,7 @@ fn main() {
 
 fn cases(count: usize) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
+    cases.extend(driver_cases(count));
     for size in [256, 4096] {
         for readers in [1, 8] {
             let count = count / readers / (1 + size / 2048);
@@ -79,6 +93,42 @@ where
         )
     };
     (name, "events/s", Box::new(measure))
+}
+
+/// A boxed call against one that is ready, and a settlement in the memory adapter against one that only counts.
+fn driver_cases(count: usize) -> Vec<Case> {
+    let call = move |pairs| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let driver: Arc<dyn Call> = Arc::new(Counter::default());
+        pairs::run(
+            pairs,
+            || per_second(count, || runtime.block_on(async { driver.boxed(black_box(1)).await })),
+            || per_second(count, || runtime.block_on(async { driver.ready(black_box(1)).await })),
+        )
+    };
+    let ack = move |pairs| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let settler: Arc<dyn Settler> = Arc::new(Counter::default());
+        let token = AckToken { index: 1, generation: 1 };
+        pairs::run(
+            pairs,
+            || {
+                let mut spent = Duration::ZERO;
+                for _ in 0..count / 640 {
+                    let deliveries = runtime.block_on(memory::leased(64));
+                    let started = Instant::now();
+                    deliveries.into_iter().for_each(pubsub::Delivery::ack);
+                    spent += started.elapsed();
+                }
+                (count / 640 * 64) as f64 / spent.as_secs_f64()
+            },
+            || per_second(count, || AckHandle::new(settler.clone(), black_box(token)).settle(Outcome::Ack)),
+        )
+    };
+    vec![
+        ("driver/boxed-call/0".to_owned(), "calls/s", Box::new(call)),
+        ("memory/ack/256".to_owned(), "acks/s", Box::new(ack)),
+    ]
 }
 
 /// The envelope against the bare payload, in calls per second.
