@@ -1,7 +1,7 @@
 //! Edges of the memory adapter at which something was once lost, confirmed too early, or kept for ever.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use pubsub_adapters::memory::{Memory, MemoryOptions};
 use pubsub_core::{
@@ -214,4 +214,54 @@ async fn an_open_bus_keeps_its_options() {
     assert!(Memory::open(MemoryOptions::new().name("keeps-its-options")).is_ok());
     let error = Memory::open(MemoryOptions::new().name("keeps-its-options").capacity(32)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
+}
+
+/// An event that publishes another one when the last copy of it goes.
+#[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+struct Echo {
+    n: u32,
+}
+
+thread_local! {
+    static ECHO_TO: std::cell::RefCell<Option<PubSub>> = const { std::cell::RefCell::new(None) };
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        let bus = ECHO_TO.with_borrow(Clone::clone);
+        if let Some(bus) = bus {
+            let mut publish = std::pin::pin!(bus.publish_envelope(on("test", 0)));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = publish.as_mut().poll(&mut cx);
+        }
+    }
+}
+
+impl pubsub_core::Event for Echo {
+    const NAME: &'static str = "test:echo";
+    const CHANNEL: &'static str = "test";
+}
+
+#[test]
+fn an_event_whose_end_publishes_does_not_find_the_channel_locked() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bus = bus(MemoryOptions::new().capacity(256));
+            // Two readers: the decoded value stays with the message, and goes when retention lets go of it.
+            let mut one = bus.subscribe::<Echo>().await.unwrap();
+            let mut two = bus.subscribe::<Echo>().await.unwrap();
+            ECHO_TO.set(Some(bus.clone()));
+            for n in 0..2_000 {
+                let echo = std::mem::ManuallyDrop::new(Echo { n });
+                bus.publish(&*echo).await.unwrap();
+                drop(one.next().await.unwrap().unwrap());
+                drop(two.next().await.unwrap().unwrap());
+            }
+            ECHO_TO.set(None);
+        });
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(60)).expect("the channel was locked");
 }

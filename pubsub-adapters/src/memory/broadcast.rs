@@ -68,6 +68,10 @@ impl Broadcast {
         self.waiting.store(true, Ordering::SeqCst);
     }
 
+    pub(super) fn is_parked(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     pub(super) fn wake(&self) {
         if self.waiting.swap(false, Ordering::SeqCst) {
             let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -59,6 +59,25 @@ pub(super) struct State {
     dedup: Option<Dedup>,
     /// Up to this sequence number there is room without asking the readers again.
     room_until: u64,
+    after: After,
+}
+
+/// What happens once the channel's lock is free: wakers and the last drop of a message may run code of others.
+#[derive(Debug, Default)]
+struct After {
+    groups: Vec<(Arc<Group>, usize)>,
+    broadcasts: Vec<Arc<Broadcast>>,
+    /// Places whose segments are freed with them.
+    freed: Vec<Cursor>,
+}
+
+impl After {
+    fn run(mut state: MutexGuard<'_, State>) {
+        let after = std::mem::take(&mut state.after);
+        drop(state);
+        after.groups.iter().for_each(|(group, count)| group.wake(*count));
+        after.broadcasts.iter().for_each(|broadcast| broadcast.wake());
+    }
 }
 
 /// A message that waits for its time.
@@ -112,6 +131,7 @@ impl Channel {
                 scheduled_count: 0,
                 dedup: None,
                 room_until: 0,
+                after: After::default(),
             })),
             end: Apart(AtomicU64::new(0)),
             first: Apart(AtomicU64::new(0)),
@@ -131,7 +151,7 @@ impl Channel {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that runs under this lock panics.
+        // Nothing that runs under this lock panics, and no code of others runs under it: see `After`.
         self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -173,14 +193,14 @@ impl Channel {
         ttl_ms: Option<i64>,
         done: &mut dyn FnMut(Append),
     ) {
-        let mut state = self.lock();
-        let state = &mut *state;
+        let mut guard = self.lock();
+        let state = &mut *guard;
         state.promote(self, now);
         let ttl_ms = ttl_ms.or_else(|| state.policy.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)));
         // A batch goes in whole, unless it is larger than the channel.
         let due = due.filter(|due| *due > now);
         let room = match state.room(self, count, due.is_some(), now) {
-            room if room < count && count <= self.capacity => return,
+            room if room < count && count <= self.capacity => return After::run(guard),
             room => room,
         };
         let mut appended = 0;
@@ -206,6 +226,7 @@ impl Channel {
             state.retain(self, now);
         }
         state.publish_end(self, appended, due.is_some());
+        After::run(guard);
     }
 
     /// Brings in what is due, and lets age take what is over.
@@ -214,6 +235,7 @@ impl Channel {
             let mut state = self.lock();
             state.promote(self, now);
             state.retain(self, now);
+            After::run(state);
         }
     }
 
@@ -350,12 +372,12 @@ impl State {
         while self.log.end - self.log.first > kept
             || retention.bytes.is_some_and(|bytes| self.log.bytes() > bytes && self.log.end > self.log.first)
         {
-            self.log.pop();
+            self.after.freed.extend(self.log.pop());
         }
         if let Some(age) = retention.age {
             let oldest = now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
             while self.log.oldest_arrival().is_some_and(|arrival| arrival < oldest) {
-                self.log.pop();
+                self.after.freed.extend(self.log.pop());
             }
         }
         if self.log.first == before {
@@ -402,6 +424,9 @@ impl State {
     }
 
     /// Shows new messages to readers, and wakes as many as may be needed.
+    ///
+    /// Whoever schedules or appends looks for the parked only after showing it, and the parked look once more after
+    /// parking: one of the two sees the other.
     fn publish_end(&mut self, channel: &Channel, appended: usize, rearm: bool) {
         if appended > 0 {
             channel.end.0.store(self.log.end, Ordering::SeqCst);
@@ -410,11 +435,9 @@ impl State {
         if wake == 0 {
             return;
         }
-        for group in &self.groups {
-            group.wake(wake);
-        }
-        for broadcast in &self.broadcasts {
-            broadcast.wake();
-        }
+        let parked = self.groups.iter().filter(|group| group.has_parked());
+        self.after.groups.extend(parked.map(|group| (group.clone(), wake)));
+        let parked = self.broadcasts.iter().filter(|broadcast| broadcast.is_parked());
+        self.after.broadcasts.extend(parked.cloned());
     }
 }

@@ -142,10 +142,11 @@ impl Log {
         seq
     }
 
-    /// Removes the oldest message from view. Its segment is freed once no group needs it either.
-    pub(super) fn pop(&mut self) {
+    /// Removes the oldest message from view. Its segment is freed once no group needs it either, and the caller lets go
+    /// of the place that is returned with the last message of one.
+    pub(super) fn pop(&mut self) -> Option<Cursor> {
         if self.first == self.end {
-            return;
+            return None;
         }
         let first = self.first;
         if let Some(bytes) = &mut self.bytes
@@ -154,7 +155,9 @@ impl Log {
             *bytes = bytes.saturating_sub(entry.message.wire_len() as u64);
         }
         self.first += 1;
+        let left = (self.first >= self.head.segment.end()).then(|| self.head.clone());
         self.head.advance(self.first);
+        left
     }
 
     /// Begins or ends to count bytes.
@@ -237,7 +240,7 @@ mod tests {
         }
         assert!((0..1_000).all(|seq| reader.get(seq).is_some_and(|entry| entry.arrival == seq as i64)));
         assert!(reader.get(1_000).is_none());
-        (0..300).for_each(|_| log.pop());
+        (0..300).for_each(|_| drop(log.pop()));
         assert_eq!((log.first, log.end, log.bytes()), (300, 1_000, 1_400));
         log.count_bytes(false);
         log.count_bytes(true);

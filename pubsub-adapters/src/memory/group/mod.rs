@@ -169,9 +169,14 @@ impl Group {
         self.wake(1);
     }
 
+    /// Whether a member is parked.
+    pub(super) fn has_parked(&self) -> bool {
+        self.waiting.0.load(Ordering::SeqCst) > 0
+    }
+
     /// Wakes up to `count` parked members.
     pub(super) fn wake(&self, count: usize) {
-        if self.waiting.0.load(Ordering::SeqCst) == 0 {
+        if !self.has_parked() {
             return;
         }
         for _ in 0..count {
