@@ -65,6 +65,8 @@ async fn options_of_the_other_kind_are_refused_by_name() {
         (bus.subscribe::<Created>().manual_lease(second), "manual_lease"),
         (bus.subscribe::<Created>().retry(pubsub::driver::RetryPolicy::default()), "retry"),
         (bus.subscribe::<Created>().without_dead_letters(), "without_dead_letters"),
+        (bus.subscribe::<Created>().max_in_flight(8), "max_in_flight"),
+        (bus.subscribe::<Created>().group("g").buffer(8), "buffer"),
     ];
     for (subscribe, field) in wrong {
         let error = subscribe.await.unwrap_err();

@@ -187,7 +187,7 @@ impl<T: Read> Subscribe<T> {
     /// Sets how many events may be unsettled at a time, those in buffers included. The default is 256.
     pub fn max_in_flight(mut self, max: usize) -> Self {
         self.options.max_in_flight = max;
-        self
+        self.of_groups("max_in_flight")
     }
 
     /// Sets how long a consumer that is gone keeps its events; leases of live ones are renewed.
@@ -247,6 +247,9 @@ impl<T: Read> Subscribe<T> {
             SubscribeOptions { buffer: Some(0), .. } => invalid("field `buffer` must not be zero"),
             SubscribeOptions { lease: Lease { duration: Duration::ZERO, .. }, .. } => {
                 invalid("field `lease` must not be zero")
+            }
+            SubscribeOptions { group: Some(_), buffer: Some(_), .. } => {
+                invalid("field `buffer` is for broadcasts; a group has `max_in_flight`")
             }
             SubscribeOptions { group: Some(_), .. } if self.slow_chosen => {
                 invalid("field `slow_consumer` is for broadcasts; a group always holds the publisher back")

@@ -201,6 +201,22 @@ impl World {
 }
 
 impl Mode {
+    /// Sets how many events a reader may have unsettled, where it settles at all.
+    pub fn in_flight(self, reader: Subscribe<Raw>, events: usize) -> Subscribe<Raw> {
+        match self {
+            Self::Durable => reader.max_in_flight(events),
+            Self::Ephemeral => reader,
+        }
+    }
+
+    /// Sets how many events a reader of this mode may have before it: unsettled in a group, unread in a broadcast.
+    pub fn bound(self, reader: Subscribe<Raw>, events: usize) -> Subscribe<Raw> {
+        match self {
+            Self::Durable => reader.max_in_flight(events),
+            Self::Ephemeral => reader.buffer(events),
+        }
+    }
+
     /// The policy of channels in this mode.
     pub fn policy(self) -> ChannelPolicy {
         match self {

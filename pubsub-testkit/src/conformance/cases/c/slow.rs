@@ -80,7 +80,7 @@ async fn publish_unhindered(
 async fn blocks(ctx: Ctx) -> Verdict {
     let (bus, channel) = (ctx.bus_in(Mode::Ephemeral).await?, ctx.channel("c13")?);
     let slow = bus.subscribe_channel(channel.as_str()).slow_consumer(SlowConsumer::Block);
-    let mut stuck = slow.buffer(8).max_in_flight(8).await?;
+    let mut stuck = slow.buffer(8).await?;
     let mut ledger = Ledger::new();
     for serial in 0.. {
         ensure(serial < 10_000, "backpressure in the end", "10,000 events for a reader that takes none")?;
@@ -145,7 +145,7 @@ async fn disconnects(ctx: Ctx) -> Verdict {
 /// A broadcast with a small buffer that nobody reads, after `count` events that a sibling has read.
 async fn beside_a_reader(ctx: &Ctx, slow: SlowConsumer, count: usize) -> Verdict<Events<Raw>> {
     let (bus, channel, step) = (ctx.bus_in(Mode::Ephemeral).await?, ctx.channel("c13")?, 250);
-    let stuck = bus.subscribe_channel(channel.as_str()).slow_consumer(slow).buffer(16).max_in_flight(16).await?;
+    let stuck = bus.subscribe_channel(channel.as_str()).slow_consumer(slow).buffer(16).await?;
     let mut sibling = Crowd::expecting(0..count);
     sibling.join(bus.subscribe_channel(channel.as_str()).buffer(2 * step).await?);
     for sent in (0..count).step_by(step) {

@@ -61,7 +61,7 @@ async fn prefetch(ctx: Ctx) -> Verdict {
 async fn quiet_channels(ctx: Ctx, mode: Mode) -> Verdict {
     let (bus, busy) = (ctx.bus_in(mode).await?, ctx.channel("c11-busy")?);
     let quiet: Vec<_> = (0..4).map(|_| ctx.channel("c11-quiet")).collect::<Verdict<_>>()?;
-    let mut subscribe = ctx.reader(&bus, &busy, mode, "mixed").max_in_flight(16);
+    let mut subscribe = mode.in_flight(ctx.reader(&bus, &busy, mode, "mixed"), 16);
     for channel in &quiet {
         subscribe = subscribe.channel(channel.as_str());
     }

@@ -105,7 +105,7 @@ async fn one_refused(ctx: Ctx) -> Verdict {
 
 async fn large(ctx: Ctx, mode: Mode) -> Verdict {
     let (bus, count, channel) = (ctx.bus_in(mode).await?, ctx.count(900, 10_000), ctx.channel("d5")?);
-    let mut events = ctx.reader(&bus, &channel, mode, "batch").buffer(count).await?;
+    let mut events = mode.bound(ctx.reader(&bus, &channel, mode, "batch"), count).await?;
     let mut batch = Vec::with_capacity(count);
     for serial in 0..count {
         let mut envelope = numbered(&channel, serial)?;

@@ -45,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
 async fn concurrent(ctx: Ctx, mode: Mode) -> Verdict {
     let count = ctx.count(12, 600);
     let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("d1")?);
-    let mut events = ctx.reader(&bus, &channel, mode, "batch").max_in_flight(2 * count).buffer(2 * count).await?;
+    let mut events = mode.bound(ctx.reader(&bus, &channel, mode, "batch"), 2 * count).await?;
     let mut ledger = Ledger::new();
     let sends = join_all((0..count).map(|serial| publish(&bus, &channel, serial..serial + 1))).await;
     for (serial, sent) in sends.into_iter().enumerate() {

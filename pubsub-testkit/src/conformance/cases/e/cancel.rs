@@ -55,7 +55,7 @@ pub(super) const CASES: &[Case] = &[
 async fn receives(ctx: Ctx, mode: Mode) -> Verdict {
     let count = ctx.count(300, 3_000);
     let (bus, channel) = (ctx.bus_in(mode).await?, ctx.channel("e2")?);
-    let mut events = ctx.reader(&bus, &channel, mode, "impatient").max_in_flight(16).await?;
+    let mut events = mode.in_flight(ctx.reader(&bus, &channel, mode, "impatient"), 16).await?;
     let brief = Duration::from_millis(1);
     let (mut given_up, mut ledger) = (0, Ledger::expecting(0..count));
     let reading = async {
