@@ -26,6 +26,7 @@ impl Settler for Counter {
 }
 
 /// A call through a trait object, in the two forms that the driver traits use.
+#[diagnostic::on_unimplemented(message = "`{Self}` has no call to measure", note = "the benches call `Counter`")]
 pub trait Call: Send + Sync {
     /// As `enqueue` answers.
     fn ready(&self, value: u64) -> MaybeReady<'_, u64>;
