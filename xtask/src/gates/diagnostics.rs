@@ -1,4 +1,4 @@
-//! Every public trait tells the user what to do when it is not implemented.
+//! Every public trait tells the user what to do about a type that lacks it.
 
 use std::{fs, process::Command};
 
