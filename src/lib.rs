@@ -7,8 +7,8 @@ pub use pubsub_core::driver::{
 };
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
-    Decoded, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventDefinition, EventId, EventItem,
-    EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
+    Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventDefinition, EventId, EventItem, EventKey,
+    EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
     NamePattern, Ordering, Origin, Payload, Policies, Position, PubSub, PubSubBuilder, Publish, Rate, Raw, Read,
     Received, Request, Result, Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster,
     driver, wire,

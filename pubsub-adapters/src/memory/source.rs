@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker, ready},
+    time::{Duration, Instant},
 };
 
 use pubsub_core::{
@@ -26,9 +27,12 @@ use super::{
 
 /// Deliveries per chunk: few enough to stay in cache.
 const CHUNK: usize = 64;
-/// How often a source that was busy looks again before it parks: letting other tasks run and looking once more costs
-/// less than being woken over a system call.
-const PATIENCE: u8 = 3;
+/// How long a source that was busy lets other tasks run and looks again before it parks: being woken over a system call
+/// costs as much.
+const PATIENCE: Duration = Duration::from_micros(8);
+/// How long it leaves the log alone between two looks: a reader at the heels of a publisher takes the cache lines that the
+/// publisher writes, which costs both more than the wait.
+const DISTANCE: Duration = Duration::from_micros(2);
 /// How long a member may sleep although another was woken instead: that one may be busy elsewhere.
 const FALLBACK_MS: i64 = 20;
 
@@ -78,9 +82,22 @@ pub(super) struct MemorySource {
     turn: usize,
     timer: Option<(i64, BoxFuture<'static, ()>)>,
     inbox: Option<ChannelName>,
-    /// How often it may still look again before it parks.
-    patience: u8,
+    /// When it last took something and when it last looked, until it parks.
+    pace: Option<Pace>,
     ended: bool,
+}
+
+/// How a source goes on after it took something.
+struct Pace {
+    took: Instant,
+    looked: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { took: now, looked: now }
+    }
 }
 
 /// What a subscription has in one channel.
@@ -120,7 +137,7 @@ impl MemorySource {
             turn: 0,
             timer: None,
             inbox: None,
-            patience: 0,
+            pace: None,
             ended: false,
         }
     }
@@ -188,6 +205,18 @@ impl MemorySource {
             || (!full && self.parts.iter().any(has_more))
     }
 
+    /// Whether it is too early to look again, or a short look finds nothing: a whole one takes locks.
+    fn keeps_distance(&mut self) -> bool {
+        let Some(pace) = &mut self.pace else { return false };
+        let now = Instant::now();
+        if now - pace.looked < DISTANCE {
+            return true;
+        }
+        pace.looked = now;
+        let patient = now - pace.took < PATIENCE;
+        patient && !self.must_look(false, Part::seems_ready)
+    }
+
     fn seek_all(&mut self, to: &StartPosition) -> Result<()> {
         if let (StartPosition::After(position), true) = (to, self.parts.len() > 1) {
             let text =
@@ -218,9 +247,7 @@ impl MemorySource {
 impl Source for MemorySource {
     fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
         let budget = ready!(tokio::task::coop::poll_proceed(cx));
-        // A short look first: a whole one takes locks and lines of cache that publishers need.
-        if self.patience > 0 && self.patience < PATIENCE && !self.must_look(false, Part::seems_ready) {
-            self.patience -= 1;
+        if self.keeps_distance() {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -241,7 +268,7 @@ impl Source for MemorySource {
             let now = self.bus.now();
             match self.take(now, chunk) {
                 Ok(true) => {
-                    self.patience = PATIENCE;
+                    self.pace = Some(Pace::new());
                     budget.made_progress();
                     return Poll::Ready(Some(Ok(())));
                 }
@@ -251,11 +278,7 @@ impl Source for MemorySource {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            if self.patience > 0 {
-                self.patience -= 1;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            self.pace = None;
             let full = self.window.room() == 0;
             let due = self.park(cx.waker(), now, full);
             if self.must_look(full, Part::has_more) {

@@ -103,14 +103,19 @@ impl Message {
         envelope.payload.len() + key + envelope.meta.text_len()
     }
 
-    /// The value that an earlier subscriber decoded, if it was of this type.
-    pub(crate) fn decoded<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.decoded.get().and_then(|value| value.clone().downcast().ok())
+    /// The value that a subscriber decoded first, if it was of this type.
+    pub(crate) fn decoded<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.decoded.get()?.downcast_ref()
     }
 
-    /// Leaves a decoded value for later subscribers; the first one stays.
-    pub(crate) fn keep_decoded<T: Send + Sync + 'static>(&self, value: Arc<T>) {
-        let _ = self.decoded.set(value);
+    /// The same behind a pointer of its own.
+    pub(crate) fn decoded_arc<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.decoded.get()?.clone().downcast().ok()
+    }
+
+    /// Leaves a decoded value for later subscribers; false if there is one already.
+    pub(crate) fn keep_decoded<T: Send + Sync + 'static>(&self, value: Arc<T>) -> bool {
+        self.decoded.set(value).is_ok()
     }
 }
 

@@ -44,6 +44,9 @@ impl ContentType {
 
     /// Whether this is JSON: `application/json`, `text/json` or any `+json` (RFC 6839), parameters aside.
     pub fn is_json(&self) -> bool {
+        if *self == Self::JSON {
+            return true;
+        }
         let essence = self.0.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
     }

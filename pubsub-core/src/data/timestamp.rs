@@ -93,9 +93,14 @@ impl Timestamp {
 impl From<SystemTime> for Timestamp {
     /// Times outside the range become its nearest end.
     fn from(time: SystemTime) -> Self {
+        // In 64 bits: `Duration::as_millis` multiplies in 128, and each event asks for the time.
+        let millis = |distance: Duration| {
+            let seconds = i64::try_from(distance.as_secs()).unwrap_or(i64::MAX);
+            seconds.saturating_mul(1_000).saturating_add(i64::from(distance.subsec_millis()))
+        };
         let millis = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
+            Ok(after) => millis(after),
+            Err(before) => -millis(before.duration()),
         };
         Self(millis.clamp(Self::MIN.0, Self::MAX.0))
     }

@@ -55,10 +55,10 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
         let mut options = first.options;
         options.ttl = options.ttl.or(channel.policy.ttl);
         let mut batch = Batch::new();
-        batch.push(Arc::new(first.message));
+        batch.push(first.message);
         while batch.len() < CHUNK {
             let Some(next) = drafts.next_if(|next| Arc::ptr_eq(&next.channel, &channel)) else { break };
-            batch.push(Arc::new(next.message));
+            batch.push(next.message);
         }
         let count = batch.len();
         // A loop over an adapter that is always ready would starve its consumers.

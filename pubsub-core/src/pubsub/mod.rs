@@ -22,7 +22,7 @@ use std::{
 
 pub use builder::PubSubBuilder;
 pub use publish::{Publish, Ticket};
-pub use received::{Ack, Decoded, Raw, Read, Received};
+pub use received::{Ack, Raw, Read, Received};
 pub use subscribe::{Subscribe, Unknown};
 pub use subscription::{Control, EventItem, Events, Stats};
 

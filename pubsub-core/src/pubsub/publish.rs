@@ -13,14 +13,15 @@ use smallvec::smallvec;
 
 use super::{PubSub, registry::Channel};
 use crate::{
-    Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
+    Envelope, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
     driver::{BoxFuture, Confirm, Feature, MaybeReady, PublishOptions, Receipt, Receipts, Tickets},
     wire::bounds,
 };
 
 /// An event that is ready to be sent, once policy and adapter agree.
 pub(super) struct Draft {
-    pub(super) message: Message,
+    /// Shared from the start, because a draft changes hands several times; nobody else has it yet.
+    pub(super) message: Arc<Message>,
     pub(super) channel: Arc<Channel>,
     pub(super) options: PublishOptions,
     declared: bool,
@@ -28,7 +29,11 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(message: Message, channel: Arc<Channel>, declared: bool, options: PublishOptions) -> Self {
-        Self { message, channel, options, declared }
+        Self { message: Arc::new(message), channel, options, declared }
+    }
+
+    fn envelope_mut(&mut self) -> &mut Envelope {
+        Arc::make_mut(&mut self.message).envelope_mut()
     }
 
     /// Holds the event against its channel's policy and the adapter's abilities. Takes nothing from the rate.
@@ -113,22 +118,22 @@ impl<'a> Publish<'a> {
 
     /// Gives the event an id of the caller's: publish again with the same one after an uncertain failure.
     pub fn id(self, id: EventId) -> Self {
-        self.edit(|draft| draft.message.envelope_mut().id = id)
+        self.edit(|draft| draft.envelope_mut().id = id)
     }
 
     /// Sets the ordering key, in place of the event's own.
     pub fn key(self, key: Key) -> Self {
-        self.edit(|draft| draft.message.envelope_mut().key = Some(key))
+        self.edit(|draft| draft.envelope_mut().key = Some(key))
     }
 
     /// Sets when the event happened.
     pub fn timestamp(self, timestamp: Timestamp) -> Self {
-        self.edit(|draft| draft.message.envelope_mut().timestamp = timestamp)
+        self.edit(|draft| draft.envelope_mut().timestamp = timestamp)
     }
 
     /// Changes the metadata.
     pub fn meta(self, change: impl FnOnce(&mut Meta)) -> Self {
-        self.edit(|draft| change(&mut draft.message.envelope_mut().meta))
+        self.edit(|draft| change(&mut draft.envelope_mut().meta))
     }
 
     /// Holds delivery back until this time.
@@ -211,7 +216,7 @@ impl<'a> Publish<'a> {
         if draft.options.ttl.is_none() {
             draft.options.ttl = draft.channel.policy.ttl;
         }
-        Ok(self.bus.inner.adapter.enqueue(smallvec![Arc::new(draft.message)], &draft.options))
+        Ok(self.bus.inner.adapter.enqueue(smallvec![draft.message], &draft.options))
     }
 }
 

@@ -15,21 +15,28 @@ use crate::{
     note = "write `#[pubsub::event(\"category:event\")]` above the type"
 )]
 pub trait Read: Sized + 'static {
-    /// What is kept of it.
-    type Value: Send + 'static;
+    /// What [`Received::split`] gives beside the [`Ack`].
+    type Value;
     /// What a [`Received`] lends.
     type Target: ?Sized;
+    /// What a [`Received`] keeps beside the message.
+    #[doc(hidden)]
+    type Kept: Send + 'static;
 
-    /// Makes the value.
+    /// Makes what is kept.
     ///
     /// # Errors
     /// `Codec` if the message is not what it should be.
     #[doc(hidden)]
-    fn read(delivery: &Delivery, definition: Option<&EventDefinition>) -> Result<Self::Value>;
+    fn read(delivery: &Delivery, definition: Option<&EventDefinition>) -> Result<Self::Kept>;
 
     /// Lends it.
     #[doc(hidden)]
-    fn target<'a>(value: &'a Self::Value, message: &'a Message) -> &'a Self::Target;
+    fn target<'a>(kept: &'a Self::Kept, message: &'a Message) -> &'a Self::Target;
+
+    /// Gives it away.
+    #[doc(hidden)]
+    fn value(kept: Self::Kept, message: &Arc<Message>) -> Self::Value;
 }
 
 /// Messages as they come, not decoded.
@@ -37,8 +44,9 @@ pub trait Read: Sized + 'static {
 pub struct Raw;
 
 impl Read for Raw {
-    type Value = ();
+    type Value = Arc<Message>;
     type Target = Message;
+    type Kept = ();
 
     fn read(_: &Delivery, _: Option<&EventDefinition>) -> Result<()> {
         Ok(())
@@ -47,81 +55,71 @@ impl Read for Raw {
     fn target<'a>((): &'a (), message: &'a Message) -> &'a Message {
         message
     }
+
+    fn value((): (), message: &Arc<Message>) -> Arc<Message> {
+        message.clone()
+    }
+}
+
+/// Where the decoded event is: the one of a shared message stays in it, so that its readers need not count references on
+/// a cache line that all of them write. The only copy is behind a pointer because it changes hands several times.
+#[derive(Debug)]
+pub enum Kept<E> {
+    /// Here.
+    Own(Arc<E>),
+    /// In the message.
+    InMessage,
 }
 
 impl<E: Event> Read for E {
-    type Value = Decoded<E>;
+    type Value = Arc<E>;
     type Target = E;
+    type Kept = Kept<E>;
 
-    fn read(delivery: &Delivery, definition: Option<&EventDefinition>) -> Result<Decoded<E>> {
+    fn read(delivery: &Delivery, definition: Option<&EventDefinition>) -> Result<Kept<E>> {
         let message = &delivery.message;
         let decode = || match definition {
             Some(definition) => definition.decode::<E>(message),
             None => EventDefinition::of::<E>()?.decode::<E>(message),
         };
         if !delivery.shared {
-            return decode().map(Decoded::Owned);
+            return decode().map(|event| Kept::Own(Arc::new(event)));
         }
-        if let Some(value) = message.decoded::<E>() {
-            return Ok(Decoded::Shared(value));
+        if message.decoded::<E>().is_none() {
+            let event = Arc::new(decode()?);
+            // The first to decode leaves its value; it may have been of another type.
+            if !message.keep_decoded(event.clone()) && message.decoded::<E>().is_none() {
+                return Ok(Kept::Own(event));
+            }
         }
-        let value = Arc::new(decode()?);
-        message.keep_decoded(value.clone());
-        Ok(Decoded::Shared(value))
+        Ok(Kept::InMessage)
     }
 
-    fn target<'a>(value: &'a Decoded<E>, _: &'a Message) -> &'a E {
-        value
-    }
-}
-
-/// A decoded event: its only copy, or one that other subscribers of this process read too.
-#[derive(Clone, Debug)]
-pub enum Decoded<E> {
-    /// The only copy.
-    Owned(E),
-    /// Shared with other subscribers.
-    Shared(Arc<E>),
-}
-
-impl<E> Decoded<E> {
-    /// The event by value; cloned only if it is shared.
-    pub fn into_owned(self) -> E
-    where
-        E: Clone,
-    {
-        match self {
-            Self::Owned(event) => event,
-            Self::Shared(event) => Arc::unwrap_or_clone(event),
+    fn target<'a>(kept: &'a Kept<E>, message: &'a Message) -> &'a E {
+        match kept {
+            Kept::Own(event) => event,
+            Kept::InMessage => message.decoded().expect(IN_MESSAGE),
         }
     }
 
-    /// The event behind a shared pointer.
-    pub fn into_arc(self) -> Arc<E> {
-        match self {
-            Self::Owned(event) => Arc::new(event),
-            Self::Shared(event) => event,
+    fn value(kept: Kept<E>, message: &Arc<Message>) -> Arc<E> {
+        match kept {
+            Kept::Own(event) => event,
+            Kept::InMessage => message.decoded_arc().expect(IN_MESSAGE),
         }
     }
 }
 
-impl<E> Deref for Decoded<E> {
-    type Target = E;
-
-    fn deref(&self) -> &E {
-        match self {
-            Self::Owned(event) => event,
-            Self::Shared(event) => event,
-        }
-    }
-}
+/// `read` answers `InMessage` only if the value is there, and a message that is shared never loses it: the one call that
+/// takes it out needs the only reference.
+const IN_MESSAGE: &str = "a shared message keeps the value that was decoded first";
 
 /// An event in a user's hands: reads like the event itself, and is settled once.
 ///
 /// Dropped unsettled, it comes again after the subscription's backoff and counts an attempt; while the bus is being
 /// closed, it stays unsettled.
 pub struct Received<T: Read> {
-    value: T::Value,
+    kept: T::Kept,
     ack: Ack,
 }
 
@@ -276,13 +274,14 @@ impl fmt::Debug for Ack {
 }
 
 impl<T: Read> Received<T> {
-    pub(super) fn new(value: T::Value, ack: Ack) -> Self {
-        Self { value, ack }
+    pub(super) fn new(kept: T::Kept, ack: Ack) -> Self {
+        Self { kept, ack }
     }
 
-    /// Takes event and settlement apart.
+    /// Takes event and settlement apart. `Arc::unwrap_or_clone` makes an event one's own; it has to clone only what
+    /// other subscribers of this process read too.
     pub fn split(self) -> (T::Value, Ack) {
-        (self.value, self.ack)
+        (T::value(self.kept, &self.ack.message), self.ack)
     }
 
     /// Done: the event never comes back to this group. Returns at once; the broker is told in batches.
@@ -383,7 +382,7 @@ impl<T: Read> Deref for Received<T> {
     type Target = T::Target;
 
     fn deref(&self) -> &T::Target {
-        T::target(&self.value, &self.ack.message)
+        T::target(&self.kept, &self.ack.message)
     }
 }
 
