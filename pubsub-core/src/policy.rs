@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{ChannelName, ChannelPattern, Error, ErrorKind, Result};
+use crate::{
+    ChannelName, ChannelPattern, Error, ErrorKind, Result,
+    driver::{Feature, Reach},
+};
 
 /// The default limit of a message on the wire, in bytes: what NATS takes by default, and Kafka nearly.
 pub const DEFAULT_MAX_PAYLOAD: usize = 1_000_000;
@@ -213,6 +216,18 @@ impl ChannelPolicy {
         self
     }
 
+    /// What an adapter must offer to keep this policy.
+    pub fn demands(&self) -> impl Iterator<Item = Feature> {
+        let demands = [
+            (self.durability == Durability::Ephemeral, Feature::EphemeralBroadcast),
+            (matches!(self.ordering, Ordering::PerKey { .. }), Feature::KeyOrder),
+            (self.ordering == Ordering::Total, Feature::TotalOrder),
+            (self.dedup_window.is_some(), Feature::PublishDedup),
+            (self.ttl.is_some(), Feature::Ttl),
+        ];
+        demands.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature)
+    }
+
     /// Checks the numbers.
     ///
     /// # Errors
@@ -285,9 +300,9 @@ impl Policies {
         best.map_or_else(|| self.fallback.clone(), |(_, policy)| policy.clone())
     }
 
-    /// The policy that a wildcard's channels follow as far as the rules tell: that of the longest rule which takes
-    /// all of them, unless a rule within makes some of them durable.
-    pub(crate) fn of_wildcard(&self, wildcard: &ChannelPattern) -> ChannelPolicy {
+    /// Which kinds of channel a wildcard takes as far as the rules tell: that of the longest rule which takes all of
+    /// them, and those of the rules within.
+    pub(crate) fn reach(&self, wildcard: &ChannelPattern) -> Reach {
         let takes_all = |rule: &ChannelPattern| match (rule, wildcard) {
             (ChannelPattern::All, _) => Some(0),
             (ChannelPattern::Family(rule), ChannelPattern::Family(family)) => {
@@ -300,12 +315,17 @@ impl Policies {
             ChannelPattern::All => false,
             ChannelPattern::Family(channel) | ChannelPattern::Exact(channel) => wildcard.matches(channel),
         };
-        let durable = |policy: &ChannelPolicy| policy.durability == Durability::Durable;
-        if let Some((_, policy)) = self.rules.iter().find(|(rule, policy)| within(rule) && durable(policy)) {
-            return policy.clone();
+        let whole = self.rules.iter().filter_map(|(rule, policy)| Some((takes_all(rule)?, policy)));
+        let whole = whole.max_by_key(|(weight, _)| *weight).map_or(&self.fallback, |(_, policy)| policy);
+        let parts = self.rules.iter().filter(|(rule, _)| within(rule)).map(|(_, policy)| policy);
+        let mut reach = Reach { durable: false, ephemeral: false };
+        for policy in parts.chain([whole]) {
+            match policy.durability {
+                Durability::Durable => reach.durable = true,
+                Durability::Ephemeral => reach.ephemeral = true,
+            }
         }
-        let best = self.rules.iter().filter_map(|(rule, policy)| Some((takes_all(rule)?, policy)));
-        best.max_by_key(|(weight, _)| *weight).map_or_else(|| self.fallback.clone(), |(_, policy)| policy.clone())
+        reach
     }
 
     /// The strictest order that a channel of this wildcard may have as far as the rules tell.
@@ -359,23 +379,21 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_ephemeral_only_if_all_its_channels_are() {
+    fn a_wildcard_takes_the_kinds_that_the_rules_within_and_around_it_name() {
         let mut policies = Policies::default();
         policies.insert(pattern("live.*"), ChannelPolicy::new().ephemeral()).unwrap();
-        for (text, expected) in [
-            ("live.*", Durability::Ephemeral),
-            ("live.eu.*", Durability::Ephemeral),
-            ("other.*", Durability::Durable),
-            ("*", Durability::Durable),
-        ] {
-            assert_eq!(policies.of_wildcard(&pattern(text)).durability, expected, "{text}");
+        let reach = |policies: &Policies, text| {
+            let Reach { durable, ephemeral } = policies.reach(&pattern(text));
+            (durable, ephemeral)
+        };
+        for (text, expected) in
+            [("live.*", (false, true)), ("live.eu.*", (false, true)), ("other.*", (true, false)), ("*", (true, true))]
+        {
+            assert_eq!(reach(&policies, text), expected, "{text}");
         }
         policies.insert(pattern("live.eu.orders"), ChannelPolicy::new()).unwrap();
-        assert_eq!(policies.of_wildcard(&pattern("live.*")).durability, Durability::Durable);
-        assert_eq!(policies.of_wildcard(&pattern("live.us.*")).durability, Durability::Ephemeral);
-        assert_eq!(
-            Policies::new(ChannelPolicy::new().ephemeral()).of_wildcard(&pattern("*")).durability,
-            Durability::Ephemeral
-        );
+        assert_eq!(reach(&policies, "live.*"), (true, true));
+        assert_eq!(reach(&policies, "live.us.*"), (false, true));
+        assert_eq!(reach(&Policies::new(ChannelPolicy::new().ephemeral()), "*"), (false, true));
     }
 }

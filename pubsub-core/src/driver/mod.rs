@@ -23,5 +23,5 @@ pub use ready::{BoxFuture, MaybeReady};
 pub use settler::{AckToken, Outcome, Settler, stale};
 pub use source::{Chunk, Item, Source};
 pub use state::{AdapterState, Drain, Gap, GapReason, Health, StateSender, States, SubscriptionState};
-pub use subscriber::{Lease, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions, Subscriber, Subscription};
+pub use subscriber::{Lease, Reach, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions, Subscriber, Subscription};
 pub use topology::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport};

@@ -138,12 +138,23 @@ pub enum SlowConsumer {
     Disconnect,
 }
 
+/// Which kinds of channel a subscription's wildcards take: adapters that carry the kinds differently must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Durable ones.
+    pub durable: bool,
+    /// Ephemeral ones; never for a group.
+    pub ephemeral: bool,
+}
+
 /// What to subscribe to, and how.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscribeOptions {
     /// Which channels.
     pub channels: Vec<ChannelPattern>,
+    /// Which kinds of channel the wildcards among them take, by the policies of the handle.
+    pub reach: Reach,
     /// Which event names; empty for all. A hint: the library filters above the adapter.
     pub names: Vec<NamePattern>,
     /// The group; `None` for a broadcast.
@@ -169,6 +180,7 @@ impl SubscribeOptions {
     pub fn new(channels: Vec<ChannelPattern>) -> Self {
         Self {
             channels,
+            reach: Reach { durable: true, ephemeral: true },
             names: Vec::new(),
             group: None,
             start: StartPosition::Stored,

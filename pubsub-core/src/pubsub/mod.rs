@@ -186,11 +186,12 @@ impl PubSub {
     /// Compares channels and groups with what exists, and mends what the mode allows.
     ///
     /// # Errors
-    /// `TopologyMismatch` with every difference that is left.
+    /// `TopologyMismatch` with every difference that is left; `Invalid` for a policy that contradicts itself and
+    /// `Unsupported` for one that the adapter cannot keep, with nothing changed.
     pub async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.open("ensure topology")?;
         for spec in &topology.channels {
-            spec.policy.check()?;
+            registry::check_policy(spec, &*self.inner.adapter)?;
         }
         self.inner.adapter.ensure(topology).await
     }

@@ -17,7 +17,7 @@ use super::{Inner, rate::Limiter};
 use crate::{
     ChannelName, ChannelPattern, ChannelPolicy, Durability, Error, ErrorKind, Event, EventDefinition,
     Ordering as KeyOrder, Policies, Result,
-    driver::{Adapter, ChannelSpec, Topology, TopologyMode},
+    driver::{Adapter, ChannelSpec, Reach, Topology, TopologyMode},
 };
 
 /// An event type in use.
@@ -52,10 +52,18 @@ impl Channel {
             return Ok(());
         }
         let spec = ChannelSpec::new(self.name.clone(), self.policy.clone());
+        check_policy(&spec, adapter)?;
         adapter.ensure(&Topology::new(mode).channel(spec)).await?;
         self.declared.store(true, Ordering::Release);
         Ok(())
     }
+}
+
+/// Holds a channel's policy against itself and against what the adapter can keep.
+pub(super) fn check_policy(spec: &ChannelSpec, adapter: &dyn Adapter) -> Result<()> {
+    spec.policy.check()?;
+    let offered = adapter.capabilities().require("ensure topology", spec.policy.demands());
+    offered.map_err(|error| error.on(&spec.channel))
 }
 
 /// Both tables only grow. Types are few and read without a lock; channels may be many, so they are not copied.
@@ -104,11 +112,14 @@ impl Registry {
         Ok(entry)
     }
 
-    /// Whether the channels that a pattern takes are durable; of a family that is neither wholly, the safe answer.
-    pub(super) fn durability(&self, pattern: &ChannelPattern) -> Durability {
+    /// Which kinds of channel a pattern takes, as far as the rules tell.
+    pub(super) fn reach(&self, pattern: &ChannelPattern) -> Reach {
         match pattern {
-            ChannelPattern::Exact(channel) => self.policies.of(channel).durability,
-            wildcard => self.policies.of_wildcard(wildcard).durability,
+            ChannelPattern::Exact(channel) => {
+                let durable = self.policies.of(channel).durability == Durability::Durable;
+                Reach { durable, ephemeral: !durable }
+            }
+            wildcard => self.policies.reach(wildcard),
         }
     }
 

@@ -17,9 +17,9 @@ use super::{
     subscription::Events,
 };
 use crate::{
-    ChannelPattern, Durability, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern,
-    Ordering, Position, Result, StartPosition, Timestamp,
-    driver::{Feature, Lease, OrderKeeper, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions},
+    ChannelPattern, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern, Ordering,
+    Position, Result, StartPosition, Timestamp,
+    driver::{Feature, Lease, OrderKeeper, Reach, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions},
 };
 
 /// What a group does with event names that nobody in it claims.
@@ -270,15 +270,16 @@ impl<T: Read> Subscribe<T> {
         let options = &self.options;
         let mut demands = Vec::new();
         for pattern in &options.channels {
-            let durability = self.bus.inner.registry.durability(pattern);
-            let durable = durability == Durability::Durable;
-            demands.push(match (&options.group, durable) {
-                (Some(_), true) => Feature::DurableGroup,
-                (None, true) => Feature::LosslessBroadcast,
-                (_, false) => Feature::EphemeralBroadcast,
-            });
-            if pattern.is_wildcard() {
-                demands.push(if durable { Feature::WildcardDurable } else { Feature::WildcardEphemeral });
+            let reach = self.reach(pattern);
+            let wildcard = pattern.is_wildcard();
+            if reach.durable {
+                let group = options.group.is_some();
+                demands.push(if group { Feature::DurableGroup } else { Feature::LosslessBroadcast });
+                demands.extend(wildcard.then_some(Feature::WildcardDurable));
+            }
+            if reach.ephemeral {
+                demands.push(Feature::EphemeralBroadcast);
+                demands.extend(wildcard.then_some(Feature::WildcardEphemeral));
             }
         }
         if options.group.is_some() {
@@ -309,10 +310,16 @@ impl<T: Read> Subscribe<T> {
         demands
     }
 
+    /// Which kinds of channel a pattern takes. A group on a wildcard takes the durable ones among them.
+    fn reach(&self, pattern: &ChannelPattern) -> Reach {
+        let Reach { durable, ephemeral } = self.bus.inner.registry.reach(pattern);
+        Reach { durable, ephemeral: ephemeral && !(durable && self.options.group.is_some()) }
+    }
+
     /// Groups and history do not exist on ephemeral channels.
     fn check_durability(&self) -> Result<()> {
         for pattern in &self.options.channels {
-            if self.bus.inner.registry.durability(pattern) == Durability::Durable {
+            if self.reach(pattern).durable {
                 continue;
             }
             let refuse = |what: &str| {
@@ -357,7 +364,12 @@ impl<T: Read> Subscribe<T> {
                 channel.declare(&*inner.adapter, inner.settings.mode).await?;
             }
         }
+        let reaches: Vec<_> = self.options.channels.iter().map(|pattern| self.reach(pattern)).collect();
         let Self { bus, mut options, entry, dead_letters, unknown, .. } = self;
+        options.reach = Reach {
+            durable: reaches.iter().any(|reach| reach.durable),
+            ephemeral: reaches.iter().any(|reach| reach.ephemeral),
+        };
         let dead_letters = (dead_letters && options.group.is_some()).then(|| bus.inner.dead_letters.clone());
         match &dead_letters {
             Some(writer) => writer.start(),

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use pubsub_core::{
-    Ordering, Result,
+    Result,
     driver::{
         Adapter, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox, MaybeReady,
         PublishOptions, Publisher, States, SubscribeOptions, Subscriber, Subscription, Support, Tickets, Topology,
@@ -49,17 +49,6 @@ impl Adapter for Masked {
     }
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
-        for spec in &topology.channels {
-            let policy = &spec.policy;
-            let demands = [
-                (matches!(policy.ordering, Ordering::PerKey { .. }), Feature::KeyOrder),
-                (policy.ordering == Ordering::Total, Feature::TotalOrder),
-                (policy.dedup_window.is_some(), Feature::PublishDedup),
-                (policy.ttl.is_some(), Feature::Ttl),
-            ];
-            let wanted = demands.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature);
-            self.capabilities().require("ensure topology", wanted).map_err(|error| error.on(&spec.channel))?;
-        }
         self.inner.ensure(topology).await
     }
 
