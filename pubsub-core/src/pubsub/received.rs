@@ -95,24 +95,22 @@ impl<E: Event> Read for E {
         Ok(Kept::InMessage)
     }
 
+    #[expect(clippy::expect_used, reason = "a message that others hold too never loses what `read` has seen in it")]
     fn target<'a>(kept: &'a Kept<E>, message: &'a Message) -> &'a E {
         match kept {
             Kept::Own(event) => event,
-            Kept::InMessage => message.decoded().expect(IN_MESSAGE),
+            Kept::InMessage => message.decoded().expect("the message keeps the value"),
         }
     }
 
+    #[expect(clippy::expect_used, reason = "as in `target`")]
     fn value(kept: Kept<E>, message: &Arc<Message>) -> Arc<E> {
         match kept {
             Kept::Own(event) => event,
-            Kept::InMessage => message.decoded_arc().expect(IN_MESSAGE),
+            Kept::InMessage => message.decoded_arc().expect("the message keeps the value"),
         }
     }
 }
-
-/// `read` answers `InMessage` only if the value is there, and a message that is shared never loses it: the one call that
-/// takes it out needs the only reference.
-const IN_MESSAGE: &str = "a shared message keeps the value that was decoded first";
 
 /// An event in a user's hands: reads like the event itself, and is settled once.
 ///
