@@ -1,6 +1,9 @@
 //! The log of a channel: linked segments that readers follow without a lock.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+};
 
 use pubsub_core::Message;
 
@@ -81,14 +84,39 @@ impl Cursor {
         self.advance(seq);
         self.segment.get(seq)
     }
+}
 
-    /// The entry at `seq`, without moving.
-    pub(super) fn look(&self, seq: u64) -> Option<&Entry> {
-        let mut segment = &self.segment;
-        while seq >= segment.end() {
-            segment = segment.next.get()?;
+/// A reader's place in the log, and the way from there to the last message it asked for: finding one in between costs
+/// the same however far it is.
+#[derive(Debug)]
+pub(super) struct Trail {
+    segments: VecDeque<Arc<Segment>>,
+}
+
+impl Trail {
+    pub(super) fn new(start: Cursor) -> Self {
+        Self { segments: VecDeque::from([start.segment]) }
+    }
+
+    /// Moves on to the segment that holds `seq`, which must not lie before the present one.
+    pub(super) fn advance(&mut self, seq: u64) {
+        while let Some(first) = self.segments.front().filter(|first| seq >= first.end()) {
+            let Some(next) = first.next.get().cloned() else { return };
+            self.segments.pop_front();
+            if self.segments.is_empty() {
+                self.segments.push_back(next);
+            }
         }
-        segment.get(seq)
+    }
+
+    /// The entry at `seq`, which must lie in the present segment or behind it.
+    pub(super) fn look(&mut self, seq: u64) -> Option<&Entry> {
+        while let Some(last) = self.segments.back().filter(|last| seq >= last.end()) {
+            let next = last.next.get()?.clone();
+            self.segments.push_back(next);
+        }
+        let offset = seq.checked_sub(self.segments.front()?.base)?;
+        self.segments.get(usize::try_from(offset).ok()? / SEGMENT)?.get(seq)
     }
 }
 
@@ -246,6 +274,23 @@ mod tests {
         log.count_bytes(true);
         assert_eq!(log.bytes(), 1_400);
         assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_trail_finds_everything_behind_its_place_and_keeps_nothing_before_it() {
+        let mut log = Log::new();
+        let (mut trail, first) = (Trail::new(log.reader()), Arc::downgrade(&log.tail));
+        (0..1_000).for_each(|n| assert_eq!(log.push(entry(n)), n as u64));
+        let mut finds = |range: std::ops::Range<u64>| {
+            range.rev().all(|seq| trail.look(seq).is_some_and(|entry| entry.arrival == seq as i64))
+        };
+        assert!(finds(0..1_000) && finds(0..1_000));
+        assert!(trail.look(1_000).is_none());
+        (0..1_000).for_each(|_| drop(log.pop()));
+        trail.advance(300);
+        assert!(first.upgrade().is_none() && trail.look(299).is_some() && trail.look(255).is_none());
+        trail.advance(5_000);
+        assert!((trail.segments.len(), trail.look(999).is_some()) == (1, true));
     }
 
     #[test]

@@ -329,8 +329,8 @@ impl Part {
 
     fn park(&self, waker: &Waker, now: i64, full: bool) -> Option<i64> {
         let own = match self {
-            // A member that has no room must not be woken in place of one that has.
-            Self::Member(part) if full => part.group.next_due(),
+            // A member that has no room must not be woken in place of one that has, nor for what it cannot take.
+            Self::Member(part) if full => part.group.next_deadline(),
             Self::Member(part) => {
                 if part.channel.waiting_for_room.load(Ordering::SeqCst) > 0 {
                     part.group.reap();
@@ -399,6 +399,8 @@ impl MemberPart {
 
     fn take(&mut self, room: usize, now: i64, chunk: &mut Chunk) -> bool {
         if room == 0 {
+            // Leases that ran out give room; nobody else may be there to notice.
+            self.group.expire(now);
             return false;
         }
         // A lease that runs out by itself begins when the event is handed out, so none waits in the buffer.

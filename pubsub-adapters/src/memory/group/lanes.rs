@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pubsub_core::Message;
 
 const LANES: u64 = 1024;
+/// The lane of messages whose order does not matter.
+pub(super) const NO_LANE: u16 = u16::MAX;
 
 /// How many lanes there are: one for everything, or many by key.
 pub(super) fn count(total: bool) -> usize {

@@ -1,6 +1,9 @@
 //! A consumer group on one channel: who has what, what comes again, and how far all is done.
 
+mod chain;
 mod lanes;
+mod leases;
+mod pending;
 mod pull;
 mod settle;
 mod slots;
@@ -17,8 +20,11 @@ use std::{
 
 use pubsub_core::GroupName;
 
-use self::{lanes::Lanes, slots::Slots};
-use super::{apart::Apart, log::Cursor};
+use self::{chain::Chain, lanes::Lanes, leases::Leases, pending::Pending, slots::Slots};
+use super::{
+    apart::Apart,
+    log::{Cursor, Trail},
+};
 
 pub(super) use pull::{Pulled, Want};
 pub(super) use settle::Return;
@@ -47,31 +53,26 @@ pub(super) struct Group {
 struct State {
     /// Everything before it is settled.
     base: u64,
-    base_cursor: Cursor,
+    /// The messages from the base on.
+    trail: Trail,
     /// The next message that nobody had yet.
     next: u64,
     next_cursor: Cursor,
     /// Messages before `next` that wait to be delivered: failed, given back, or held behind their lane.
-    pending: BTreeMap<u64, Pending>,
-    /// How many of them lie in each lane; empty on unordered channels.
-    pending_in_lane: Vec<u32>,
+    pending: Pending,
+    /// The messages of each lane.
+    chain: Chain,
     /// Attempt and first delivery of messages that were delivered before.
-    histories: HashMap<u64, History>,
-    leases: u64,
-    /// Leases that run out by themselves, oldest first.
-    expiring: VecDeque<Lease>,
+    histories: BTreeMap<u64, History>,
+    /// How many pulls there were: the generation of the leases of one.
+    pulls: u64,
+    /// Leases that run out by themselves.
+    leases: Leases,
     members: HashMap<u32, Arc<Member>>,
     next_member: u32,
     parked: VecDeque<(u32, Waker)>,
     /// Messages that retention took before they were read, not told yet.
     lost: u64,
-}
-
-/// A message that waits to be delivered.
-#[derive(Clone, Copy, Debug)]
-struct Pending {
-    /// Not before this time; 0 for at once.
-    due: i64,
 }
 
 /// What is known of a message that was delivered before.
@@ -80,14 +81,6 @@ struct History {
     /// How many deliveries count so far.
     attempts: u32,
     first_seen: i64,
-}
-
-/// A lease that runs out by itself.
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    seq: u64,
-    generation: u64,
-    deadline: i64,
 }
 
 /// A subscription's part in the group.
@@ -100,16 +93,17 @@ pub(super) struct Member {
 impl Group {
     /// A group that begins at `base`.
     pub(super) fn new(name: GroupName, ordered: Option<bool>, window: usize, base: u64, cursor: Cursor) -> Self {
+        let slots = Slots::new(window);
         let state = State {
             base,
-            base_cursor: cursor.clone(),
+            trail: Trail::new(cursor.clone()),
             next: base,
             next_cursor: cursor,
-            pending: BTreeMap::new(),
-            pending_in_lane: vec![0; ordered.map_or(0, lanes::count)],
-            histories: HashMap::new(),
-            leases: 0,
-            expiring: VecDeque::new(),
+            pending: Pending::default(),
+            chain: Chain::new(slots.len(), ordered.map_or(0, lanes::count)),
+            histories: BTreeMap::new(),
+            pulls: 0,
+            leases: Leases::default(),
             members: HashMap::new(),
             next_member: 0,
             parked: VecDeque::new(),
@@ -117,7 +111,7 @@ impl Group {
         };
         Self {
             name,
-            slots: Slots::new(window),
+            slots,
             lanes: ordered.map(Lanes::new),
             state: Apart(Mutex::new(state)),
             base: AtomicU64::new(base),
@@ -202,13 +196,9 @@ impl Group {
 impl State {
     /// Lets a message wait. Whoever empties its lane afterwards sees that somebody waits, or is seen here.
     fn wait(&mut self, group: &Group, seq: u64, due: i64) {
-        if self.pending.insert(seq, Pending { due }).is_some() {
-            return;
-        }
         let lane = group.slots.owner(seq).1;
-        if let Some(count) = self.pending_in_lane.get_mut(usize::from(lane)) {
-            *count += 1;
-        }
+        let expires = self.trail.look(seq).map_or(i64::MAX, |entry| entry.expires);
+        self.pending.insert(seq, lane, due, expires);
         group.held.store(self.pending.len(), Ordering::SeqCst);
         if group.lanes.as_ref().is_some_and(|lanes| lanes.is_empty(lane)) {
             group.dirty.store(true, Ordering::SeqCst);
@@ -217,13 +207,9 @@ impl State {
 
     /// The message waits no longer.
     fn wait_over(&mut self, group: &Group, seq: u64) {
-        if self.pending.remove(&seq).is_none() {
-            return;
+        if self.pending.remove(seq) {
+            group.held.store(self.pending.len(), Ordering::SeqCst);
         }
-        if let Some(count) = self.pending_in_lane.get_mut(usize::from(group.slots.owner(seq).1)) {
-            *count = count.saturating_sub(1);
-        }
-        group.held.store(self.pending.len(), Ordering::SeqCst);
     }
 
     /// Moves the base over everything that is settled.
@@ -235,11 +221,11 @@ impl State {
         if self.base == before {
             return;
         }
-        self.base_cursor.advance(self.base);
-        if !self.histories.is_empty() {
-            let base = self.base;
-            self.histories.retain(|seq, _| *seq >= base);
+        self.trail.advance(self.base);
+        while self.histories.first_key_value().is_some_and(|(seq, _)| *seq < self.base) {
+            self.histories.pop_first();
         }
+        self.leases.end_before(self.base);
         group.base.store(self.base, Ordering::Release);
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use pubsub_core::Message;
 
-use super::{Group, Lease, Member, State, slots::Mark};
+use super::{Group, Member, State, lanes::NO_LANE, slots::Mark};
 
 /// What a member wants.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +51,13 @@ impl Group {
         let ready = want.end.saturating_sub(state.next) as usize + state.pending.len();
         let share = ready.div_ceil(state.members.len().max(1));
         let limit = want.limit.min(share.max(1));
-        state.leases += 1;
-        let mut refused = Vec::new();
-        if !state.pending.is_empty() && self.dirty.swap(false, Ordering::AcqRel) | state.is_due(want.now) {
-            taken = state.pull_pending(self, member, want, limit, &mut refused, out);
+        state.pulls += 1;
+        if !state.pending.is_empty() {
+            let expired = state.drop_expired(self, want.now);
+            let ripe = state.pending.ripen(want.now);
+            if self.dirty.swap(false, Ordering::AcqRel) | expired | ripe {
+                taken = state.pull_pending(self, member, want, limit, out);
+            }
         }
         while taken < limit && state.next < want.end && state.next - state.base < self.slots.len() {
             let seq = state.next;
@@ -65,12 +68,12 @@ impl Group {
                 self.slots.set(seq, 0, Mark::Done);
                 continue;
             }
-            let lane = self.lanes.as_ref().and_then(|lanes| lanes.of(&message));
-            if let (Some(lanes), Some(lane)) = (&self.lanes, lane) {
+            let lane = self.lanes.as_ref().and_then(|lanes| lanes.of(&message)).unwrap_or(NO_LANE);
+            if let Some(lanes) = self.lanes.as_ref().filter(|_| lane != NO_LANE) {
+                state.link(seq, lane);
                 // A lane that was refused once stays refused in this pull: its owner may have emptied it by now, but
                 // an earlier message of it waits in `pending`.
-                if state.lane_waits(lane, &refused) || !lanes.enter(lane, member.id) {
-                    refused.push(lane);
+                if state.pending.first_of(lane).is_some() || !lanes.enter(lane, member.id) {
                     self.slots.set_owner(seq, 0, lane);
                     self.slots.set(seq, 0, Mark::Waiting);
                     state.wait(self, seq, 0);
@@ -96,12 +99,12 @@ impl Group {
             None => state.parked.push_back((member.id, waker.clone())),
         }
         self.waiting.0.store(state.parked.len(), Ordering::SeqCst);
-        (state.next_due(), state.members.len() == 1)
+        (state.next_due(self), state.members.len() == 1)
     }
 
-    /// The earliest time at which something becomes ready by itself.
-    pub(in crate::memory) fn next_due(&self) -> Option<i64> {
-        self.lock().next_due()
+    /// The earliest time at which a lease runs out by itself.
+    pub(in crate::memory) fn next_deadline(&self) -> Option<i64> {
+        self.lock().next_deadline(self)
     }
 
     /// Whether something beside new messages may have become ready.
@@ -125,62 +128,54 @@ impl Group {
 }
 
 impl State {
-    fn next_due(&self) -> Option<i64> {
-        let delayed = self.pending.values().map(|pending| pending.due).filter(|due| *due > 0).min();
-        let expiring = self.expiring.iter().map(|lease| lease.deadline).min();
-        delayed.into_iter().chain(expiring).min()
+    fn next_due(&mut self, group: &Group) -> Option<i64> {
+        self.pending.next_due().into_iter().chain(self.next_deadline(group)).min()
     }
 
-    fn is_due(&self, now: i64) -> bool {
-        self.pending.values().any(|pending| pending.due > 0 && pending.due <= now)
+    fn next_deadline(&mut self, group: &Group) -> Option<i64> {
+        self.leases.next_deadline(|seq, generation| group.slots.is_leased(seq, generation))
     }
 
-    /// Whether an earlier message of the lane waits.
-    fn lane_waits(&self, lane: u16, refused: &[u16]) -> bool {
-        refused.contains(&lane) || self.pending_in_lane.get(usize::from(lane)).is_some_and(|count| *count > 0)
+    fn link(&mut self, seq: u64, lane: u16) {
+        self.chain.link(seq, lane, self.base);
     }
 
+    /// Settles what waited too long. Says whether there was something.
+    fn drop_expired(&mut self, group: &Group, now: i64) -> bool {
+        let mut some = false;
+        while let Some(seq) = self.pending.first_expired(now) {
+            self.wait_over(group, seq);
+            group.slots.set(seq, 0, Mark::Done);
+            some = true;
+        }
+        some
+    }
+
+    /// Delivers what waits. Of each lane only the first may go, so a lane that is refused once stays so in this pull.
     fn pull_pending(
         &mut self,
         group: &Group,
         member: &Member,
         want: Want,
         limit: usize,
-        refused: &mut Vec<u16>,
         out: &mut dyn FnMut(Pulled),
     ) -> usize {
-        let mut ready = Vec::new();
-        let waiting: Vec<_> = self.pending.iter().map(|(seq, pending)| (*seq, *pending)).collect();
-        for (seq, pending) in waiting {
-            if ready.len() == limit {
+        let (mut taken, mut from) = (0, 0);
+        while let Some((seq, lane)) = self.pending.ready_from(from) {
+            if taken == limit {
                 // There is more: the next pull must look again.
                 group.dirty.store(true, Ordering::Release);
                 break;
             }
-            let Some(entry) = self.base_cursor.look(seq) else { continue };
-            if entry.expires <= want.now {
-                self.wait_over(group, seq);
-                group.slots.set(seq, 0, Mark::Done);
+            from = seq + 1;
+            let Some(message) = self.trail.look(seq).map(|entry| entry.message.clone()) else { continue };
+            let lanes = group.lanes.as_ref().filter(|_| lane != NO_LANE);
+            if lanes.is_some_and(|lanes| !lanes.enter(lane, member.id)) {
                 continue;
             }
-            let message = entry.message.clone();
-            let lane = group.lanes.as_ref().and_then(|lanes| lanes.of(&message));
-            let due = pending.due <= want.now;
-            if let (Some(lanes), Some(lane)) = (&group.lanes, lane) {
-                if refused.contains(&lane) || !due || !lanes.enter(lane, member.id) {
-                    refused.push(lane);
-                    continue;
-                }
-            } else if !due {
-                continue;
-            }
-            ready.push((seq, lane, message));
-        }
-        let taken = ready.len();
-        for (seq, lane, message) in ready {
             self.wait_over(group, seq);
-            let pulled = self.lease(group, member, want, seq, lane, message);
-            out(pulled);
+            out(self.lease(group, member, want, seq, lane, message));
+            taken += 1;
         }
         taken
     }
@@ -191,16 +186,17 @@ impl State {
         member: &Member,
         want: Want,
         seq: u64,
-        lane: Option<u16>,
+        lane: u16,
         message: Arc<Message>,
     ) -> Pulled {
-        let generation = self.leases;
+        let generation = self.pulls;
         let history = if self.histories.is_empty() { None } else { self.histories.get(&seq) };
         let (attempt, first_seen) = history.map_or((1, None), |known| (known.attempts + 1, Some(known.first_seen)));
-        group.slots.set_owner(seq, member.id, lane.unwrap_or(u16::MAX));
+        group.slots.set_owner(seq, member.id, lane);
+        self.chain.leased(seq, lane);
         group.slots.set(seq, generation, Mark::Leased);
         if let Some(lease_ms) = want.lease_ms {
-            self.expiring.push_back(Lease { seq, generation, deadline: want.now.saturating_add(lease_ms) });
+            self.leases.begin(seq, generation, want.now.saturating_add(lease_ms));
         }
         Pulled { seq, generation, attempt, first_seen, message }
     }

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use pubsub_core::driver::RetryPolicy;
 
-use super::{Group, History, Lease, State, slots::Mark};
+use super::{Group, History, State, lanes::NO_LANE, pending::Pending, slots::Mark};
+use crate::memory::log::{Cursor, Trail};
 
 /// How a delivery comes back.
 #[derive(Clone, Copy, Debug)]
@@ -68,29 +69,25 @@ impl Group {
             self.stale.fetch_add(1, Ordering::Relaxed);
             return false;
         }
-        for lease in &mut state.expiring {
-            if lease.seq == seq && lease.generation == generation {
-                lease.deadline = deadline;
-            }
-        }
+        state.leases.extend(seq, generation, deadline);
         true
     }
 
     /// Moves the whole group to `base`: what is leased or waits is forgotten, attempts begin anew.
-    pub(in crate::memory) fn seek(&self, base: u64, cursor: crate::memory::log::Cursor) {
+    pub(in crate::memory) fn seek(&self, base: u64, cursor: Cursor) {
         let mut state = self.lock();
         for seq in state.base..state.next {
             if let Some(generation) = self.slots.lease_of(seq) {
                 state.end_lease(self, seq, generation, Mark::Waiting);
             }
         }
-        state.pending.clear();
-        state.pending_in_lane.fill(0);
+        state.pending = Pending::default();
+        state.chain.clear();
         state.histories.clear();
-        state.expiring.clear();
+        state.leases.clear();
         state.lost = 0;
         (state.base, state.next) = (base, base);
-        (state.base_cursor, state.next_cursor) = (cursor.clone(), cursor);
+        (state.trail, state.next_cursor) = (Trail::new(cursor.clone()), cursor);
         self.held.store(0, Ordering::Release);
         self.base.store(base, Ordering::Release);
         drop(state);
@@ -99,7 +96,7 @@ impl Group {
 
     /// A message left its lane: those held behind it may be ready.
     fn leave_lane(&self, lane: u16) {
-        let Some(lanes) = self.lanes.as_ref().filter(|_| lane != u16::MAX) else { return };
+        let Some(lanes) = self.lanes.as_ref().filter(|_| lane != NO_LANE) else { return };
         if lanes.exit(lane) && self.held.load(Ordering::SeqCst) > 0 {
             self.dirty.store(true, Ordering::SeqCst);
             self.wake(1);
@@ -120,24 +117,22 @@ impl State {
             }
             Return::Dropped { now, retry } => {
                 let attempt = self.count_attempt(seq, now);
-                let delay = self.base_cursor.look(seq).map(|entry| retry.delay(entry.message.id(), attempt));
+                let delay = self.trail.look(seq).map(|entry| retry.delay(entry.message.id(), attempt));
                 let millis = delay.map_or(0, |delay| i64::try_from(delay.as_millis()).unwrap_or(i64::MAX));
                 if millis == 0 { 0 } else { now.saturating_add(millis) }
             }
             Return::Unused => 0,
         };
         self.wait(group, seq, due);
-        if lane != u16::MAX {
-            for later in seq + 1..self.next {
-                if group.slots.owner(later).1 != lane {
-                    continue;
-                }
-                if let Some(generation) = group.slots.lease_of(later)
-                    && self.end_lease(group, later, generation, Mark::Waiting)
-                {
-                    self.wait(group, later, 0);
-                }
+        let end = self.chain.take_back(seq, lane);
+        let mut next = self.chain.after(seq, end);
+        while let Some(later) = next {
+            if let Some(generation) = group.slots.lease_of(later)
+                && self.end_lease(group, later, generation, Mark::Waiting)
+            {
+                self.wait(group, later, 0);
             }
+            next = self.chain.after(later, end);
         }
         true
     }
@@ -155,7 +150,8 @@ impl State {
         if !group.slots.end_lease(seq, generation, mark) {
             return false;
         }
-        if let Some(lanes) = group.lanes.as_ref().filter(|_| lane != u16::MAX) {
+        self.leases.end(seq);
+        if let Some(lanes) = group.lanes.as_ref().filter(|_| lane != NO_LANE) {
             lanes.exit(lane);
         }
         if let Some(member) = self.members.get(&member) {
@@ -166,17 +162,8 @@ impl State {
 
     /// Takes back what was kept longer than its lease.
     pub(super) fn expire_leases(&mut self, group: &Group, now: i64) {
-        if self.expiring.is_empty() {
-            return;
-        }
-        let (over, running): (Vec<Lease>, Vec<Lease>) = self
-            .expiring
-            .drain(..)
-            .filter(|lease| group.slots.is_leased(lease.seq, lease.generation))
-            .partition(|lease| lease.deadline <= now);
-        self.expiring.extend(running);
-        for lease in over {
-            if self.take_back(group, lease.seq, lease.generation, Return::Failed { now, due: 0 }) {
+        for (seq, generation) in self.leases.take_over(now) {
+            if self.take_back(group, seq, generation, Return::Failed { now, due: 0 }) {
                 group.dirty.store(true, Ordering::SeqCst);
             }
         }
