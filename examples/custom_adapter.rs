@@ -17,7 +17,8 @@ use std::{
 };
 
 use pubsub::{
-    AckHandle, ChannelPattern, Delivery, Error, ErrorKind, Message, Position, Result, StartPosition,
+    AckHandle, ChannelName, ChannelPattern, Delivery, Error, ErrorKind, GroupName, Message, Position, Result,
+    StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, Chunk, Feature, Health, History, HistoryRange, Inbox,
         MaybeReady, PublishOptions, Publisher, Receipt, Receipts, Source, StateSender, States, Stored,
@@ -184,6 +185,10 @@ impl Adapter for Board {
             self.capabilities().require("ensure topology", wanted)?;
         }
         Ok(TopologyReport::default())
+    }
+
+    async fn delete_group(&self, _: &ChannelName, _: &GroupName) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "delete group", "the board has no groups"))
     }
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {

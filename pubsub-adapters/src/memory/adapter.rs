@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use pubsub_core::{
-    ChannelName, Error, ErrorKind, EventId, Result,
+    ChannelName, Error, ErrorKind, EventId, GroupName, Result,
     driver::{
         Adapter, AdapterState, Capabilities, Health, History, HistoryRange, Inbox, StateSender, States, Topology,
         TopologyReport, async_trait,
@@ -102,6 +102,11 @@ impl Adapter for Memory {
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.shared.open("ensure topology")?;
         super::topology::ensure(&self.bus, topology)
+    }
+
+    async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
+        self.shared.open("delete group")?;
+        self.bus.delete_group(channel, group)
     }
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {

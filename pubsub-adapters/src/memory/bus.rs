@@ -31,7 +31,14 @@ struct Wildcards {
     /// Groups that new channels get, also while nobody of the group listens.
     groups: Vec<(ChannelPattern, GroupName)>,
     /// Subscriptions that new channels join.
-    inlets: Vec<(ChannelPattern, Weak<Inlet>)>,
+    inlets: Vec<Watcher>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    pattern: ChannelPattern,
+    group: Option<GroupName>,
+    inlet: Weak<Inlet>,
 }
 
 /// Buses that have a name, for as long as somebody holds them.
@@ -122,11 +129,11 @@ impl Bus {
         let mut wildcards = self.wildcards();
         let durable = channel.lock().policy.durability == Durability::Durable;
         for (_, group) in wildcards.groups.iter().filter(|(pattern, _)| durable && pattern.matches(name)) {
-            channel.group(group, |_| 0);
+            channel.group(group, 0);
         }
-        wildcards.inlets.retain(|(_, inlet)| inlet.strong_count() > 0);
-        for (_, inlet) in wildcards.inlets.iter().filter(|(pattern, _)| pattern.matches(name)) {
-            if let Some(inlet) = inlet.upgrade() {
+        wildcards.inlets.retain(|watcher| watcher.inlet.strong_count() > 0);
+        for watcher in wildcards.inlets.iter().filter(|watcher| watcher.pattern.matches(name)) {
+            if let Some(inlet) = watcher.inlet.upgrade() {
                 inlet.offer(channel.clone());
             }
         }
@@ -155,10 +162,44 @@ impl Bus {
                 wildcards.groups.push(entry);
             }
         }
-        wildcards.inlets.push((pattern.clone(), Arc::downgrade(inlet)));
+        let watcher = Watcher { pattern: pattern.clone(), group: group.cloned(), inlet: Arc::downgrade(inlet) };
+        wildcards.inlets.push(watcher);
         for channel in channels.values().filter(|channel| pattern.matches(&channel.name)) {
             inlet.offer(channel.clone());
         }
+    }
+
+    /// Deletes a group that has no members on this channel. A wildcard's group is forgotten with the last one of it.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict`.
+    pub(super) fn delete_group(&self, name: &ChannelName, group: &GroupName) -> Result<()> {
+        // Under these locks no channel and no watcher is added in between.
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        let mut wildcards = self.wildcards();
+        let refuse = |kind, text: String| Err(Error::new(kind, "delete group", text).on(name));
+        let Some(channel) = channels.get(name).filter(|channel| channel.has_group(group)) else {
+            return refuse(ErrorKind::NotFound, format!("the channel has no group `{group}`"));
+        };
+        // A wildcard subscription may be about to join.
+        let joins = |watcher: &Watcher| {
+            let alive = watcher.inlet.strong_count() > 0;
+            alive && watcher.group.as_ref() == Some(group) && watcher.pattern.matches(name)
+        };
+        let joining = wildcards.inlets.iter().any(joins);
+        let Some(gone) = (!joining).then(|| channel.take_group(group)).flatten() else {
+            return refuse(ErrorKind::Conflict, format!("the group `{group}` has members"));
+        };
+        wildcards.groups.retain(|(pattern, other)| {
+            let left = |channel: &Arc<Channel>| pattern.matches(&channel.name) && channel.has_group(group);
+            other != group || !pattern.matches(name) || channels.values().any(left)
+        });
+        // Wakers and the last drop of a message may run code of others.
+        let channel = channel.clone();
+        drop((wildcards, channels));
+        channel.let_go();
+        drop(gone);
+        Ok(())
     }
 
     /// Every channel.

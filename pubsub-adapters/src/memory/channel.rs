@@ -1,5 +1,7 @@
 //! One channel: its log, its readers, and the room that is left.
 
+mod groups;
+
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
@@ -9,7 +11,7 @@ use std::{
     },
 };
 
-use pubsub_core::{ChannelName, ChannelPolicy, GroupName, Message, Ordering as EventOrder, Position, StartPosition};
+use pubsub_core::{ChannelName, ChannelPolicy, Message, Position, StartPosition};
 use tokio::sync::Notify;
 
 use super::{
@@ -237,25 +239,6 @@ impl Channel {
             state.retain(self, now);
             After::run(state);
         }
-    }
-
-    /// A group of this name, made if need be.
-    pub(super) fn group(&self, name: &GroupName, start: impl FnOnce(&mut State) -> u64) -> Arc<Group> {
-        let mut state = self.lock();
-        if let Some(group) = state.groups.iter().find(|group| group.name == *name) {
-            return group.clone();
-        }
-        let base = start(&mut state).max(state.log.first);
-        let ordered = match state.policy.ordering {
-            EventOrder::None => None,
-            EventOrder::Total => Some(true),
-            _ => Some(false),
-        };
-        let group = Arc::new(Group::new(name.clone(), ordered, self.capacity, base, state.log.reader_at(base)));
-        state.groups.push(group.clone());
-        state.room_until = 0;
-        self.readers.fetch_add(1, Ordering::AcqRel);
-        group
     }
 
     pub(super) fn add_broadcast(&self, make: impl FnOnce(&mut State) -> Arc<Broadcast>) -> Arc<Broadcast> {

@@ -150,6 +150,10 @@ impl MemorySource {
         &self.options
     }
 
+    pub(super) fn window(&self) -> Arc<Window> {
+        self.window.clone()
+    }
+
     pub(super) fn inlet(&self) -> Arc<Inlet> {
         self.inlet.clone()
     }
@@ -378,8 +382,7 @@ impl Part {
 }
 
 impl MemberPart {
-    pub(super) fn new(source: &MemorySource, channel: Arc<Channel>, group: Arc<Group>) -> Self {
-        let member = group.join(source.window.clone());
+    pub(super) fn new(source: &MemorySource, channel: Arc<Channel>, group: Arc<Group>, member: Arc<Member>) -> Self {
         let options = &source.options;
         let settler = Arc::new(MemorySettler {
             bus: source.bus.clone(),

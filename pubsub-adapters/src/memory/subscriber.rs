@@ -68,7 +68,7 @@ fn check(channel: &Channel, options: &SubscribeOptions) -> Result<()> {
         return Err(Error::new(ErrorKind::Unsupported, "subscribe", text).on(&channel.name));
     }
     // The start position is for fresh groups; a known one goes on where it stopped.
-    let known = state.groups.iter().any(|known| known.name == *group);
+    let known = state.find_group(group).is_some();
     if known { Ok(()) } else { channel.resolve(&state, &options.start, false).map(drop) }
 }
 
@@ -79,12 +79,8 @@ impl MemorySource {
         check(&channel, &options)?;
         let part = match &options.group {
             Some(group) => {
-                let base = channel.resolve(&channel.lock(), &options.start, false);
-                let exists = channel.lock().groups.iter().any(|known| known.name == *group);
-                // The start position is for fresh groups; a known one goes on where it stopped.
-                let base = if exists { 0 } else { base? };
-                let group = channel.group(group, |_| base);
-                Part::Member(MemberPart::new(self, channel, group))
+                let (group, member) = channel.join(group, &options.start, self.window())?;
+                Part::Member(MemberPart::new(self, channel, group, member))
             }
             None => {
                 let start = if late { StartPosition::Earliest } else { options.start.clone() };

@@ -53,14 +53,14 @@ fn ensure_channel(bus: &Bus, mode: TopologyMode, spec: &ChannelSpec, report: &mu
         channel.lock().declared = true;
     }
     for (group, start) in &spec.groups {
-        let exists = channel.lock().groups.iter().any(|known| known.name == *group);
+        let exists = channel.has_group(group);
         if exists {
             continue;
         }
         let difference = Difference::new(&spec.channel, format!("group:{group}"), "declared", "missing");
         if create {
             let base = channel.resolve(&channel.lock(), start, false)?;
-            channel.group(group, |_| base);
+            channel.group(group, base);
             report.push(difference.mended());
         } else {
             report.push(difference);

@@ -6,7 +6,7 @@ use super::{
     Capabilities, Health, History, HistoryRange, Publisher, States, Subscriber, Subscription, Topology, TopologyReport,
     async_trait,
 };
-use crate::{ChannelName, Result};
+use crate::{ChannelName, GroupName, Result};
 
 /// A private place for replies. It is gone when this value is dropped.
 #[derive(Debug)]
@@ -36,6 +36,14 @@ pub trait Adapter: Publisher + Subscriber + fmt::Debug {
     /// # Errors
     /// `TopologyMismatch` with every difference that is left; `Unsupported` for a policy that the adapter cannot keep.
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport>;
+
+    /// Deletes a group on one channel. What it has not settled is nobody's any more and holds nothing back; deliveries
+    /// of it that are still in hand settle nothing. Whoever subscribes with the name again begins a new group.
+    ///
+    /// # Errors
+    /// `NotFound` if the channel has no such group, `Conflict` while it has members, `Unsupported` where there are no
+    /// groups.
+    async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()>;
 
     /// Reads retained events without touching any group.
     ///

@@ -29,7 +29,7 @@ pub use subscription::{Control, EventItem, Events, Stats};
 use crate::{
     Catalog, ChannelName, Clock, Envelope, Error, ErrorKind, Event, GroupName, IdKind, Message, Result, StartPosition,
     driver::{
-        Adapter, Capabilities, Drain, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
+        Adapter, Capabilities, Drain, Feature, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
         TopologyReport,
     },
 };
@@ -194,6 +194,21 @@ impl PubSub {
             registry::check_policy(spec, &*self.inner.adapter)?;
         }
         self.inner.adapter.ensure(topology).await
+    }
+
+    /// Deletes a group that nobody uses any more on one channel: while it exists, what it has not settled is kept for
+    /// it, and on an adapter of bounded capacity such as memory, publishers wait for it. Its dead letters stay.
+    ///
+    /// Whoever subscribes with the name again begins a new group. One that was made for a wildcard is made on new
+    /// channels, too, until it is deleted on the last channel that has it.
+    ///
+    /// # Errors
+    /// `NotFound` if the channel has no such group, `Conflict` while it has members, `Unsupported` where there are no
+    /// groups, `Invalid` for a bad name; `Closed` after [`PubSub::close`].
+    pub async fn delete_group(&self, channel: &str, group: &str) -> Result<()> {
+        self.open("delete group")?;
+        self.capabilities().require("delete group", [Feature::DurableGroup])?;
+        self.inner.adapter.delete_group(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
     }
 
     /// Opens a private inbox for replies.

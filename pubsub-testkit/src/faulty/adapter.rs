@@ -11,10 +11,10 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPattern, GroupName, Message, Ordering as EventOrder, Result, StartPosition,
+    ChannelName, ChannelPattern, ChannelPolicy, GroupName, Message, Ordering as EventOrder, Result, StartPosition,
     driver::{
-        Adapter, AdapterState, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox,
-        MaybeReady, PublishOptions, Publisher, SlowConsumer, States, SubscribeOptions, Subscriber, Subscription,
+        Adapter, AdapterState, Batch, BoxFuture, Capabilities, ChannelSpec, Feature, Health, History, HistoryRange,
+        Inbox, MaybeReady, PublishOptions, Publisher, SlowConsumer, States, SubscribeOptions, Subscriber, Subscription,
         Support, Tickets, Topology, TopologyMode, TopologyReport, async_trait,
     },
 };
@@ -170,6 +170,19 @@ impl Adapter for Faulty {
                 self.inner.ensure(&topology).await
             }
             _ => self.inner.ensure(topology).await,
+        }
+    }
+
+    async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
+        match self.fault {
+            Fault::GroupKept => Ok(()),
+            Fault::GroupReturns => {
+                self.inner.delete_group(channel, group).await?;
+                let spec = ChannelSpec::new(channel.clone(), ChannelPolicy::default());
+                let spec = spec.group(group.clone(), StartPosition::Earliest);
+                self.inner.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await.map(drop)
+            }
+            _ => self.inner.delete_group(channel, group).await,
         }
     }
 

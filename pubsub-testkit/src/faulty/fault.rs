@@ -82,6 +82,10 @@ pub enum Fault {
     OversizeConfirmed,
     /// All groups are one.
     GroupsMerged,
+    /// Deleting a group reports success and deletes nothing.
+    GroupKept,
+    /// A deleted group is there again at once, with everything that the channel has left.
+    GroupReturns,
     /// Seeking reports success and moves nothing.
     SeekIgnored,
     /// A subscription hands out nothing of other channels than that of its first event.

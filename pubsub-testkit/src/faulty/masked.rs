@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use pubsub_core::{
-    Result,
+    ChannelName, GroupName, Result,
     driver::{
         Adapter, Batch, BoxFuture, Capabilities, Feature, Health, History, HistoryRange, Inbox, MaybeReady,
         PublishOptions, Publisher, States, SubscribeOptions, Subscriber, Subscription, Support, Tickets, Topology,
@@ -50,6 +50,10 @@ impl Adapter for Masked {
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.inner.ensure(topology).await
+    }
+
+    async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
+        self.inner.delete_group(channel, group).await
     }
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {

@@ -45,6 +45,8 @@ pub(super) struct Group {
     dirty: AtomicBool,
     /// Messages in `pending`: acknowledging one of their lane may make them ready.
     held: AtomicUsize,
+    /// Whether it was deleted: then it settles nothing any more, and nobody waits for it.
+    gone: AtomicBool,
     /// Leases that ran out, and settlements that came too late.
     pub(super) stale: AtomicU64,
 }
@@ -118,6 +120,7 @@ impl Group {
             waiting: Apart(AtomicUsize::new(0)),
             dirty: AtomicBool::new(false),
             held: AtomicUsize::new(0),
+            gone: AtomicBool::new(false),
             stale: AtomicU64::new(0),
         }
     }
@@ -140,10 +143,18 @@ impl Group {
 
     /// Whether this message is settled.
     pub(super) fn is_settled(&self, seq: u64) -> bool {
-        seq < self.base() || self.slots.is_done(seq)
+        seq < self.base() || self.gone.load(Ordering::Acquire) || self.slots.is_done(seq)
     }
 
-    /// Adds a member.
+    /// Ends the group, unless it has members.
+    pub(super) fn end(&self) -> bool {
+        let state = self.lock();
+        let idle = state.members.is_empty();
+        self.gone.store(idle, Ordering::Release);
+        idle
+    }
+
+    /// Adds a member. Under the lock of the channel, or the group might be deleted in between.
     pub(super) fn join(&self, window: Arc<Window>) -> Arc<Member> {
         let mut state = self.lock();
         state.next_member += 1;

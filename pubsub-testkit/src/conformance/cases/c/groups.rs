@@ -1,6 +1,9 @@
 //! C4, C5, C9: groups beside each other, and across restarts.
 
+use std::time::Duration;
+
 use pubsub_core::{ErrorKind, driver::Feature};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     conformance::{
@@ -53,6 +56,13 @@ pub(super) const CASES: &[Case] = &[
         needs: &[Feature::DurableGroup],
         bites: &[Fault::DropAck, Fault::CumulativeAck],
         run: |ctx| Box::pin(resumes(ctx, true)),
+    },
+    Case {
+        id: "C9-deleted",
+        title: "a group without members can be deleted, and its name begins a new one; with members it stays",
+        needs: &[Feature::DurableGroup],
+        bites: &[Fault::GroupKept, Fault::GroupReturns, Fault::LoseMessage],
+        run: |ctx| Box::pin(deleted(ctx)),
     },
 ];
 
@@ -131,4 +141,32 @@ async fn resumes(ctx: Ctx, confirmed: bool) -> Verdict {
     left.sort_unstable();
     same("what comes after the restart", left, vec![1, 3, 5, 7, 9])?;
     quiet(&ctx, &mut events).await
+}
+
+async fn deleted(ctx: Ctx) -> Verdict {
+    let (bus, channel) = (ctx.bus().await?, ctx.channel("c9")?);
+    let delete = || bus.delete_group(channel.as_str(), "leaving");
+    refused("deleting a group of no channel", delete().await, ErrorKind::NotFound)?;
+    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "leaving").await?;
+    publish(&bus, &channel, 0..5).await?;
+    let first = next(&ctx, &mut events).await?;
+    refused("deleting a group that has a member", delete().await, ErrorKind::Conflict)?;
+    same("the first event", first.serial()?, 0)?;
+    first.ack_confirmed().await?;
+    same("the second event", next(&ctx, &mut events).await?.serial()?, 1)?;
+    drop(events);
+    // A broker may take a while to see that the member is gone.
+    let deadline = Instant::now() + ctx.bounds().receive;
+    loop {
+        match delete().await {
+            Err(error) if error.kind() == ErrorKind::Conflict && Instant::now() < deadline => {
+                sleep(Duration::from_millis(10)).await;
+            }
+            outcome => break outcome?,
+        }
+    }
+    refused("deleting it again", delete().await, ErrorKind::NotFound)?;
+    let mut events = ctx.reader(&bus, &channel, Mode::Durable, "leaving").from_latest().await?;
+    publish(&bus, &channel, 5..8).await?;
+    read_all(&ctx, &mut events, &mut Ledger::expecting(5..8)).await
 }
