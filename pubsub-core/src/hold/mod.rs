@@ -1,12 +1,12 @@
 //! `KeyHold`: keeps the events of a key in order across failures, inside the process.
 
 mod gauge;
+mod settlers;
 mod shared;
 mod slots;
 mod table;
 #[cfg(test)]
 mod tests;
-mod ward;
 
 use std::{
     fmt,
@@ -68,7 +68,8 @@ impl HoldOptions {
 /// together. Then the source is not asked for more until one is settled; [`HoldGauge::age`] shows it. Up to one chunk
 /// that the source gave at once may wait for room besides.
 ///
-/// `Ack`, `Reject`, their confirmation and extensions reach the source as they are; gaps and states keep their place.
+/// `Ack`, `Reject`, their confirmation and extensions reach the source as they are, and a flush reaches every settler of
+/// it; gaps and states keep their place.
 /// Attempts that failed here are known here only: an event that goes back to the broker comes with its count.
 ///
 /// # Lost leases

@@ -43,11 +43,11 @@ struct After {
 impl After {
     fn run(self) {
         if let Some((entry, outcome)) = self.settle {
-            entry.ward.settle(outcome);
+            entry.ack.settle(outcome);
         }
-        for Entry { ward, .. } in self.release {
+        for Entry { ack, .. } in self.release {
             // A lost one comes again by itself.
-            if ward.is_live() { ward.settle(Outcome::Release) } else { ward.forget() }
+            if ack.is_live() { ack.settle(Outcome::Release) } else { ack.forget() }
         }
         if let Some(waker) = self.waker {
             waker.wake();
@@ -276,7 +276,7 @@ impl Settler for Shared {
                 Outcome::Ack | Outcome::Reject => {
                     let Some((entry, waker)) = self.take(token, outcome) else { return gone() };
                     After { waker, ..After::default() }.run();
-                    entry.ward.confirm(outcome).await
+                    entry.ack.confirm(outcome).await
                 }
                 Outcome::Nack(_) | Outcome::Dropped | Outcome::Release if self.keep(token, outcome) => Ok(()),
                 Outcome::Nack(_) | Outcome::Dropped | Outcome::Release => gone(),
@@ -286,19 +286,28 @@ impl Settler for Shared {
 
     fn extend(&self, token: AckToken, duration: Duration) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let loan = {
-                let mut table = self.table();
-                table.find(token).and_then(|index| table.lend(index))
+            let inside = {
+                let table = self.table();
+                let entry = table.find(token).and_then(|index| table.entry(index));
+                entry.map(|entry| (entry.ack.settler().cloned(), entry.ack.token()))
             };
-            match loan {
-                Some(loan) => loan.extend(duration).await,
+            match inside {
+                Some((Some(settler), token)) => settler.extend(token, duration).await,
+                Some((None, _)) => AckHandle::none().extend(duration).await,
                 None => Err(stale("extend lease")),
             }
         })
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        let message = "a hold cannot reach the settler inside without a delivery; confirm each delivery instead";
-        Box::pin(async move { Err(Error::new(ErrorKind::Unsupported, "flush settlements", message)) })
+        // What failed is held here, unsettled: of that the broker is not to know.
+        Box::pin(async move {
+            let settlers = self.table().settlers.alive();
+            let mut outcome = Ok(());
+            for settler in settlers {
+                outcome = outcome.and(settler.flush().await);
+            }
+            outcome
+        })
     }
 }

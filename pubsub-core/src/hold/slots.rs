@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::ward::Ward;
-use crate::{Delivery, Key, Mark, Message, Position, Timestamp};
+use crate::{AckHandle, Delivery, Key, Mark, Message, Position, Timestamp};
 
 pub(super) type Index = u32;
 const NIL: Index = Index::MAX;
@@ -31,7 +30,8 @@ pub(super) struct Entry {
     pub(super) shared: bool,
     pub(super) position: Option<Position>,
     pub(super) first_seen: Option<Timestamp>,
-    pub(super) ward: Ward,
+    /// The handle at the source inside, kept until the event is settled for good.
+    pub(super) ack: AckHandle,
     pub(super) since: Mark,
     pub(super) state: State,
     links: [Links; 2],
@@ -40,8 +40,8 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn new(order: u64, delivery: Delivery, since: Mark) -> Self {
         let Delivery { message, attempt, shared, position, first_seen, ack } = delivery;
-        let (ward, state, links) = (Ward::new(ack), State::Waiting(None), [Links::NONE; 2]);
-        Self { order, message, attempt, shared, position, first_seen, ward, since, state, links }
+        let (state, links) = (State::Waiting(None), [Links::NONE; 2]);
+        Self { order, message, attempt, shared, position, first_seen, ack, since, state, links }
     }
 }
 

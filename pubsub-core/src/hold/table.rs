@@ -3,16 +3,18 @@
 //! In each key, what is out lies before what waits. The first that waits is the key's *leader*; when its time has
 //! come it is handed out, and the one behind it leads.
 
-use std::{collections::BTreeSet, mem, sync::Arc, task::Waker, time::Duration};
+use std::{collections::BTreeSet, mem, task::Waker, time::Duration};
 
 use super::{
+    settlers::Settlers,
     slots::{Entry, Index, Lane, Slots, State},
-    ward::Loan,
 };
 use crate::{Delivery, Mark, Message, Timestamp, driver::AckToken};
 
 pub(super) struct Table {
     slots: Slots,
+    /// Of the source inside.
+    pub(super) settlers: Settlers,
     /// Leaders whose time has come, by order of arrival.
     ready: BTreeSet<(u64, Index)>,
     /// What waits for a time.
@@ -37,6 +39,7 @@ impl Table {
     pub(super) fn new(window: usize, total: bool) -> Self {
         Self {
             slots: Slots::new(total),
+            settlers: Settlers::default(),
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
             window: window.clamp(1, Index::MAX as usize - 1),
@@ -84,19 +87,17 @@ impl Table {
         (self.slots.get(index)?.state == State::Out(token.generation)).then_some(index)
     }
 
-    /// The handle of an event at the source, to extend its lease.
-    pub(super) fn lend(&mut self, index: Index) -> Option<Arc<Loan>> {
-        self.slots.get_mut(index).map(|entry| entry.ward.lend())
-    }
-
     /// Whether the source inside took the event back.
     pub(super) fn is_lost(&self, index: Index) -> bool {
-        self.slots.get(index).is_some_and(|entry| !entry.ward.is_live())
+        self.slots.get(index).is_some_and(|entry| !entry.ack.is_live())
     }
 
     /// Takes in an event from the source, and hands it out under a lease unless it has to wait.
     pub(super) fn arrive(&mut self, delivery: Delivery, since: Mark, hand_out: bool) -> Option<AckToken> {
         self.arrivals += 1;
+        if let Some(settler) = delivery.ack.settler() {
+            self.settlers.met(settler);
+        }
         let index = self.slots.push(Entry::new(self.arrivals, delivery, since));
         self.waiting += 1;
         if hand_out && self.leads(index) {

@@ -52,6 +52,9 @@ struct Script {
     gate: bool,
     extended: Vec<(u64, Duration)>,
     confirmed: Vec<u64>,
+    flushes: usize,
+    /// Whether flushes fail.
+    deaf: bool,
 }
 
 impl Feed {
@@ -218,7 +221,14 @@ impl Settler for Feed {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            let mut script = self.script();
+            script.flushes += 1;
+            match script.deaf {
+                true => Err(Error::new(ErrorKind::Unavailable, "flush", "nobody hears")),
+                false => Ok(()),
+            }
+        })
     }
 }
 
@@ -248,9 +258,18 @@ struct Stand {
 
 impl Stand {
     fn new(window: usize) -> Self {
+        Self::of(window, false)
+    }
+
+    /// A hold for which all events are of one key.
+    fn total(window: usize) -> Self {
+        Self::of(window, true)
+    }
+
+    fn of(window: usize, total: bool) -> Self {
         let (feed, clock, drain) = (Feed::default(), ManualClock::new(Timestamp::EPOCH), Drain::new());
         let retry = RetryPolicy::default().delays(millis(100), millis(10_000)).jitter(0.0);
-        let options = HoldOptions { window, total: false, retry, clock: clock.clone().into(), drain: drain.clone() };
+        let options = HoldOptions { window, total, retry, clock: clock.clone().into(), drain: drain.clone() };
         let hold = KeyHold::new(Box::new(feed.clone()), options);
         let (gauge, woken) = (hold.gauge(), Arc::<Flag>::default());
         Self { feed, gauge, hold: Some(hold), clock, drain, woken, others: Vec::new(), handed_out: 0, ended: false }

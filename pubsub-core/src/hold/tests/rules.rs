@@ -243,3 +243,22 @@ fn delays_below_a_millisecond_and_without_end_are_kept() {
     stand.clock.advance(millis(1));
     assert_eq!(seen(&stand.poll()), [(1, 2)]);
 }
+
+#[test]
+fn in_total_order_every_failure_holds_all_that_came_later() {
+    let mut stand = Stand::total(8);
+    stand.feed.push_all(&["a", "", "b", ""]);
+    let mut out = stand.poll();
+    pick(&mut out, 1).ack();
+    nack(pick(&mut out, 2), 10);
+    assert!(out.iter().all(|delivery| !delivery.is_live()));
+    stand.feed.push_all(&["c", ""]);
+    assert!(stand.poll().is_empty());
+    assert_eq!(stand.gauge.held(), 5);
+    stand.clock.advance(millis(10));
+    let out = stand.poll();
+    assert_eq!(seen(&out), [(2, 2), (3, 1), (4, 1), (5, 1), (6, 1)]);
+    out.into_iter().for_each(Delivery::ack);
+    assert_eq!(stand.feed.log(), [1, 2, 3, 4, 5, 6].map(|number| (number, Outcome::Ack)));
+    stand.feed.assert_all_settled();
+}
