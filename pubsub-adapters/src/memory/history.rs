@@ -63,7 +63,8 @@ pub(super) fn read(bus: &Bus, range: &HistoryRange) -> Result<History> {
     let state = channel.lock();
     demand_history(&channel, &state)?;
     let from = resolve(&channel, &state, &range.from, false)?;
-    let (end, mut cursor) = (state.end(), state.reader());
+    // Sequence numbers begin at zero, so the first that is left tells how many are gone.
+    let (end, dropped, mut cursor) = (state.end(), state.first(), state.reader());
     drop(state);
 
     let mut events = Vec::new();
@@ -80,5 +81,5 @@ pub(super) fn read(bus: &Bus, range: &HistoryRange) -> Result<History> {
         (StartPosition::After(position), None) => Some(position.clone()),
         _ => None,
     };
-    Ok(History::new(events, position, next >= end))
+    Ok(History::new(events, position, next >= end).dropped(dropped))
 }

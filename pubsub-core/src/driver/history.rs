@@ -64,11 +64,20 @@ pub struct History {
     pub next: Option<Position>,
     /// Whether the end of the channel was reached.
     pub at_end: bool,
+    /// How many events of the channel retention has removed so far, where the adapter knows.
+    pub dropped: Option<u64>,
 }
 
 impl History {
     /// A page.
     pub fn new(events: Vec<Stored>, next: Option<Position>, at_end: bool) -> Self {
-        Self { events, next, at_end }
+        Self { events, next, at_end, dropped: None }
+    }
+
+    /// Sets how many events of the channel retention has removed so far.
+    #[must_use]
+    pub fn dropped(mut self, dropped: u64) -> Self {
+        self.dropped = Some(dropped);
+        self
     }
 }
