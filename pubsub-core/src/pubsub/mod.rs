@@ -111,6 +111,11 @@ impl PubSub {
     ///
     /// Everything is checked before anything is sent. The inner results tell, in order, what became of each.
     ///
+    /// Order: events of a channel go to the adapter in parts of up to 256, each as soon as the one before it is on its
+    /// way. If the adapter does not take a part, no later event of the channel is sent. If it took one, and the broker
+    /// refuses an item of it afterwards, later items may be stored already: order is not promised across a failed item.
+    /// Who needs it there publishes fewer at a time, or one by one.
+    ///
     /// # Errors
     /// As [`PubSub::publish`]: an outer error means that nothing was sent.
     pub async fn publish_all<'e, E: Event>(
@@ -121,7 +126,8 @@ impl PubSub {
         batch::publish(self, drafts).await
     }
 
-    /// Publishes raw events in order; they may be for different channels.
+    /// Publishes raw events in order; they may be for different channels. Order and failures are as for
+    /// [`PubSub::publish_all`].
     ///
     /// # Errors
     /// As [`PubSub::publish_envelope`]: an outer error means that nothing was sent.

@@ -188,3 +188,24 @@ impl Hasher for TypeIdHasher {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_refuses_more_channels_than_its_bound_and_keeps_those_it_has() {
+        let registry = Registry::new(Policies::default());
+        let channel = |n: usize| registry.channel(&ChannelName::parse(&format!("channel-{n}")).unwrap());
+        for n in 0..MAX_CHANNELS {
+            channel(n).unwrap();
+        }
+        for n in [MAX_CHANNELS, MAX_CHANNELS + 1] {
+            let error = channel(n).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Rejected);
+            assert_eq!(error.channel().map(ChannelName::as_str), Some(&*format!("channel-{n}")));
+        }
+        assert_eq!(registry.channels.read().unwrap().len(), MAX_CHANNELS);
+        assert!(Arc::ptr_eq(&channel(0).unwrap(), &channel(0).unwrap()));
+    }
+}
