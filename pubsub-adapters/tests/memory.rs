@@ -200,6 +200,7 @@ async fn slow_broadcasts_follow_their_policy() {
     assert_eq!(dropping.stats().lost, 90);
     assert_eq!(leaving.next().await.unwrap().unwrap_err().kind(), ErrorKind::Backpressure);
     assert!(leaving.next().await.is_none());
+    assert_eq!((leaving.stats().disconnected, dropping.stats().disconnected), (1, 0));
     let mut refused = 0;
     for n in 0..12 {
         let mut event = event(n);

@@ -41,6 +41,7 @@ pub(super) struct Counts {
     pub(super) dead_lettered: AtomicU64,
     pub(super) gaps: AtomicU64,
     pub(super) lost: AtomicU64,
+    pub(super) disconnected: AtomicU64,
 }
 
 impl Consumer {

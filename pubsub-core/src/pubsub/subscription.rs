@@ -63,6 +63,8 @@ pub struct Stats {
     pub gaps: u64,
     /// Events that gap events told of, where the number is known.
     pub lost: u64,
+    /// How often the subscription was disconnected as too slow: once at most, since it ends with that.
+    pub disconnected: u64,
     /// Events handed out and not settled yet.
     pub outstanding: usize,
     /// Events that the library holds in the process, behind a failure of their key; 0 where the adapter keeps order.
@@ -248,7 +250,13 @@ impl<T: Read> Events<T> {
                     self.state = state.clone();
                     return Poll::Ready(Some(Ok(Any::State(state))));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Err(error)) => {
+                    if error.kind() == ErrorKind::Backpressure {
+                        // What is too slow is told so, and ended: see `next`.
+                        self.consumer.counts.disconnected.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
                 None => {
                     self.ended = true;
                     return Poll::Ready(None);
@@ -393,6 +401,7 @@ impl Control {
             dead_lettered: counts.dead_lettered.load(Ordering::Relaxed),
             gaps: counts.gaps.load(Ordering::Relaxed),
             lost: counts.lost.load(Ordering::Relaxed),
+            disconnected: counts.disconnected.load(Ordering::Relaxed),
             outstanding: self.0.outstanding(),
             held: self.0.hold().map_or(0, HoldGauge::held),
             ack_window_age: self.0.hold().and_then(HoldGauge::age),

@@ -134,7 +134,8 @@ async fn disconnects(ctx: Ctx) -> Verdict {
             Some(Err(error)) => {
                 same("the reason", error.kind(), ErrorKind::Backpressure)?;
                 let after = timeout(limit, stuck.next()).await;
-                return ensure(matches!(after, Ok(None)), "the end after the reason", "more");
+                ensure(matches!(after, Ok(None)), "the end after the reason", "more")?;
+                return same("disconnections in the counters", stuck.stats().disconnected, 1);
             }
             None => return Err(Failure::new("an error before the end", "the end alone")),
         }
