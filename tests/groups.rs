@@ -86,3 +86,36 @@ async fn an_ephemeral_family_has_neither_groups_nor_history() {
         bus.subscribe_channel(pattern).await.unwrap();
     }
 }
+
+fn handle(name: &str) -> PubSub {
+    PubSub::new(Memory::open(MemoryOptions::new().name(name)).unwrap())
+}
+
+#[tokio::test]
+async fn members_on_other_handles_to_one_bus_take_the_same_names() {
+    let (one, two) = (handle("names"), handle("names"));
+    let created = one.subscribe::<Created>().group("g").await.unwrap();
+    for refused in [
+        two.subscribe_events().event::<Paid>().group("g").await,
+        two.subscribe_channel("*").group("g").await,
+        two.subscribe_events().names("orders:*").group("g").await,
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains("orders:created") && error.message().contains("another group"), "{error}");
+    }
+    let same = two.subscribe::<Created>().group("g").await.unwrap();
+    two.subscribe::<Paid>().group("other").await.unwrap();
+    drop((created, same));
+    two.subscribe::<Paid>().group("g").await.unwrap();
+}
+
+#[tokio::test]
+async fn wildcards_of_one_group_meet_before_there_is_a_channel() {
+    let (one, two) = (handle("wildcards"), handle("wildcards"));
+    let created = one.subscribe_events().names("orders:created").channel("*").group("g").await.unwrap();
+    assert_eq!(two.subscribe_channel("shop.*").group("g").await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(two.subscribe_channel("new").group("g").await.unwrap_err().kind(), ErrorKind::Conflict);
+    drop(created);
+    two.subscribe_channel("shop.*").group("g").await.unwrap();
+}

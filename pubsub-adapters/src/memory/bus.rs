@@ -7,7 +7,8 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPattern, ChannelPolicy, Clock, Durability, Error, ErrorKind, GroupName, Position, Result,
+    ChannelName, ChannelPattern, ChannelPolicy, Clock, Durability, Error, ErrorKind, GroupName, NamePattern, Position,
+    Result, driver::SubscribeOptions,
 };
 
 use super::{SCHEME, channel::Channel, options::MemoryOptions, source::Inlet};
@@ -38,7 +39,19 @@ struct Wildcards {
 struct Watcher {
     pattern: ChannelPattern,
     group: Option<GroupName>,
+    names: Vec<NamePattern>,
     inlet: Weak<Inlet>,
+}
+
+impl Wildcards {
+    /// Checks that a member takes the same event names as every wildcard of its group that would meet it on a channel.
+    fn check_names(&self, channel: &ChannelPattern, options: &SubscribeOptions) -> Result<()> {
+        let meets = |watcher: &&Watcher| {
+            let alive = watcher.inlet.strong_count() > 0;
+            alive && options.group.is_some() && watcher.group == options.group && watcher.pattern.overlaps(channel)
+        };
+        self.inlets.iter().filter(meets).try_for_each(|watcher| options.check_names(channel, &watcher.names))
+    }
 }
 
 /// Buses that have a name, for as long as somebody holds them.
@@ -152,21 +165,36 @@ impl Bus {
     }
 
     /// Registers a wildcard subscription; it gets every channel that exists and every one that comes.
-    pub(super) fn watch(&self, pattern: &ChannelPattern, group: Option<&GroupName>, inlet: &Arc<Inlet>) {
+    ///
+    /// # Errors
+    /// `Conflict` if a wildcard of its group takes other event names.
+    pub(super) fn watch(&self, pattern: &ChannelPattern, options: &SubscribeOptions, inlet: &Arc<Inlet>) -> Result<()> {
         // Under the lock of the channels no channel can be made in between.
         let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
         let mut wildcards = self.wildcards();
-        if let Some(group) = group {
+        wildcards.check_names(pattern, options)?;
+        if let Some(group) = &options.group {
             let entry = (pattern.clone(), group.clone());
             if !wildcards.groups.contains(&entry) {
                 wildcards.groups.push(entry);
             }
         }
-        let watcher = Watcher { pattern: pattern.clone(), group: group.cloned(), inlet: Arc::downgrade(inlet) };
-        wildcards.inlets.push(watcher);
+        let (group, names) = (options.group.clone(), options.names.clone());
+        wildcards.inlets.push(Watcher { pattern: pattern.clone(), group, names, inlet: Arc::downgrade(inlet) });
         for channel in channels.values().filter(|channel| pattern.matches(&channel.name)) {
             inlet.offer(channel.clone());
         }
+        Ok(())
+    }
+
+    /// Checks that a member takes the same event names as the wildcards of its group, which have not joined every
+    /// channel yet.
+    ///
+    /// # Errors
+    /// `Conflict`.
+    pub(super) fn check_names(&self, options: &SubscribeOptions) -> Result<()> {
+        let wildcards = self.wildcards();
+        options.channels.iter().try_for_each(|channel| wildcards.check_names(channel, options))
     }
 
     /// Deletes a group that has no members on this channel. A wildcard's group is forgotten with the last one of it.

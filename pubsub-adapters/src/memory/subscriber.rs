@@ -30,13 +30,14 @@ impl Subscriber for Memory {
                 _ => self.bus.matching(pattern).iter().try_for_each(|channel| check(channel, &options))?,
             }
         }
+        self.bus.check_names(&options)?;
         let mut source = MemorySource::new(self.bus.clone(), self.shared.clone(), options);
         for channel in channels {
             source.add(channel, false)?;
         }
         let inlet = source.inlet();
         for pattern in source.options().channels.iter().filter(|pattern| pattern.is_wildcard()) {
-            self.bus.watch(pattern, source.options().group.as_ref(), &inlet);
+            self.bus.watch(pattern, source.options(), &inlet)?;
         }
         source.join_offered()?;
         self.shared.register(&inlet);
@@ -68,8 +69,10 @@ fn check(channel: &Channel, options: &SubscribeOptions) -> Result<()> {
         return Err(Error::new(ErrorKind::Unsupported, "subscribe", text).on(&channel.name));
     }
     // The start position is for fresh groups; a known one goes on where it stopped.
-    let known = state.find_group(group).is_some();
-    if known { Ok(()) } else { channel.resolve(&state, &options.start, false).map(drop) }
+    match state.find_group(group) {
+        Some(known) => known.check_names(&channel.name, options),
+        None => channel.resolve(&state, &options.start, false).map(drop),
+    }
 }
 
 impl MemorySource {
@@ -79,7 +82,7 @@ impl MemorySource {
         check(&channel, &options)?;
         let part = match &options.group {
             Some(group) => {
-                let (group, member) = channel.join(group, &options.start, self.window())?;
+                let (group, member) = channel.join(group, &options, self.window())?;
                 Part::Member(MemberPart::new(self, channel, group, member))
             }
             None => {

@@ -192,6 +192,35 @@ impl SubscribeOptions {
             drain: Drain::new(),
         }
     }
+
+    /// Checks that this member takes the same event names as another one of its group, which takes `others`: each would
+    /// otherwise acknowledge, as unclaimed, what the other one wants. Adapters ask it of the members they know.
+    ///
+    /// # Errors
+    /// `Conflict` that tells both lists, and what to do.
+    pub fn check_names(&self, channel: &ChannelPattern, others: &[NamePattern]) -> Result<()> {
+        let (Some(group), names) = (&self.group, &self.names) else { return Ok(()) };
+        if names.iter().all(|name| others.contains(name)) && others.iter().all(|name| names.contains(name)) {
+            return Ok(());
+        }
+        let message = format!(
+            "group `{group}` on channel `{channel}` already takes {} and would lose {}: \
+             take them in one subscription with `subscribe_events`, or use another group",
+            list(others),
+            list(names)
+        );
+        Err(Error::new(ErrorKind::Conflict, "subscribe", message))
+    }
+}
+
+/// Event names in words.
+fn list(names: &[NamePattern]) -> String {
+    if names.is_empty() {
+        return "every event".to_owned();
+    }
+    let mut texts: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    texts.sort_unstable();
+    texts.join(", ")
 }
 
 /// Opens subscriptions.

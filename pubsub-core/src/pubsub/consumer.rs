@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 
 use super::dead_letter::Writer;
 use crate::{
-    ChannelPattern, Error, ErrorKind, GroupName, HoldGauge, Result,
-    driver::{Drain, RetryPolicy},
+    ChannelPattern, GroupName, HoldGauge, NamePattern, Result,
+    driver::{Drain, RetryPolicy, SubscribeOptions},
 };
 
 /// What the deliveries of one subscription share.
@@ -131,7 +131,7 @@ struct Member {
     consumer: Weak<Consumer>,
     group: Option<GroupName>,
     channels: Vec<ChannelPattern>,
-    filter: String,
+    names: Vec<NamePattern>,
 }
 
 /// Every subscription of a handle that is still alive.
@@ -143,24 +143,19 @@ pub(super) struct Consumers {
 
 impl Consumers {
     /// Adds a subscription, for as long as it lives. In one group, everyone on a channel must take the same event
-    /// names: a member would otherwise acknowledge, as unclaimed, what another one wants.
-    pub(super) fn insert(&self, consumer: &Arc<Consumer>, channels: &[ChannelPattern], filter: String) -> Result<()> {
-        let group = &consumer.group;
+    /// names: see [`SubscribeOptions::check_names`].
+    pub(super) fn insert(&self, consumer: &Arc<Consumer>, options: &SubscribeOptions) -> Result<()> {
+        let SubscribeOptions { group, channels, names, .. } = options;
         let mut list = lock(&self.list);
         list.retain(|member| member.consumer.strong_count() > 0);
-        for other in list.iter().filter(|other| group.is_some() && other.group == *group && other.filter != filter) {
+        for other in list.iter().filter(|other| group.is_some() && other.group == *group) {
             let shared = |channel: &&ChannelPattern| other.channels.iter().any(|theirs| theirs.overlaps(channel));
-            if let (Some(group), Some(channel)) = (group, channels.iter().find(shared)) {
-                let message = format!(
-                    "group `{group}` on channel `{channel}` already takes {} and would lose {filter}: \
-                     take them in one subscription with `subscribe_events`, or use another group",
-                    other.filter
-                );
-                return Err(Error::new(ErrorKind::Conflict, "subscribe", message));
+            if let Some(channel) = channels.iter().find(shared) {
+                options.check_names(channel, &other.names)?;
             }
         }
-        let (consumer, group) = (Arc::downgrade(consumer), group.clone());
-        list.push(Member { consumer, group, channels: channels.to_vec(), filter });
+        let consumer = Arc::downgrade(consumer);
+        list.push(Member { consumer, group: group.clone(), channels: channels.clone(), names: names.clone() });
         Ok(())
     }
 

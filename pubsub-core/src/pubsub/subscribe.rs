@@ -154,6 +154,10 @@ impl<T: Read> Subscribe<T> {
     }
 
     /// Joins a group: its members share the events, and what they do not settle comes again.
+    ///
+    /// All members on a channel must take the same event names, or each acknowledges what another one wants. The handle
+    /// refuses one that differs with `Conflict`, and so does memory for all handles to one bus. A broker does not know
+    /// what the members in other processes take: give them the same names there, or another group.
     pub fn group(self, group: &str) -> Self {
         self.parsed(GroupName::parse(group), |options, group| options.group = Some(group))
     }
@@ -382,7 +386,7 @@ impl<T: Read> Subscribe<T> {
             dead_letters,
             bus.inner.consumers.idle.clone(),
         ));
-        bus.inner.consumers.insert(&consumer, &options.channels, filter_text(&options.names))?;
+        bus.inner.consumers.insert(&consumer, &options)?;
         let names = options.names.clone();
         let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;
         let hold = hold.then(|| HoldOptions { total, ..HoldOptions::of(&options, bus.inner.settings.clock.clone()) });
@@ -396,15 +400,6 @@ impl<T: Read> Subscribe<T> {
         }
         Ok(Events::new(bus, subscription, consumer, names, entry, unknown))
     }
-}
-
-fn filter_text(names: &[NamePattern]) -> String {
-    if names.is_empty() {
-        return "every event".to_owned();
-    }
-    let mut texts: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    texts.sort_unstable();
-    texts.join(", ")
 }
 
 /// Whether a name is taken.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use pubsub_core::{GroupName, Ordering as EventOrder, Result, StartPosition};
+use pubsub_core::{GroupName, Ordering as EventOrder, Result, driver::SubscribeOptions};
 
 use super::{Channel, State};
 use crate::memory::group::{Group, Member, Window};
@@ -16,11 +16,12 @@ impl Channel {
         }
     }
 
-    /// Takes part in a group, which begins at `start` if it is made now. Under one lock: it is not deleted in between.
+    /// Takes part in a group, which begins where the options say if it is made now. Under one lock: it is not deleted in
+    /// between.
     pub(in crate::memory) fn join(
         &self,
         name: &GroupName,
-        start: &StartPosition,
+        options: &SubscribeOptions,
         window: Arc<Window>,
     ) -> Result<(Arc<Group>, Arc<Member>)> {
         let mut state = self.lock();
@@ -28,11 +29,11 @@ impl Channel {
             // The start position is for fresh groups; a known one goes on where it stopped.
             Some(group) => group.clone(),
             None => {
-                let base = self.resolve(&state, start, false)?;
+                let base = self.resolve(&state, &options.start, false)?;
                 state.add_group(self, name, base)
             }
         };
-        let member = group.join(window);
+        let member = group.join(&self.name, options, window)?;
         Ok((group, member))
     }
 

@@ -18,7 +18,7 @@ use std::{
     task::Waker,
 };
 
-use pubsub_core::GroupName;
+use pubsub_core::{ChannelName, ChannelPattern, GroupName, NamePattern, Result, driver::SubscribeOptions};
 
 use self::{chain::Chain, lanes::Lanes, leases::Leases, pending::Pending, slots::Slots};
 use super::{
@@ -90,6 +90,8 @@ struct History {
 pub(super) struct Member {
     pub(super) id: u32,
     pub(super) window: Arc<Window>,
+    /// The event names that it takes.
+    names: Vec<NamePattern>,
 }
 
 impl Group {
@@ -154,13 +156,24 @@ impl Group {
         idle
     }
 
+    /// Checks that a new member takes the same event names as those that are there.
+    pub(super) fn check_names(&self, channel: &ChannelName, options: &SubscribeOptions) -> Result<()> {
+        self.lock().check_names(channel, options)
+    }
+
     /// Adds a member. Under the lock of the channel, or the group might be deleted in between.
-    pub(super) fn join(&self, window: Arc<Window>) -> Arc<Member> {
+    pub(super) fn join(
+        &self,
+        channel: &ChannelName,
+        options: &SubscribeOptions,
+        window: Arc<Window>,
+    ) -> Result<Arc<Member>> {
         let mut state = self.lock();
+        state.check_names(channel, options)?;
         state.next_member += 1;
-        let member = Arc::new(Member { id: state.next_member, window });
+        let member = Arc::new(Member { id: state.next_member, window, names: options.names.clone() });
         state.members.insert(member.id, member.clone());
-        member
+        Ok(member)
     }
 
     /// Removes a member. What it has in its hands stays leased until it is settled or dropped.
@@ -205,6 +218,11 @@ impl Group {
 }
 
 impl State {
+    fn check_names(&self, channel: &ChannelName, options: &SubscribeOptions) -> Result<()> {
+        let pattern = ChannelPattern::Exact(channel.clone());
+        self.members.values().try_for_each(|member| options.check_names(&pattern, &member.names))
+    }
+
     /// Lets a message wait. Whoever empties its lane afterwards sees that somebody waits, or is seen here.
     fn wait(&mut self, group: &Group, seq: u64, due: i64) {
         let lane = group.slots.owner(seq).1;
