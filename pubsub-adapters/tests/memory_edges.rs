@@ -265,3 +265,23 @@ fn an_event_whose_end_publishes_does_not_find_the_channel_locked() {
     });
     ended.recv_timeout(Duration::from_secs(60)).expect("the channel was locked");
 }
+
+#[tokio::test]
+async fn a_full_dedup_window_holds_publishers_back_and_forgets_nothing() {
+    let manual = ManualClock::new(Timestamp::from_millis(1_000_000).unwrap());
+    let clock = Clock::from(manual.clone());
+    let memory = Memory::open(MemoryOptions::new().capacity(16).dedup_ids(2_000).clock(clock)).unwrap();
+    let policy = ChannelPolicy::new().dedup_window(Duration::from_secs(60));
+    let bus = PubSub::builder(memory).policy("test", policy).unwrap().build();
+    let first = on("test", 0);
+    bus.publish_envelope(first.clone()).await.unwrap();
+    for n in 1..2_000 {
+        bus.publish_envelope(on("test", n)).await.unwrap();
+    }
+    assert!(bus.publish_envelope(first.clone()).await.unwrap().duplicate);
+    let error = bus.publish_envelope(on("test", 2_000)).timeout(Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Backpressure);
+    assert!(error.message().contains("the dedup window of 2000 ids is full"), "{error}");
+    manual.advance(Duration::from_secs(60));
+    assert!(!bus.publish_envelope(first).await.unwrap().duplicate);
+}

@@ -72,6 +72,9 @@ impl Bus {
             if wanted.capacity != default.capacity && wanted.capacity != found.capacity {
                 return refuse("capacity");
             }
+            if wanted.dedup_ids != default.dedup_ids && wanted.dedup_ids != found.dedup_ids {
+                return refuse("dedup_ids");
+            }
             if wanted.strict && !found.strict {
                 return refuse("strict");
             }
@@ -136,7 +139,7 @@ impl Bus {
         }
         // Positions of another channel, or of an earlier life of this one, are recognised.
         let origin = Position::pair(SCHEME, 0, self.births.hash_one(name))?;
-        let channel = Arc::new(Channel::new(name.clone(), policy, self.options.capacity, origin));
+        let channel = Arc::new(Channel::new(name.clone(), policy, &self.options, origin));
         channels.insert(name.clone(), channel.clone());
         // Before anybody can publish on it: wildcard groups and subscriptions must miss nothing.
         let mut wildcards = self.wildcards();

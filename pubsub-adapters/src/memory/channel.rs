@@ -20,6 +20,7 @@ use super::{
     dedup::Dedup,
     group::Group,
     log::{self, Cursor, Entry, Log},
+    options::MemoryOptions,
 };
 
 /// A channel. Lock order: the channel before any of its groups.
@@ -44,6 +45,8 @@ pub(super) struct Channel {
     /// Publishers that wait for settlement.
     pub(super) confirms: super::confirm::Confirms,
     capacity: usize,
+    /// The most ids of the dedup window.
+    dedup_ids: usize,
     origin: Position,
     /// The second number of every position: when the bus was made.
     born: u64,
@@ -119,8 +122,18 @@ pub(super) enum Append {
     Scheduled,
 }
 
+/// What keeps the rest of a batch out, if there is a rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The channel is full.
+    #[default]
+    ByRoom,
+    /// The dedup window has no place for another id.
+    ByDedup,
+}
+
 impl Channel {
-    pub(super) fn new(name: ChannelName, policy: ChannelPolicy, capacity: usize, origin: Position) -> Self {
+    pub(super) fn new(name: ChannelName, policy: ChannelPolicy, options: &MemoryOptions, origin: Position) -> Self {
         let channel = Self {
             name,
             state: Apart(Mutex::new(State {
@@ -144,7 +157,8 @@ impl Channel {
             turn: tokio::sync::Mutex::new(()),
             waiting_for_room: AtomicUsize::new(0),
             confirms: super::confirm::Confirms::default(),
-            capacity,
+            capacity: options.capacity,
+            dedup_ids: options.dedup_ids,
             born: origin.as_pair(super::SCHEME).map_or(0, |(_, born)| born),
             origin,
         };
@@ -161,7 +175,7 @@ impl Channel {
         let mut state = self.lock();
         let window = policy.dedup_window.map(|window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX));
         if state.policy.dedup_window != policy.dedup_window || state.dedup.is_none() {
-            state.dedup = window.map(|window_ms| Dedup::new(window_ms, self.capacity.saturating_mul(64)));
+            state.dedup = window.map(|window_ms| Dedup::new(window_ms, self.dedup_ids));
         }
         self.has_age.store(policy.retention.age.is_some(), Ordering::Release);
         state.log.count_bytes(policy.retention.bytes.is_some());
@@ -185,7 +199,7 @@ impl Channel {
         self.born
     }
 
-    /// Appends messages as far as there is room; the rest stays in `batch`. Wakes whoever waits for them.
+    /// Appends messages as far as there is room; the rest is not told of. Wakes whoever waits for them.
     pub(super) fn append(
         &self,
         batch: &mut dyn Iterator<Item = Arc<Message>>,
@@ -194,7 +208,7 @@ impl Channel {
         due: Option<i64>,
         ttl_ms: Option<i64>,
         done: &mut dyn FnMut(Append),
-    ) {
+    ) -> Stopped {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.promote(self, now);
@@ -202,15 +216,28 @@ impl Channel {
         // A batch goes in whole, unless it is larger than the channel.
         let due = due.filter(|due| *due > now);
         let room = match state.room(self, count, due.is_some(), now) {
-            room if room < count && count <= self.capacity => return After::run(guard),
+            room if room < count && count <= self.capacity => {
+                After::run(guard);
+                return Stopped::ByRoom;
+            }
             room => room,
         };
-        let mut appended = 0;
+        if let Some(dedup) = state.dedup.as_mut().filter(|_| count > 1 && count <= self.dedup_ids)
+            && dedup.free(now) < count
+        {
+            After::run(guard);
+            return Stopped::ByDedup;
+        }
+        let (mut appended, mut stopped) = (0, Stopped::ByRoom);
         for message in batch.take(room) {
             if let Some(dedup) = &mut state.dedup {
                 if let Some(first) = dedup.find(message.id(), now) {
                     done(Append::Duplicate(first));
                     continue;
+                }
+                if dedup.free(now) == 0 {
+                    stopped = Stopped::ByDedup;
+                    break;
                 }
                 let seq = due.is_none().then_some(state.log.end);
                 dedup.insert(message.id().clone(), seq, now);
@@ -229,6 +256,12 @@ impl Channel {
         }
         state.publish_end(self, appended, due.is_some());
         After::run(guard);
+        stopped
+    }
+
+    /// The most ids of the dedup window.
+    pub(super) fn dedup_ids(&self) -> usize {
+        self.dedup_ids
     }
 
     /// Brings in what is due, and lets age take what is over.

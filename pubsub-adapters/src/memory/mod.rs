@@ -6,6 +6,7 @@
 //!
 //! - A channel holds `capacity` events that some group has not settled; then publishers wait, and get `Backpressure`
 //!   after their timeout. It keeps twice as many for history, or what the channel's retention says.
+//! - A dedup window holds `dedup_ids` ids; then publishers wait likewise until the oldest of them leaves its window.
 //! - A lease lasts as long as the delivery is held, unless its renewal is manual.
 //! - Order per key: while an event of a key is in flight, its later ones go to the same consumer; a nack takes back
 //!   the later ones.

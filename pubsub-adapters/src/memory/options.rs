@@ -14,6 +14,9 @@ pub struct MemoryOptions {
     pub name: Option<String>,
     /// How many events a channel holds for its groups before publishers wait. It keeps twice as many for history.
     pub capacity: usize,
+    /// How many ids the dedup window of a channel holds before publishers wait, and get `Backpressure`: an id takes some
+    /// 150 bytes until its window is over.
+    pub dedup_ids: usize,
     /// Whether channels must be declared before they are used.
     pub strict: bool,
     /// The longest message, in bytes.
@@ -29,6 +32,7 @@ impl Default for MemoryOptions {
         Self {
             name: None,
             capacity: 1024,
+            dedup_ids: 1 << 20,
             strict: false,
             max_payload: 64 * 1024 * 1024,
             max_delay: Duration::from_secs(7 * 24 * 3600),
@@ -44,7 +48,7 @@ impl MemoryOptions {
     }
 
     /// Shares the bus of this name with the rest of the process. Who opens it first decides its other options; asking for
-    /// another capacity later, or for strict channels, is a `Conflict`.
+    /// other bounds later, or for strict channels, is a `Conflict`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -55,6 +59,14 @@ impl MemoryOptions {
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
+        self
+    }
+
+    /// Sets how many ids the dedup window of a channel holds: at least its events per second times the longest window in
+    /// seconds. The default is 1,048,576.
+    #[must_use]
+    pub fn dedup_ids(mut self, ids: usize) -> Self {
+        self.dedup_ids = ids;
         self
     }
 
@@ -112,6 +124,7 @@ impl MemoryOptions {
         match self {
             Self { capacity: 0, .. } => bad("field `capacity` must not be zero"),
             Self { capacity, .. } if *capacity > 1 << 24 => bad("field `capacity` must be at most 16777216"),
+            Self { dedup_ids: 0, .. } => bad("field `dedup_ids` must not be zero"),
             Self { max_payload: 0, .. } => bad("field `max_payload` must not be zero"),
             Self { name: Some(name), .. } if name.is_empty() || name.len() > 128 => {
                 bad("field `name` must hold 1 to 128 bytes")

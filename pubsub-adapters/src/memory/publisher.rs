@@ -18,7 +18,7 @@ use smallvec::smallvec;
 use super::{
     adapter::{Handle, Memory},
     bus::Bus,
-    channel::{Append, Channel},
+    channel::{Append, Channel, Stopped},
 };
 
 /// How often a publisher that waits looks by itself: for room that age makes, or a consumer that never runs dry.
@@ -33,6 +33,7 @@ struct Intake {
     receipts: Receipts,
     seqs: Vec<u64>,
     options: PublishOptions,
+    stopped: Stopped,
 }
 
 impl Publisher for Memory {
@@ -141,6 +142,7 @@ impl Intake {
             receipts: Receipts::new(),
             seqs: Vec::new(),
             options: *options,
+            stopped: Stopped::default(),
         }))
     }
 
@@ -166,7 +168,7 @@ impl Intake {
             let due = self.options.deliver_at.map(|due| due.as_millis());
             let ttl = self.options.ttl.map(|ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
             let mut messages = self.rest[taken..taken + run].iter().cloned();
-            channel.append(&mut messages, run, now, due, ttl, &mut |append| {
+            self.stopped = channel.append(&mut messages, run, now, due, ttl, &mut |append| {
                 appended += 1;
                 receipts.push(Ok(match append {
                     Append::At(seq) => {
@@ -216,7 +218,13 @@ impl Intake {
     }
 
     fn full(&self, channel: &Channel) -> Error {
-        let text = format!("the channel stayed full for {:?}", self.options.timeout);
+        let text = match self.stopped {
+            Stopped::ByRoom => format!("the channel stayed full for {:?}", self.options.timeout),
+            Stopped::ByDedup => {
+                let (ids, waited) = (channel.dedup_ids(), self.options.timeout);
+                format!("the dedup window of {ids} ids is full, and stayed so for {waited:?}")
+            }
+        };
         Error::new(ErrorKind::Backpressure, "publish", text).on(&channel.name)
     }
 
