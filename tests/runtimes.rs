@@ -8,7 +8,7 @@ use std::{
 };
 
 use pubsub::{
-    ErrorKind, PubSub,
+    Confirm, ErrorKind, PubSub, SlowConsumer,
     memory::{Memory, MemoryOptions},
 };
 use tokio::runtime::Runtime;
@@ -43,13 +43,36 @@ fn dead_letters(group: &str) -> pubsub::driver::HistoryRange {
     pubsub::driver::HistoryRange::new(pubsub::ChannelName::parse("orders").unwrap().dead_letter(&group))
 }
 
-#[test]
-fn a_group_outside_of_a_runtime_is_refused() {
-    let bus = PubSub::new(Memory::open(MemoryOptions::new()).unwrap());
-    let mut subscribing = pin!(async { bus.subscribe::<Created>().group("g").await });
-    let Poll::Ready(Err(error)) = subscribing.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
-        unreachable!("subscribing is refused at once");
-    };
+/// What a future comes to outside of any runtime, where it must not wait.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("it answers at once"),
+    }
+}
+
+fn refused<T>(result: pubsub::Result<T>) {
+    let Err(error) = result else { unreachable!("it needs a runtime") };
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.message().contains("tokio runtime"), "{error}");
+    assert!(error.message().contains("a tokio runtime with time enabled"), "{error}");
+}
+
+#[test]
+fn what_needs_timers_outside_of_a_runtime_is_refused() {
+    let bus = PubSub::new(Memory::open(MemoryOptions::new().capacity(1)).unwrap());
+    refused(at_once(async { bus.subscribe::<Created>().group("g").await }));
+    let one = Created { number: 1 };
+    let mut orders = at_once(async { bus.subscribe::<Created>().slow_consumer(SlowConsumer::Block).await }).unwrap();
+    at_once(bus.publish(&one)).unwrap();
+    refused(at_once(bus.publish(&one)));
+    refused(at_once(orders.next_timeout(Duration::from_secs(1))));
+    refused(at_once(orders.next_chunk(2, Duration::from_secs(1))));
+    assert_eq!(at_once(orders.next()).unwrap().unwrap().number, 1);
+    refused(at_once(bus.publish(&one).confirm(Confirm::Settled)));
+    at_once(bus.publish(&one).delay(Duration::from_secs(60))).unwrap();
+    refused(at_once(orders.next()).unwrap());
+    refused(at_once(bus.close(Duration::from_secs(1))));
+    // Nothing was closed, and a runtime may still do it.
+    assert_eq!(at_once(bus.publish(&one).delay(Duration::from_secs(60))).unwrap_err().kind(), ErrorKind::Invalid);
+    Runtime::new().unwrap().block_on(bus.close(Duration::from_secs(1))).unwrap();
 }

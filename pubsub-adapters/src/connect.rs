@@ -24,6 +24,10 @@ const SCHEMES: &[(&str, &str)] = &[
 /// Connects to the broker that the address names: `memory:` for a private bus inside the process, `memory://name` for
 /// one that the process shares.
 ///
+/// What waits (groups, timeouts, closing, publishing into a full channel) needs a tokio runtime whose time is enabled:
+/// `#[tokio::main]` has it, a runtime built by hand needs `enable_time` or `enable_all`. Outside of any runtime such calls
+/// answer `Invalid`; tokio does not let the library find out whether a runtime has its time.
+///
 /// # Errors
 /// `Invalid` for an address or option that does not parse, `Unsupported` for a scheme whose feature is not built in,
 /// with the feature's name; then whatever the broker answers.

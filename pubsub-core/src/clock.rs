@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Timestamp, driver::BoxFuture};
+use crate::{Error, ErrorKind, Result, Timestamp, driver::BoxFuture};
 
 /// Where leases, delays, retention and timestamps take their time from.
 #[derive(Clone, Default)]
@@ -29,7 +29,20 @@ impl Clock {
         }
     }
 
-    /// Sleeps until the time has come. The system's clock needs a tokio runtime for it.
+    /// Checks that sleeping is possible here: the system's clock needs a tokio runtime around it, and tokio does not tell
+    /// whether that runtime has its time enabled. A clock that is moved by hand needs none.
+    ///
+    /// # Errors
+    /// `Invalid` outside of a tokio runtime.
+    pub fn check_timers(&self, operation: &'static str) -> Result<()> {
+        if self.0.is_some() || tokio::runtime::Handle::try_current().is_ok() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Invalid, operation, "this needs a tokio runtime with time enabled"))
+    }
+
+    /// Sleeps until the time has come. The system's clock needs a tokio runtime with time enabled for it; ask
+    /// [`Clock::check_timers`] where there may be none.
     pub fn sleep_until(&self, due: Timestamp) -> BoxFuture<'static, ()> {
         match &self.0 {
             // One millisecond is added because the timestamps are cut off to milliseconds.
@@ -41,7 +54,7 @@ impl Clock {
         }
     }
 
-    /// Sleeps for a while.
+    /// Sleeps for a while, as [`Clock::sleep_until`].
     pub fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         match &self.0 {
             None => Box::pin(tokio::time::sleep(duration)),

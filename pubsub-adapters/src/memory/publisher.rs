@@ -130,6 +130,10 @@ impl Intake {
             let text = "a scheduled event cannot be confirmed by settlement: nobody settles it before its time";
             return Err(Error::new(ErrorKind::Unsupported, "publish", text).on(&channel.name));
         }
+        if options.confirm == Confirm::Settled {
+            // Before anything is sent: the ticket has a deadline.
+            bus.clock.check_timers("publish").map_err(|error| error.on(&channel.name))?;
+        }
         if let Some(other) = batch.iter().find(|message| message.channel() != &channel.name) {
             let text = format!("a batch is for one channel, but holds an event for `{}` too", other.channel());
             return Err(Error::new(ErrorKind::Invalid, "publish", text).on(&channel.name));
@@ -206,6 +210,8 @@ impl Intake {
         let groups = self.channel.lock().groups.clone();
         let settled = self.channel.confirms.wait(self.seqs, groups);
         MaybeReady::boxed(async move {
+            let timers = self.bus.clock.check_timers("publish");
+            timers.map_err(|error| error.on(&self.channel.name).perhaps_applied())?;
             let deadline = self.bus.clock.sleep(self.options.timeout);
             match race(settled, deadline).await {
                 Some(Ok(())) => Ok(self.receipts),
@@ -233,6 +239,7 @@ impl Intake {
         let clock = self.bus.clock.clone();
         let started = clock.mark();
         let channel = self.channel.clone();
+        clock.check_timers("publish").map_err(|error| error.on(&channel.name))?;
         let _waiting = Waiting::new(&channel);
         // One after the other, in the order in which they came: a batch would never find room among single events.
         let turn = race(channel.turn.lock(), clock.sleep(self.options.timeout)).await;

@@ -230,21 +230,22 @@ impl MemorySource {
         self.parts.iter_mut().try_for_each(|part| part.seek(to))
     }
 
-    /// Waits for the time, if there is one; true if it has come.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<i64>) -> bool {
+    /// Waits for the time, if there is one; true if it has come. Fails where there are no timers.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<i64>) -> Result<bool> {
         let Some(due) = due else {
             self.timer = None;
-            return false;
+            return Ok(false);
         };
         if self.timer.as_ref().is_none_or(|(known, _)| *known != due) {
             // Times outside the calendar never come.
             let time = Timestamp::from_millis(due).unwrap_or(Timestamp::MAX);
+            self.bus.clock.check_timers("receive")?;
             self.timer = Some((due, self.bus.clock.sleep_until(time)));
         }
-        match &mut self.timer {
+        Ok(match &mut self.timer {
             Some((_, timer)) => Pin::new(timer).poll(cx).is_ready(),
             None => false,
-        }
+        })
     }
 }
 
@@ -288,10 +289,11 @@ impl Source for MemorySource {
             if self.must_look(full, Part::has_more) {
                 continue;
             }
-            if !self.poll_timer(cx, due) {
-                return Poll::Pending;
+            match self.poll_timer(cx, due) {
+                Ok(true) => self.timer = None,
+                Ok(false) => return Poll::Pending,
+                Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            self.timer = None;
         }
     }
 

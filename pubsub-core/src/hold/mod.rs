@@ -120,25 +120,26 @@ impl KeyHold {
         }
     }
 
-    /// Waits for what is due next; ready once it is, and never without anything due.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<Duration>) -> Poll<Duration> {
+    /// Waits for what is due next; ready once it is, and never without anything due. Fails where there are no timers.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, due: Option<Duration>) -> Poll<Result<Duration>> {
         let Some(due) = due else {
             self.timer = None;
             return Poll::Pending;
         };
         if self.timer.as_ref().is_none_or(|timer| timer.due != due) {
             let wait = due.saturating_sub(self.shared.now());
+            self.shared.clock().check_timers("receive")?;
             self.timer = Some(Timer { due, sleep: self.shared.clock().sleep(wait) });
         }
         let Some(timer) = &mut self.timer else { return Poll::Pending };
         ready!(timer.sleep.as_mut().poll(cx));
         self.timer = None;
-        Poll::Ready(due)
+        Poll::Ready(Ok(due))
     }
 }
 
 impl Source for KeyHold {
-    /// Cancel safe. Delays need a tokio runtime under the system's clock.
+    /// Cancel safe. Delays need a tokio runtime under the system's clock, or an `Invalid` error comes in their place.
     fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
         let before = chunk.len();
         let mut now = self.shared.now();
@@ -165,7 +166,10 @@ impl Source for KeyHold {
             match self.shared.park(cx, idle && self.incoming.is_empty()) {
                 Park::Again => now = self.shared.now().max(now),
                 // The timer's word counts, not the clock's: the two may differ by what sleeping rounds off.
-                Park::Until(due) => now = ready!(self.poll_timer(cx, due)),
+                Park::Until(due) => match ready!(self.poll_timer(cx, due)) {
+                    Ok(due) => now = due,
+                    Err(error) => return Poll::Ready(Some(Err(error))),
+                },
             }
         }
     }

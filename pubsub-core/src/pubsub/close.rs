@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::PubSub;
-use crate::{Error, ErrorKind, Result};
+use crate::{Clock, Error, ErrorKind, Result};
 
 impl PubSub {
     /// Closes the bus for all handles to it: refuses publishes, ends every subscription's stream, waits until the
@@ -12,8 +12,10 @@ impl PubSub {
     ///
     /// # Errors
     /// `Timeout` if events were still in users' hands after `deadline`, or the adapter left something behind; the bus
-    /// is closed nevertheless.
+    /// is closed nevertheless. `Invalid` outside of a tokio runtime, with nothing closed.
     pub async fn close(&self, deadline: Duration) -> Result<()> {
+        // The deadline is one of real time, whatever clock the events follow.
+        Clock::system().check_timers("close")?;
         let inner = &self.inner;
         let first = !inner.closed.swap(true, Ordering::AcqRel);
         let started = tokio::time::Instant::now();

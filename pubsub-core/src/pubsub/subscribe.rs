@@ -17,7 +17,7 @@ use super::{
     subscription::Events,
 };
 use crate::{
-    ChannelPattern, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern, Ordering,
+    ChannelPattern, Clock, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern, Ordering,
     Position, Result, StartPosition, Timestamp,
     driver::{Feature, Lease, OrderKeeper, Reach, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions},
 };
@@ -347,9 +347,9 @@ impl<T: Read> Subscribe<T> {
         }
         self.check()?;
         self.check_durability()?;
-        if self.options.group.is_some() && tokio::runtime::Handle::try_current().is_err() {
-            let text = "a group needs a tokio runtime, for its delays and dead letters";
-            return Err(Error::new(ErrorKind::Invalid, "subscribe", text));
+        if self.options.group.is_some() {
+            // For its delays and its dead letters, which follow clocks of their own.
+            Clock::system().check_timers("subscribe")?;
         }
         let capabilities = self.bus.capabilities();
         capabilities.require("subscribe", self.demands())?;

@@ -19,7 +19,7 @@ use super::{
     subscribe::{Unknown, claims},
 };
 use crate::{
-    Delivery, Error, ErrorKind, HoldGauge, NamePattern, Result, StartPosition,
+    Clock, Delivery, Error, ErrorKind, HoldGauge, NamePattern, Result, StartPosition,
     driver::{Gap, Item, Outcome, Subscription, SubscriptionState},
 };
 
@@ -129,8 +129,9 @@ impl<T: Read> Events<T> {
     /// The next event, if one comes within `timeout`. Cancel safe.
     ///
     /// # Errors
-    /// As [`Events::next`]; `Closed` once the bus is closed.
+    /// As [`Events::next`]; `Closed` once the bus is closed, `Invalid` outside of a tokio runtime.
     pub async fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Received<T>>> {
+        Clock::system().check_timers("receive")?;
         let closed = || Error::new(ErrorKind::Closed, "receive", "the subscription has ended");
         match tokio::time::timeout(timeout, self.next()).await {
             Ok(Some(event)) => event.map(Some),
@@ -145,11 +146,12 @@ impl<T: Read> Events<T> {
     ///
     /// # Errors
     /// As [`Events::next`], if the error comes first; a later one ends the batch and is returned by the next call.
-    /// `Invalid` for a `max` of zero: an empty batch means that the bus is closed.
+    /// `Invalid` for a `max` of zero, since an empty batch means that the bus is closed, and outside of a tokio runtime.
     pub async fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Received<T>>> {
         if max == 0 {
             return Err(Error::new(ErrorKind::Invalid, "receive", "field `max` must not be zero"));
         }
+        Clock::system().check_timers("receive")?;
         let mut events = Vec::new();
         match self.next().await {
             Some(first) => events.push(first?),
