@@ -1,6 +1,8 @@
 //! What the members of one group must have in common, and what options belong to groups.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use pubsub::{
     ErrorKind, PubSub,
     memory::{Memory, MemoryOptions},
@@ -59,7 +61,7 @@ async fn a_subscription_that_was_refused_leaves_no_trace() {
 #[tokio::test]
 async fn options_of_the_other_kind_are_refused_by_name() {
     let bus = bus();
-    let second = std::time::Duration::from_secs(1);
+    let second = Duration::from_secs(1);
     let wrong = [
         (bus.subscribe::<Created>().lease(second), "lease"),
         (bus.subscribe::<Created>().manual_lease(second), "manual_lease"),
@@ -118,4 +120,54 @@ async fn wildcards_of_one_group_meet_before_there_is_a_channel() {
     assert_eq!(two.subscribe_channel("new").group("g").await.unwrap_err().kind(), ErrorKind::Conflict);
     drop(created);
     two.subscribe_channel("shop.*").group("g").await.unwrap();
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_told_at_once() {
+    let bus = bus();
+    let retry = pubsub::RetryPolicy::default().jitter(2.0).delays(HOUR, Duration::ZERO);
+    let wrong =
+        bus.subscribe_channel("a b").names("x").group("a b").max_in_flight(0).lease(Duration::ZERO).retry(retry);
+    let error = wrong.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    for field in ["channel", "name", "group", "max_in_flight", "lease", "jitter", "initial"] {
+        assert!(error.message().contains(&format!("`{field}`")), "{field}: {error}");
+    }
+    assert!(!error.message().contains("is for groups"), "{error}");
+    let error = bus.subscribe::<Created>().lease(HOUR).max_in_flight(1).buffer(0).await.unwrap_err();
+    for field in ["lease", "max_in_flight", "buffer"] {
+        assert!(error.message().contains(&format!("`{field}`")), "{field}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_an_ephemeral_channel_lacks_is_told_at_once() {
+    let builder = PubSub::builder(Memory::open(MemoryOptions::new()).unwrap());
+    let bus = builder.policy("orders", pubsub::ChannelPolicy::new().ephemeral()).unwrap().build();
+    let error = bus.subscribe::<Created>().group("g").from_earliest().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.message().contains("no groups") && error.message().contains("no history"), "{error}");
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[tokio::test]
+async fn what_lies_beyond_the_limits_of_the_adapter_is_refused() {
+    let bus = bus();
+    let limits = bus.capabilities().limits;
+    let (delay, lease) = (limits.max_delay.unwrap(), limits.max_lease.unwrap());
+    let retry = pubsub::RetryPolicy::default();
+    bus.subscribe::<Created>().group("g").manual_lease(lease).retry(retry.delays(HOUR, delay)).await.unwrap();
+    let beyond = retry.delays(HOUR, delay + HOUR);
+    let error = bus.subscribe::<Created>().group("g").manual_lease(lease + HOUR).retry(beyond).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.message().contains("`lease`") && error.message().contains("`retry.max`"), "{error}");
+
+    let mut orders = bus.subscribe::<Created>().group("g").retry(pubsub::RetryPolicy::immediate()).await.unwrap();
+    bus.publish(&Created { number: 1 }).await.unwrap();
+    let error = orders.next().await.unwrap().unwrap().nack_after(delay + HOUR).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let again = orders.next().await.unwrap().unwrap();
+    assert_eq!(again.attempt(), 2);
+    again.nack_after(delay).unwrap();
 }

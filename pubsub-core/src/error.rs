@@ -152,6 +152,16 @@ impl Error {
         self
     }
 
+    /// Several errors as one, with the kind of the first and all their texts; a single one as it is.
+    pub(crate) fn join(operation: &'static str, errors: Vec<Self>) -> Result<()> {
+        if let [first, _, ..] = errors.as_slice() {
+            let texts: Vec<_> = errors.iter().map(Self::message).collect();
+            let faults = errors.iter().flat_map(|error| error.faults().iter().cloned()).collect();
+            return Err(Self::new(first.kind(), operation, texts.join("; ")).with_faults(faults));
+        }
+        errors.into_iter().next().map_or(Ok(()), Err)
+    }
+
     /// Adds the channel that the operation was about.
     #[must_use]
     pub fn on(self, channel: &ChannelName) -> Self {

@@ -117,6 +117,22 @@ pub struct Limits {
     pub max_in_flight: Option<usize>,
 }
 
+impl Limits {
+    /// Holds a duration against its limit; the text tells of both.
+    pub(crate) fn check(
+        field: &str,
+        wanted: Option<Duration>,
+        limit: Option<Duration>,
+    ) -> std::result::Result<(), String> {
+        match (wanted, limit) {
+            (Some(wanted), Some(limit)) if wanted > limit => {
+                Err(format!("field `{field}` is longer than the adapter's limit of {limit:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Who keeps a key's events in order when one of them fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

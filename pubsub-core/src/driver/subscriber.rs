@@ -107,16 +107,15 @@ impl RetryPolicy {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// `Invalid` that names the field.
+    /// `Invalid` that names the fields.
     pub fn check(&self) -> Result<()> {
-        let invalid = |text: &'static str| Err(Error::new(ErrorKind::Invalid, "check retry policy", text));
-        if !(0.0..=1.0).contains(&self.jitter) {
-            return invalid("field `jitter` must lie between 0.0 and 1.0");
-        }
-        if self.initial > self.max {
-            return invalid("field `initial` must not be longer than `max`");
-        }
-        Ok(())
+        let rules = [
+            (!(0.0..=1.0).contains(&self.jitter), "field `jitter` must lie between 0.0 and 1.0"),
+            (self.initial > self.max, "field `initial` must not be longer than `max`"),
+        ];
+        let broken = rules.into_iter().filter(|(broken, _)| *broken);
+        let errors = broken.map(|(_, text)| Error::new(ErrorKind::Invalid, "check retry policy", text));
+        Error::join("check retry policy", errors.collect())
     }
 
     /// Whether this many deliveries are all that an event gets.

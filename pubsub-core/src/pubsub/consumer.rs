@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ use crate::{
 pub(super) struct Consumer {
     pub(super) group: Option<GroupName>,
     pub(super) retry: RetryPolicy,
+    /// The longest delay of a nack.
+    pub(super) max_delay: Option<Duration>,
     pub(super) drain: Drain,
     /// Where dead letters go; none for broadcasts, and where the subscriber wants none.
     pub(super) dead_letters: Option<Arc<Writer>>,
@@ -48,6 +51,7 @@ impl Consumer {
     pub(super) fn new(
         group: Option<GroupName>,
         retry: RetryPolicy,
+        max_delay: Option<Duration>,
         drain: Drain,
         dead_letters: Option<Arc<Writer>>,
         idle: Arc<Notify>,
@@ -55,6 +59,7 @@ impl Consumer {
         Self {
             group,
             retry,
+            max_delay,
             drain,
             dead_letters,
             counts: Counts::default(),

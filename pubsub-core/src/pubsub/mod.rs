@@ -197,8 +197,9 @@ impl PubSub {
     /// `Unsupported` for one that the adapter cannot keep, with nothing changed.
     pub async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.open("ensure topology")?;
+        let capabilities = self.capabilities();
         for spec in &topology.channels {
-            registry::check_policy(spec, &*self.inner.adapter)?;
+            registry::check_policy(spec, &capabilities)?;
         }
         self.inner.adapter.ensure(topology).await
     }

@@ -5,7 +5,8 @@ use std::{fmt, ops::Deref, sync::Arc, sync::atomic::Ordering, time::Duration};
 use super::consumer::{Consumer, Outstanding};
 use crate::{
     AckHandle, Delivery, Error, ErrorKind, Event, EventDefinition, EventId, Key, Message, Meta, Position, Result,
-    Timestamp, driver::Outcome,
+    Timestamp,
+    driver::{Limits, Outcome},
 };
 
 /// What a subscription makes of a message: an event type decodes it, [`Raw`] leaves it as it is.
@@ -176,8 +177,11 @@ impl Ack {
     /// Failed: the event comes again after `delay`, or becomes a dead letter when its attempts are used up.
     ///
     /// # Errors
-    /// As [`Ack::nack`].
+    /// As [`Ack::nack`]; `Invalid` beyond the adapter's limit, and the event comes again as if it had been dropped.
     pub fn nack_after(self, delay: Duration) -> Result<()> {
+        self.demand_group("nack")?;
+        Limits::check("delay", Some(delay), self.consumer().max_delay)
+            .map_err(|text| Error::new(ErrorKind::Invalid, "nack", text).on(self.message.channel()))?;
         self.redeliver(delay, "nacked")
     }
 
@@ -314,7 +318,7 @@ impl<T: Read> Received<T> {
     /// Failed: the event comes again after `delay`.
     ///
     /// # Errors
-    /// As [`Ack::nack`].
+    /// As [`Ack::nack_after`].
     pub fn nack_after(self, delay: Duration) -> Result<()> {
         self.ack.nack_after(delay)
     }

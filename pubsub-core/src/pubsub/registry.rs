@@ -17,7 +17,7 @@ use super::{Inner, rate::Limiter};
 use crate::{
     ChannelName, ChannelPattern, ChannelPolicy, Durability, Error, ErrorKind, Event, EventDefinition,
     Ordering as KeyOrder, Policies, Result,
-    driver::{Adapter, ChannelSpec, Reach, Topology, TopologyMode},
+    driver::{Adapter, Capabilities, ChannelSpec, Limits, Reach, Topology, TopologyMode},
 };
 
 /// An event type in use.
@@ -52,7 +52,7 @@ impl Channel {
             return Ok(());
         }
         let spec = ChannelSpec::new(self.name.clone(), self.policy.clone());
-        check_policy(&spec, adapter)?;
+        check_policy(&spec, &adapter.capabilities())?;
         adapter.ensure(&Topology::new(mode).channel(spec)).await?;
         self.declared.store(true, Ordering::Release);
         Ok(())
@@ -60,10 +60,12 @@ impl Channel {
 }
 
 /// Holds a channel's policy against itself and against what the adapter can keep.
-pub(super) fn check_policy(spec: &ChannelSpec, adapter: &dyn Adapter) -> Result<()> {
+pub(super) fn check_policy(spec: &ChannelSpec, capabilities: &Capabilities) -> Result<()> {
     spec.policy.check()?;
-    let offered = adapter.capabilities().require("ensure topology", spec.policy.demands());
-    offered.map_err(|error| error.on(&spec.channel))
+    let offered = capabilities.require("ensure topology", spec.policy.demands());
+    offered.map_err(|error| error.on(&spec.channel))?;
+    let window = Limits::check("dedup_window", spec.policy.dedup_window, capabilities.limits.max_dedup_window);
+    window.map_err(|text| Error::new(ErrorKind::Invalid, "ensure topology", text).on(&spec.channel))
 }
 
 /// Both tables only grow. Types are few and read without a lock; channels may be many, so they are not copied.
@@ -191,7 +193,22 @@ impl Hasher for TypeIdHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::driver::{Feature, Support};
+
+    #[test]
+    fn a_dedup_window_beyond_the_limit_is_refused() {
+        let policy = ChannelPolicy::new().dedup_window(Duration::from_secs(60));
+        let spec = ChannelSpec::new(ChannelName::parse("orders").unwrap(), policy);
+        let mut capabilities = Capabilities::new("test").with(Support::Native, &[Feature::PublishDedup]);
+        check_policy(&spec, &capabilities).unwrap();
+        capabilities.limits.max_dedup_window = Some(Duration::from_secs(59));
+        let error = check_policy(&spec, &capabilities).unwrap_err();
+        assert_eq!((error.kind(), error.channel()), (ErrorKind::Invalid, Some(&spec.channel)));
+        assert!(error.message().contains("`dedup_window`") && error.message().contains("59s"), "{error}");
+    }
 
     #[test]
     fn a_handle_refuses_more_channels_than_its_bound_and_keeps_those_it_has() {

@@ -1,6 +1,7 @@
 //! Opening a subscription: what to take, and how.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::{Future, IntoFuture},
     marker::PhantomData,
@@ -19,7 +20,9 @@ use super::{
 use crate::{
     ChannelPattern, Clock, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern, Ordering,
     Position, Result, StartPosition, Timestamp,
-    driver::{Feature, Lease, OrderKeeper, Reach, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions},
+    driver::{
+        Capabilities, Feature, Lease, Limits, OrderKeeper, Reach, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions,
+    },
 };
 
 /// What a group does with event names that nobody in it claims.
@@ -36,8 +39,8 @@ pub enum Unknown {
 /// A subscription that is opened when it is awaited.
 ///
 /// # Errors
-/// Awaiting it gives `Invalid` for a bad name, number or option, or for a group outside of a tokio runtime;
-/// `Unsupported` with everything that the adapter or the channel's policy lacks; `Conflict` if the group already takes
+/// Awaiting it gives `Invalid` with every bad name, number and option, numbers beyond the adapter's limits among them, or
+/// for a group outside of a tokio runtime; `Unsupported` with everything that the adapter or the channel's policy lacks; `Conflict` if the group already takes
 /// other event names on a channel; `Rejected` if the handle uses too many channels; `TopologyMismatch`,
 /// `PositionExpired`, `NotFound`, `Unavailable` and others from the broker; `Closed` after
 /// [`PubSub::close`](crate::PubSub::close).
@@ -46,12 +49,15 @@ pub struct Subscribe<T: Read> {
     bus: PubSub,
     options: SubscribeOptions,
     entry: Option<Arc<Entry>>,
+    /// Whether a group was named, were it by a bad name.
+    in_group: bool,
     dead_letters: bool,
     slow_chosen: bool,
     /// Options that were set and that only a group has.
     for_groups: Vec<&'static str>,
     unknown: Unknown,
-    problem: Option<Error>,
+    /// What is wrong with the calls so far.
+    problems: Vec<Error>,
     reads: PhantomData<fn() -> T>,
 }
 
@@ -64,7 +70,7 @@ impl<E: Event> Subscribe<E> {
                 this.options.names.push(NamePattern::Exact(entry.definition.name().clone()));
                 this.entry = Some(entry);
             }
-            Err(error) => this.problem = Some(error),
+            Err(error) => this.problems.push(error),
         }
         this
     }
@@ -136,11 +142,12 @@ impl<T: Read> Subscribe<T> {
             bus: bus.clone(),
             options,
             entry: None,
+            in_group: false,
             dead_letters: true,
             slow_chosen: false,
             for_groups: Vec::new(),
             unknown: Unknown::default(),
-            problem: None,
+            problems: Vec::new(),
             reads: PhantomData,
         }
     }
@@ -148,7 +155,7 @@ impl<T: Read> Subscribe<T> {
     fn parsed<V>(mut self, value: Result<V>, apply: impl FnOnce(&mut SubscribeOptions, V)) -> Self {
         match value {
             Ok(value) => apply(&mut self.options, value),
-            Err(error) => self.problem = self.problem.or(Some(error)),
+            Err(error) => self.problems.push(error),
         }
         self
     }
@@ -158,7 +165,8 @@ impl<T: Read> Subscribe<T> {
     /// All members on a channel must take the same event names, or each acknowledges what another one wants. The handle
     /// refuses one that differs with `Conflict`, and so does memory for all handles to one bus. A broker does not know
     /// what the members in other processes take: give them the same names there, or another group.
-    pub fn group(self, group: &str) -> Self {
+    pub fn group(mut self, group: &str) -> Self {
+        self.in_group = true;
         self.parsed(GroupName::parse(group), |options, group| options.group = Some(group))
     }
 
@@ -242,31 +250,44 @@ impl<T: Read> Subscribe<T> {
         self
     }
 
-    fn check(&self) -> Result<()> {
-        self.options.retry.check()?;
-        let invalid = |text: &'static str| Err(Error::new(ErrorKind::Invalid, "subscribe", text));
-        match &self.options {
-            options if options.channels.is_empty() => invalid("name a channel, an event type or an event name"),
-            SubscribeOptions { max_in_flight: 0, .. } => invalid("field `max_in_flight` must not be zero"),
-            SubscribeOptions { buffer: Some(0), .. } => invalid("field `buffer` must not be zero"),
-            SubscribeOptions { lease: Lease { duration: Duration::ZERO, .. }, .. } => {
-                invalid("field `lease` must not be zero")
+    /// What is wrong with the options by themselves, or beyond the adapter's limits.
+    fn faults(&self, limits: &Limits) -> Vec<Error> {
+        let Self { options, in_group, .. } = self;
+        let in_group = *in_group;
+        let rules = [
+            // A name that could not be read was told of already.
+            (options.channels.is_empty() && self.problems.is_empty(), "name a channel, an event type or an event name"),
+            (options.max_in_flight == 0, "field `max_in_flight` must not be zero"),
+            (options.buffer == Some(0), "field `buffer` must not be zero"),
+            (options.lease.duration.is_zero(), "field `lease` must not be zero"),
+            (in_group && options.buffer.is_some(), "field `buffer` is for broadcasts; a group has `max_in_flight`"),
+            (
+                in_group && self.slow_chosen,
+                "field `slow_consumer` is for broadcasts; a group always holds the publisher back",
+            ),
+            (
+                !in_group && self.unknown != Unknown::Acknowledge,
+                "field `unknown` is for groups; a broadcast passes over what it does not take",
+            ),
+        ];
+        let invalid = |text: Cow<'static, str>| Error::new(ErrorKind::Invalid, "subscribe", text);
+        let mut faults: Vec<_> =
+            rules.into_iter().filter(|(broken, _)| *broken).map(|(_, text)| invalid(text.into())).collect();
+        faults.extend(options.retry.check().err());
+        if in_group {
+            let Limits { max_lease, max_delay, max_in_flight, .. } = limits;
+            let lease = Limits::check("lease", Some(options.lease.duration), *max_lease);
+            let retry = Limits::check("retry.max", Some(options.retry.max), *max_delay);
+            faults.extend([lease, retry].into_iter().filter_map(|check| Some(invalid(check.err()?.into()))));
+            if let Some(limit) = max_in_flight.filter(|limit| options.max_in_flight > *limit) {
+                let text = format!("field `max_in_flight` is larger than the adapter's limit of {limit}");
+                faults.push(invalid(text.into()));
             }
-            SubscribeOptions { group: Some(_), buffer: Some(_), .. } => {
-                invalid("field `buffer` is for broadcasts; a group has `max_in_flight`")
-            }
-            SubscribeOptions { group: Some(_), .. } if self.slow_chosen => {
-                invalid("field `slow_consumer` is for broadcasts; a group always holds the publisher back")
-            }
-            SubscribeOptions { group: None, .. } if !self.for_groups.is_empty() => {
-                let text = format!("field `{}` is for groups; a broadcast settles nothing", self.for_groups[0]);
-                Err(Error::new(ErrorKind::Invalid, "subscribe", text))
-            }
-            SubscribeOptions { group: None, .. } if self.unknown != Unknown::Acknowledge => {
-                invalid("field `unknown` is for groups; a broadcast passes over what it does not take")
-            }
-            _ => Ok(()),
+        } else {
+            let settles = |field| invalid(format!("field `{field}` is for groups; a broadcast settles nothing").into());
+            faults.extend(self.for_groups.iter().map(settles));
         }
+        faults
     }
 
     /// Everything that the adapter must be able to do for this subscription.
@@ -320,42 +341,31 @@ impl<T: Read> Subscribe<T> {
         Reach { durable, ephemeral: ephemeral && !(durable && self.options.group.is_some()) }
     }
 
-    /// Groups and history do not exist on ephemeral channels.
-    fn check_durability(&self) -> Result<()> {
-        for pattern in &self.options.channels {
-            if self.reach(pattern).durable {
-                continue;
-            }
-            let refuse = |what: &str| {
+    /// What the channels or the adapter do not offer. Groups and history do not exist on ephemeral channels.
+    fn unmet(&self, capabilities: &Capabilities) -> Vec<Error> {
+        let from_history = !matches!(self.options.start, StartPosition::Stored | StartPosition::Latest);
+        let demands = [(self.options.group.is_some(), "groups"), (from_history, "history to start from")];
+        let mut unmet = Vec::new();
+        for pattern in self.options.channels.iter().filter(|pattern| !self.reach(pattern).durable) {
+            let lacks = demands.iter().filter(|(wanted, _)| *wanted).map(|(_, what)| {
                 let text = format!("channel `{pattern}` is ephemeral and has no {what}");
-                Err(Error::new(ErrorKind::Unsupported, "subscribe", text))
-            };
-            if self.options.group.is_some() {
-                return refuse("groups");
-            }
-            if !matches!(self.options.start, StartPosition::Stored | StartPosition::Latest) {
-                return refuse("history to start from");
-            }
+                Error::new(ErrorKind::Unsupported, "subscribe", text)
+            });
+            unmet.extend(lacks);
         }
-        Ok(())
+        unmet.extend(capabilities.require("subscribe", self.demands()).err());
+        unmet
     }
 
     async fn open(self) -> Result<Events<T>> {
         self.bus.open("subscribe")?;
-        if let Some(problem) = self.problem {
-            return Err(problem);
-        }
-        self.check()?;
-        self.check_durability()?;
+        let capabilities = self.bus.capabilities();
+        let faults = self.problems.iter().cloned().chain(self.faults(&capabilities.limits));
+        Error::join("subscribe", faults.collect())?;
+        Error::join("subscribe", self.unmet(&capabilities))?;
         if self.options.group.is_some() {
             // For its delays and its dead letters, which follow clocks of their own.
             Clock::system().check_timers("subscribe")?;
-        }
-        let capabilities = self.bus.capabilities();
-        capabilities.require("subscribe", self.demands())?;
-        if let Some(limit) = capabilities.limits.max_in_flight.filter(|limit| self.options.max_in_flight > *limit) {
-            let text = format!("field `max_in_flight` is larger than the adapter's limit of {limit}");
-            return Err(Error::new(ErrorKind::Invalid, "subscribe", text));
         }
         let inner = &self.bus.inner;
         let orders: Vec<_> = self.options.channels.iter().map(|pattern| inner.registry.ordering(pattern)).collect();
@@ -382,6 +392,7 @@ impl<T: Read> Subscribe<T> {
         let consumer = Arc::new(Consumer::new(
             options.group.clone(),
             options.retry,
+            capabilities.limits.max_delay,
             options.drain.clone(),
             dead_letters,
             bus.inner.consumers.idle.clone(),
