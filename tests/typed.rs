@@ -165,3 +165,20 @@ async fn an_event_is_decoded_once_for_all_groups_of_a_process() {
     let (first, second) = (one.next().await.unwrap().unwrap(), two.next().await.unwrap().unwrap());
     assert!(std::ptr::eq(&raw const *first, &raw const *second));
 }
+
+#[tokio::test]
+async fn a_fault_after_upcasting_is_located() {
+    let definition = EventDefinition::of::<Created>().unwrap().upcast(1, |mut payload| {
+        payload["cents"] = "many".into();
+        Ok(payload)
+    });
+    let mut catalog = Catalog::new();
+    catalog.insert(definition).unwrap();
+    let bus = PubSub::builder(memory()).catalog(catalog).build();
+    let mut orders = bus.subscribe::<Created>().await.unwrap();
+    bus.publish_envelope(raw(1, r#"{"order_id":"A"}"#)).await.unwrap();
+    let error = orders.next().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Codec);
+    assert!(error.message().contains("after upcasting from version 1"), "{error}");
+    assert_eq!(error.faults()[0].pointer, "/cents");
+}

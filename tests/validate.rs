@@ -35,3 +35,27 @@ async fn foreign_events_are_refused_with_every_fault() {
     let error = orders.next().await.unwrap().unwrap_err();
     assert_eq!(error.faults().len(), 2, "{error}");
 }
+
+#[tokio::test]
+async fn upcast_events_are_held_against_the_schema_too() {
+    #[pubsub::event("orders:priced", version = 2)]
+    #[derive(Debug)]
+    struct Priced {
+        #[schemars(range(min = 1))]
+        cents: u64,
+    }
+    let mut catalog = pubsub::Catalog::new();
+    catalog.insert(pubsub::EventDefinition::of::<Priced>().unwrap().upcast(1, Ok)).unwrap();
+    let bus = pubsub::builder("memory:").await.unwrap().catalog(catalog).build();
+    let mut orders = bus.subscribe::<Priced>().await.unwrap();
+    for payload in [r#"{"cents":0}"#, r#"{"cents":5}"#] {
+        let name = EventName::from_static("orders:priced").unwrap();
+        let channel = ChannelName::from_static("orders").unwrap();
+        let mut old = Envelope::new(name, channel, Payload::json(payload));
+        old.version = 1;
+        bus.publish_envelope(old).await.unwrap();
+    }
+    let error = orders.next().await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.faults()[0].pointer.as_str()), (ErrorKind::Codec, "/cents"));
+    assert_eq!(orders.next().await.unwrap().unwrap().cents, 5);
+}

@@ -152,6 +152,11 @@ impl Error {
         self
     }
 
+    /// The same with other words, in the course of another operation.
+    pub(crate) fn reworded(self, operation: &'static str, message: String) -> Self {
+        self.edit(|inner| (inner.operation, inner.message) = (operation, message.into()))
+    }
+
     /// Several errors as one, with the kind of the first and all their texts; a single one as it is.
     pub(crate) fn join(operation: &'static str, errors: Vec<Self>) -> Result<()> {
         if let [first, _, ..] = errors.as_slice() {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{Error, ErrorKind, Fault, Payload, Result};
 
@@ -39,12 +40,25 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|cause| explain::<T>(bytes, cause))
 }
 
+/// Reads a value that is JSON already, and on failure says where.
+pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T> {
+    T::deserialize(value).map_err(|cause| located(&serde_path_to_error::deserialize::<_, T>(value), cause))
+}
+
 #[cold]
 fn explain<T: DeserializeOwned>(bytes: &[u8], cause: serde_json::Error) -> Error {
-    let error = Error::new(ErrorKind::Codec, "decode", "the payload does not fit the event's type");
     // The fast path does not track where it is; the second reading does.
     let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
-    let pointer = match serde_path_to_error::deserialize::<_, T>(deserializer) {
+    located(&serde_path_to_error::deserialize::<_, T>(deserializer), cause)
+}
+
+#[cold]
+fn located<T>(
+    second: &std::result::Result<T, serde_path_to_error::Error<serde_json::Error>>,
+    cause: serde_json::Error,
+) -> Error {
+    let error = Error::new(ErrorKind::Codec, "decode", "the payload does not fit the event's type");
+    let pointer = match second {
         Ok(_) => String::new(), // the fault lies behind the value
         Err(located) => pointer(located.path()),
     };
@@ -101,7 +115,7 @@ mod tests {
         assert_eq!(error.faults()[0].message, "invalid type: string \"x\", expected u8");
         assert!(decode::<Order>(b"{\"lines\":[]} trailing").is_err());
         assert!(decode::<Order>(b"\xff").is_err());
-        assert!(decode::<serde_json::Value>("[".repeat(100_000).as_bytes()).is_err());
+        assert!(decode::<Value>("[".repeat(100_000).as_bytes()).is_err());
     }
 
     #[test]

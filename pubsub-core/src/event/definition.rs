@@ -216,10 +216,14 @@ impl EventDefinition {
 
     #[cfg(feature = "validate")]
     fn find_faults(&self, bytes: &[u8]) -> Result<()> {
-        let validator = self.validator.get_or_init(|| super::validate::compile(self.payload_schema()));
-        super::validate::find_faults(validator, bytes)?;
+        super::validate::find_faults(self.validator(), bytes)?;
         // A schema cannot say everything that the type's own `Deserialize` demands.
         self.check.map_or(Ok(()), |check| check(bytes))
+    }
+
+    #[cfg(feature = "validate")]
+    fn validator(&self) -> &std::result::Result<jsonschema::Validator, String> {
+        self.validator.get_or_init(|| super::validate::compile(self.payload_schema()))
     }
 
     /// Decodes a message as `E`, which must be the type of this definition.
@@ -237,9 +241,12 @@ impl EventDefinition {
         }
         let old = message.payload().decode::<Value>()?;
         let new = self.upcasters.run(old, found, self.version)?;
-        serde_json::from_value(new).map_err(|cause| {
-            let message = format!("the payload does not fit the event's type after upcasting from version {found}");
-            Error::new(ErrorKind::Codec, "decode", message).because(cause)
+        let event = codec::read(&new);
+        #[cfg(feature = "validate")]
+        let event = super::validate::find_faults_in(self.validator(), &new).and(event);
+        event.map_err(|error| {
+            let message = format!("{}, after upcasting from version {found}", error.message());
+            error.reworded("decode", message)
         })
     }
 }

@@ -16,12 +16,16 @@ pub(crate) fn compile(schema: &Value) -> std::result::Result<Validator, String> 
 
 /// Holds `bytes` against the schema.
 pub(crate) fn find_faults(validator: &std::result::Result<Validator, String>, bytes: &[u8]) -> Result<()> {
+    find_faults_in(validator, &codec::decode::<Value>(bytes)?)
+}
+
+/// Holds a value against the schema.
+pub(crate) fn find_faults_in(validator: &std::result::Result<Validator, String>, value: &Value) -> Result<()> {
     let validator = validator.as_ref().map_err(|why| {
         Error::new(ErrorKind::Invalid, "validate", format!("the event's JSON Schema cannot be used: {why}"))
     })?;
-    let value = codec::decode::<Value>(bytes)?;
     let faults: Vec<Fault> = validator
-        .iter_errors(&value)
+        .iter_errors(value)
         .take(MAX_FAULTS)
         .map(|error| Fault { pointer: error.instance_path().as_str().to_owned(), message: error.masked().to_string() })
         .collect();
