@@ -46,3 +46,41 @@ async fn after_a_chunk_that_was_not_taken_nothing_more_is_sent_on_its_channel() 
     assert_eq!(stored(&bus, "full").await, (0..256).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(stored(&bus, "free").await, (0..11).map(|n| n.to_string()).collect::<Vec<_>>());
 }
+
+#[pubsub::event("orders:created")]
+struct Created {
+    #[event(key)]
+    id: String,
+    #[serde(serialize_with = "short")]
+    note: String,
+}
+
+/// A serializer that refuses some values, as those of users may.
+fn short<S: pubsub::__private::serde::Serializer>(note: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if note.len() > 3 {
+        return Err(pubsub::__private::serde::ser::Error::custom("the note is too long"));
+    }
+    serializer.serialize_str(note)
+}
+
+#[tokio::test]
+async fn every_fault_of_a_batch_names_its_item_and_channel() {
+    let bus = PubSub::new(Memory::open(MemoryOptions::new()).unwrap());
+    let order = |id: &str, note: &str| Created { id: id.to_owned(), note: note.to_owned() };
+    let good = || order("A", "ok");
+    for (batch, kind) in [
+        ([good(), order(&"x".repeat(300), "ok")], ErrorKind::Invalid),
+        ([good(), order("B", "long")], ErrorKind::Codec),
+    ] {
+        let error = bus.publish_all(&batch).await.unwrap_err();
+        assert_eq!((error.kind(), error.channel().map(ChannelName::as_str)), (kind, Some("orders")));
+        assert!(error.message().starts_with("item 1: "), "{error}");
+        assert_eq!(kind == ErrorKind::Codec, std::error::Error::source(&error).is_some());
+    }
+    let mut old = on("orders", 2);
+    old.version = 0;
+    let error = bus.publish_envelopes([on("orders", 1), old]).await.unwrap_err();
+    assert!(error.message().starts_with("item 1: "), "{error}");
+    let range = HistoryRange::new(ChannelName::parse("orders").unwrap());
+    assert_eq!(bus.history(&range).await.unwrap_err().kind(), ErrorKind::NotFound);
+}

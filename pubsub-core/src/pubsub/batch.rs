@@ -18,11 +18,19 @@ use crate::{
 /// How many messages go to the adapter in one call.
 const CHUNK: usize = 256;
 
+/// What is to be sent; an error names its item.
+pub(super) fn drafts<T>(
+    items: impl IntoIterator<Item = T>,
+    mut draft: impl FnMut(T) -> Result<Draft>,
+) -> Result<Vec<Draft>> {
+    items.into_iter().enumerate().map(|(index, item)| draft(item).map_err(|error| at(index, error))).collect()
+}
+
 /// Checks everything, then sends runs of one channel in order.
 pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Result<Receipt>>> {
     bus.open("publish batch")?;
     for (index, draft) in drafts.iter().enumerate() {
-        draft.check(bus).map_err(|error| at(index, &error))?;
+        draft.check(bus).map_err(|error| at(index, error))?;
     }
     // By name: whoever takes several rates takes them in one order.
     let mut per_channel = BTreeMap::new();
@@ -93,11 +101,8 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
     Ok(results)
 }
 
-fn at(index: usize, error: &Error) -> Error {
-    let outer = Error::new(error.kind(), "publish batch", format!("item {index}: {}", error.message()));
-    match error.channel() {
-        Some(channel) => outer.on(channel),
-        None => outer,
-    }
-    .with_faults(error.faults().to_vec())
+/// The error of one item of a batch.
+fn at(index: usize, error: Error) -> Error {
+    let message = format!("item {index}: {}", error.message());
+    error.reworded("publish batch", message)
 }

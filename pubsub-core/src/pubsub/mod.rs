@@ -122,8 +122,7 @@ impl PubSub {
         &self,
         events: impl IntoIterator<Item = &'e E>,
     ) -> Result<Vec<Result<crate::driver::Receipt>>> {
-        let drafts = events.into_iter().map(|event| self.draft(event)).collect::<Result<Vec<_>>>()?;
-        batch::publish(self, drafts).await
+        batch::publish(self, batch::drafts(events, |event| self.draft(event))?).await
     }
 
     /// Publishes raw events in order; they may be for different channels. Order and failures are as for
@@ -135,9 +134,7 @@ impl PubSub {
         &self,
         envelopes: impl IntoIterator<Item = Envelope>,
     ) -> Result<Vec<Result<crate::driver::Receipt>>> {
-        let drafts =
-            envelopes.into_iter().map(|envelope| self.draft_raw(envelope.into())).collect::<Result<Vec<_>>>()?;
-        batch::publish(self, drafts).await
+        batch::publish(self, batch::drafts(envelopes, |envelope| self.draft_raw(envelope.into()))?).await
     }
 
     /// Subscribes to one event type: await the result, after setting group and start.
@@ -280,7 +277,8 @@ impl PubSub {
         // The type may say less than its schema: ranges, lengths and patterns are only in the latter.
         #[cfg(feature = "validate")]
         entry.definition.validate(&payload)?;
-        let key = event.key().map(|key| crate::Key::new(&key)).transpose()?;
+        let key = event.key().map(|key| crate::Key::new(&key)).transpose();
+        let key = key.map_err(|error| error.on(entry.definition.channel()))?;
         let envelope = Envelope {
             id: crate::EventId::generate(self.inner.settings.id_kind),
             name: entry.definition.name().clone(),
