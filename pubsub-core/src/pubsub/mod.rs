@@ -89,6 +89,9 @@ impl PubSub {
     ///
     /// Order: events published one after the other from one task keep their order on the channel.
     ///
+    /// Numbers: JSON has no NaN and no infinity. Serde writes such a float as `null`, which the event's own type does not
+    /// read back unless the field is an `Option`; keep them out of events.
+    ///
     /// Cancel safety: dropping the future before its first poll publishes nothing; later, the event may have been
     /// published.
     ///
