@@ -43,9 +43,11 @@ impl Catalog {
     ///
     /// # Errors
     /// `Conflict` if the name and version are registered already, `Invalid` if the definition's upcasters have a hole
-    /// between the oldest version they read and its own, or two versions of the event are on different channels.
+    /// between the oldest version they read and its own, two versions of the event are on different channels, or a schema
+    /// is neither an object nor a boolean; with the feature `validate`, also if a schema does not compile.
     pub fn insert(&mut self, definition: EventDefinition) -> Result<&mut Self> {
         definition.check_upcasters()?;
+        definition.check_schemas()?;
         let name = definition.name().clone();
         if let Some(other) = self.versions(&name).find(|other| other.channel() != definition.channel()) {
             let message = format!("event `{name}` is on channel `{}` in version {}", other.channel(), other.version());
@@ -156,6 +158,26 @@ mod tests {
         assert!(Catalog::new().insert(beyond).is_err());
         let whole = definition(3).upcast(1, Ok).upcast(2, Ok);
         assert!(Catalog::new().insert(whole).is_ok());
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_refused() {
+        let dynamic = |schema: &Value| EventDefinition::dynamic("a:b", "a", 1, schema.clone()).unwrap();
+        for good in [json!({}), json!(true), json!(false), json!({"type": "string"})] {
+            Catalog::new().insert(dynamic(&good)).unwrap();
+            Catalog::new().insert(dynamic(&json!({})).with_reply_schema(good)).unwrap();
+        }
+        let mut bad = vec![json!(5), json!("x"), json!(null), json!([])];
+        if cfg!(feature = "validate") {
+            bad.extend([json!({"type": "nosuch"}), json!({"$ref": "#/nope"})]);
+        }
+        for bad in bad {
+            let error = Catalog::new().insert(dynamic(&bad)).map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{bad}");
+            assert!(error.message().contains("payload schema"), "{error}");
+            let reply = dynamic(&json!({})).with_reply_schema(bad);
+            assert!(Catalog::new().insert(reply).map(drop).unwrap_err().message().contains("reply schema"));
+        }
     }
 
     #[test]

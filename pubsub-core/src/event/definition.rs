@@ -182,6 +182,31 @@ impl EventDefinition {
         self.upcasters.check(self.name.as_str(), self.version)
     }
 
+    /// Checks that payload and reply have schemas. Those that are made from types are looked at with the feature
+    /// `validate` only, or they would be made although nobody asks for them.
+    pub(crate) fn check_schemas(&self) -> Result<()> {
+        let invalid = |what: &str, why: &str| {
+            let message = format!("the {what} schema of event `{}` {why}", self.name);
+            Err(Error::new(ErrorKind::Invalid, "register event", message).on(&self.channel))
+        };
+        for (what, schema) in [("payload", Some(&self.payload_schema)), ("reply", self.reply_schema.as_ref())] {
+            let Some(given) = schema.and_then(|schema| schema.value.get()) else { continue };
+            if !given.is_object() && !given.is_boolean() {
+                return invalid(what, "must be an object or a boolean");
+            }
+        }
+        #[cfg(feature = "validate")]
+        {
+            if let Err(why) = self.validator() {
+                return invalid("payload", &format!("cannot be used: {why}"));
+            }
+            if let Some(Err(why)) = self.reply_schema().map(super::validate::compile) {
+                return invalid("reply", &format!("cannot be used: {why}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether another definition of the same name and version says the same.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         self.channel == other.channel
