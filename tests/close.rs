@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pubsub::{
-    ErrorKind, PubSub,
+    ErrorKind, PubSub, SlowConsumer,
     memory::{Memory, MemoryOptions},
 };
 
@@ -69,4 +69,41 @@ async fn a_subscription_can_be_paused_from_elsewhere() {
     let waiting = tokio::spawn(async move { orders.next().await.unwrap().unwrap().number });
     control.resume();
     assert_eq!(waiting.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_a_stuck_task_holds_after_closing_is_another_ones() {
+    let (one, two) = (bus("close-stuck"), bus("close-stuck"));
+    let mut orders = one.subscribe::<Created>().group("g").await.unwrap();
+    let mut others = two.subscribe::<Created>().group("g").await.unwrap();
+    let watching = one.subscribe::<Created>().slow_consumer(SlowConsumer::Block).buffer(1).await.unwrap();
+    one.publish(&Created { number: 1 }).await.unwrap();
+    let stuck = orders.next().await.unwrap().unwrap();
+    // Also when the subscription is gone and the task has only the event.
+    drop(orders);
+    assert_eq!(one.close(Duration::ZERO).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert!(!stuck.is_live());
+    let again = others.next().await.unwrap().unwrap();
+    assert_eq!((again.number, again.attempt()), (1, 1));
+    assert_eq!(stuck.ack_confirmed().await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert!(again.is_live());
+    again.ack_confirmed().await.unwrap();
+    // Nor does a reader of the closed handle hold publishers back.
+    for number in 2..5 {
+        two.publish(&Created { number }).timeout(Duration::ZERO).await.unwrap();
+    }
+    drop(watching);
+}
+
+#[tokio::test]
+async fn a_closed_handle_that_is_still_held_is_no_member() {
+    let (one, two) = (bus("close-member"), bus("close-member"));
+    let orders = one.subscribe::<Created>().group("g").await.unwrap();
+    let all = one.subscribe_channel("*").group("wild").await.unwrap();
+    two.publish(&Created { number: 1 }).await.unwrap();
+    assert_eq!(two.delete_group("orders", "g").await.unwrap_err().kind(), ErrorKind::Conflict);
+    one.close(Duration::from_secs(1)).await.unwrap();
+    two.delete_group("orders", "g").await.unwrap();
+    two.subscribe::<Created>().group("wild").await.unwrap();
+    drop((orders, all));
 }

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,7 +19,14 @@ use pubsub_core::{
     },
 };
 
-use super::{bus::Bus, channel::Channel, options::MemoryOptions, source::Inlet};
+use super::{
+    broadcast::Broadcast,
+    bus::Bus,
+    channel::Channel,
+    group::{Group, Member},
+    inlet::Inlet,
+    options::MemoryOptions,
+};
 
 /// The memory adapter: one connection to a bus. See the module's documentation.
 pub struct Memory {
@@ -35,8 +42,50 @@ pub(super) struct Handle {
     closed: AtomicBool,
     pub(super) states: StateSender,
     inlets: Mutex<Vec<Weak<Inlet>>>,
+    holdings: Mutex<Holdings>,
     /// The first message that was refused since the last flush.
     refusal: Mutex<Option<Error>>,
+}
+
+/// What the subscriptions of a handle have in channels, also for deliveries that outlive their subscription.
+#[derive(Debug, Default)]
+struct Holdings {
+    list: Vec<Holding>,
+    /// How long the list may grow before those that are gone are taken out.
+    limit: usize,
+}
+
+/// What a subscription has in one channel.
+#[derive(Debug)]
+pub(super) enum Holding {
+    /// Membership, and leases.
+    Member(Weak<Group>, Weak<Member>),
+    /// A cursor that publishers may wait for.
+    Broadcast(Weak<Channel>, Weak<Broadcast>),
+}
+
+impl Holding {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Member(_, member) => member.strong_count() == 0,
+            Self::Broadcast(_, broadcast) => broadcast.strong_count() == 0,
+        }
+    }
+
+    fn give_up(&self) {
+        match self {
+            Self::Member(group, member) => {
+                if let (Some(group), Some(member)) = (group.upgrade(), member.upgrade()) {
+                    group.evict(&member);
+                }
+            }
+            Self::Broadcast(channel, broadcast) => {
+                if let (Some(channel), Some(broadcast)) = (channel.upgrade(), broadcast.upgrade()) {
+                    channel.remove_broadcast(&broadcast);
+                }
+            }
+        }
+    }
 }
 
 impl Handle {
@@ -59,6 +108,31 @@ impl Handle {
         inlets.push(Arc::downgrade(inlet));
     }
 
+    /// Remembers what a subscription has in a channel, to give it up when the adapter is closed.
+    pub(super) fn hold(&self, holding: Holding) {
+        let mut holdings = self.holdings();
+        if holdings.list.len() >= holdings.limit {
+            holdings.list.retain(|holding| !holding.is_gone());
+            holdings.limit = (holdings.list.len() * 2).max(64);
+        }
+        holdings.list.push(holding);
+        drop(holdings);
+        // Whoever closes in between has set its mark first: one of the two finds the new entry.
+        if self.is_closed() {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&self) {
+        let list = std::mem::take(&mut self.holdings().list);
+        list.iter().for_each(Holding::give_up);
+    }
+
+    fn holdings(&self) -> MutexGuard<'_, Holdings> {
+        // The list is whole at every point where a panic could come from.
+        self.holdings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers a refused message for the next flush.
     pub(super) fn note_refusal(&self, error: &Error) {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
@@ -73,7 +147,8 @@ impl Handle {
         self.closed.store(true, Ordering::SeqCst);
         self.states.set(AdapterState::Closed);
         let inlets = std::mem::take(&mut *self.inlets.lock().unwrap_or_else(PoisonError::into_inner));
-        inlets.iter().filter_map(Weak::upgrade).for_each(|inlet| inlet.wake());
+        inlets.iter().filter_map(Weak::upgrade).for_each(|inlet| inlet.end());
+        self.give_up();
     }
 }
 
@@ -87,6 +162,7 @@ impl Memory {
             closed: AtomicBool::new(false),
             states: StateSender::new(AdapterState::Ready),
             inlets: Mutex::default(),
+            holdings: Mutex::default(),
             refusal: Mutex::default(),
         };
         Ok(Arc::new(Self { bus: Bus::open(options)?, shared: Arc::new(handle), last: ArcSwapOption::empty() }))

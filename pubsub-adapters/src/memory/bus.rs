@@ -11,7 +11,7 @@ use pubsub_core::{
     Result, driver::SubscribeOptions,
 };
 
-use super::{SCHEME, channel::Channel, options::MemoryOptions, source::Inlet};
+use super::{SCHEME, channel::Channel, inlet::Inlet, options::MemoryOptions};
 
 /// More channels than this are refused: a typo in a loop must not eat the machine.
 const MAX_CHANNELS: usize = 100_000;
@@ -43,12 +43,19 @@ struct Watcher {
     inlet: Weak<Inlet>,
 }
 
+impl Watcher {
+    /// Whether its subscription may still join channels.
+    fn is_alive(&self) -> bool {
+        self.inlet.upgrade().is_some_and(|inlet| !inlet.is_ended())
+    }
+}
+
 impl Wildcards {
     /// Checks that a member takes the same event names as every wildcard of its group that would meet it on a channel.
     fn check_names(&self, channel: &ChannelPattern, options: &SubscribeOptions) -> Result<()> {
         let meets = |watcher: &&Watcher| {
-            let alive = watcher.inlet.strong_count() > 0;
-            alive && options.group.is_some() && watcher.group == options.group && watcher.pattern.overlaps(channel)
+            let same = options.group.is_some() && watcher.group == options.group;
+            same && watcher.is_alive() && watcher.pattern.overlaps(channel)
         };
         self.inlets.iter().filter(meets).try_for_each(|watcher| options.check_names(channel, &watcher.names))
     }
@@ -214,8 +221,7 @@ impl Bus {
         };
         // A wildcard subscription may be about to join.
         let joins = |watcher: &Watcher| {
-            let alive = watcher.inlet.strong_count() > 0;
-            alive && watcher.group.as_ref() == Some(group) && watcher.pattern.matches(name)
+            watcher.is_alive() && watcher.group.as_ref() == Some(group) && watcher.pattern.matches(name)
         };
         let joining = wildcards.inlets.iter().any(joins);
         let Some(gone) = (!joining).then(|| channel.take_group(group)).flatten() else {

@@ -287,7 +287,9 @@ impl Channel {
 
     pub(super) fn remove_broadcast(&self, broadcast: &Arc<Broadcast>) {
         let mut state = self.lock();
-        state.broadcasts.retain(|other| !Arc::ptr_eq(other, broadcast));
+        let Some(index) = state.broadcasts.iter().position(|other| Arc::ptr_eq(other, broadcast)) else { return };
+        state.broadcasts.remove(index);
+        state.room_until = 0;
         self.readers.fetch_sub(1, Ordering::AcqRel);
         drop(state);
         self.announce_room();

@@ -10,6 +10,8 @@
 //! - A lease lasts as long as the delivery is held, unless its renewal is manual.
 //! - Order per key: while an event of a key is in flight, its later ones go to the same consumer; a nack takes back
 //!   the later ones.
+//! - When a handle is closed, what it has not settled goes back to the groups at once, with nothing counted, and its readers
+//!   hold no publisher back. A settlement that comes later settles nothing: `ack_confirmed` gives `Conflict`.
 //! - No task runs in the background: delays, leases and schedules are kept by those who wait for them.
 
 mod adapter;
@@ -22,6 +24,7 @@ mod confirm;
 mod dedup;
 mod group;
 mod history;
+mod inlet;
 mod log;
 mod options;
 mod publisher;

@@ -3,10 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
@@ -17,11 +14,12 @@ use pubsub_core::{
 };
 
 use super::{
-    adapter::Handle,
+    adapter::{Handle, Holding},
     broadcast::Broadcast,
     bus::Bus,
     channel::Channel,
     group::{Group, Member, Pulled, Want, Window},
+    inlet::Inlet,
     settler::MemorySettler,
 };
 
@@ -35,41 +33,6 @@ const PATIENCE: Duration = Duration::from_micros(8);
 const DISTANCE: Duration = Duration::from_micros(2);
 /// How long a member may sleep although another was woken instead: that one may be busy elsewhere.
 const FALLBACK_MS: i64 = 20;
-
-/// Where new channels and the end of the adapter are announced to a subscription.
-#[derive(Debug, Default)]
-pub(super) struct Inlet {
-    offered: Mutex<Vec<Arc<Channel>>>,
-    has_offers: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Inlet {
-    pub(super) fn offer(&self, channel: Arc<Channel>) {
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
-        self.has_offers.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    fn take(&self) -> Vec<Arc<Channel>> {
-        self.has_offers.store(false, Ordering::SeqCst);
-        std::mem::take(&mut *self.offered.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn park(&self, waker: &Waker) {
-        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *known = Some(waker.clone());
-        }
-    }
-
-    pub(super) fn wake(&self) {
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
 
 /// The source of a subscription.
 pub(super) struct MemorySource {
@@ -159,6 +122,7 @@ impl MemorySource {
     }
 
     pub(super) fn push(&mut self, part: Part) {
+        self.handle.hold(part.holding());
         self.parts.push(part);
     }
 
@@ -204,7 +168,7 @@ impl MemorySource {
     /// Whether something came while parking.
     fn must_look(&self, full: bool, has_more: fn(&Part) -> bool) -> bool {
         self.handle.is_closed()
-            || self.inlet.has_offers.load(Ordering::SeqCst)
+            || self.inlet.has_offers()
             || (full && self.window.room() > 0)
             || (!full && self.parts.iter().any(has_more))
     }
@@ -260,7 +224,7 @@ impl Source for MemorySource {
             if self.ended || self.handle.is_closed() {
                 return Poll::Ready(None);
             }
-            if self.inlet.has_offers.load(Ordering::SeqCst) {
+            if self.inlet.has_offers() {
                 // One that cannot be joined is told of; the others are joined all the same.
                 let mut failed = None;
                 for channel in self.inlet.take() {
@@ -318,6 +282,13 @@ impl Drop for MemorySource {
 }
 
 impl Part {
+    fn holding(&self) -> Holding {
+        match self {
+            Self::Member(part) => Holding::Member(Arc::downgrade(&part.group), Arc::downgrade(&part.member)),
+            Self::Broadcast(part) => Holding::Broadcast(Arc::downgrade(&part.channel), Arc::downgrade(&part.broadcast)),
+        }
+    }
+
     fn channel(&self) -> &Arc<Channel> {
         match self {
             Self::Member(part) => &part.channel,

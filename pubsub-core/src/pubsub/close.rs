@@ -8,7 +8,7 @@ use crate::{Clock, Error, ErrorKind, Result};
 impl PubSub {
     /// Closes the bus for all handles to it: refuses publishes, ends every subscription's stream, waits until the
     /// events in users' hands are settled, then closes the adapter. What is not settled in time stays unsettled, and
-    /// is delivered again to whoever subscribes next. Closing twice does nothing more.
+    /// is delivered again to whoever subscribes next; whoever settles it later settles nothing. Closing twice does nothing more.
     ///
     /// # Errors
     /// `Timeout` if events were still in users' hands after `deadline`, or the adapter left something behind; the bus

@@ -92,6 +92,8 @@ pub(super) struct Member {
     pub(super) window: Arc<Window>,
     /// The event names that it takes.
     names: Vec<NamePattern>,
+    /// Whether it was put out of the group; written under the group's lock.
+    evicted: AtomicBool,
 }
 
 impl Group {
@@ -171,7 +173,12 @@ impl Group {
         let mut state = self.lock();
         state.check_names(channel, options)?;
         state.next_member += 1;
-        let member = Arc::new(Member { id: state.next_member, window, names: options.names.clone() });
+        let member = Arc::new(Member {
+            id: state.next_member,
+            window,
+            names: options.names.clone(),
+            evicted: AtomicBool::new(false),
+        });
         state.members.insert(member.id, member.clone());
         Ok(member)
     }
@@ -185,6 +192,24 @@ impl Group {
         drop(state);
         // It may have been woken for work that it will not take.
         self.wake(1);
+    }
+
+    /// Puts a member out, and takes back all that it has in its hands, with nothing counted: late settlements find their
+    /// leases gone.
+    pub(super) fn evict(&self, member: &Member) {
+        let mut state = self.lock();
+        member.evicted.store(true, Ordering::Relaxed);
+        for seq in state.base..state.next {
+            if let Some(generation) = self.slots.lease_of(seq)
+                && self.slots.owner(seq).0 == member.id
+            {
+                state.take_back(self, seq, generation, Return::Unused);
+            }
+        }
+        drop(state);
+        self.dirty.store(true, Ordering::SeqCst);
+        self.leave(member);
+        self.wake_all();
     }
 
     /// Whether a member is parked.

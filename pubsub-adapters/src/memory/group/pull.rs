@@ -38,6 +38,9 @@ impl Group {
     /// Leases messages to `member` and gives each to `out`. Returns how many, and how many were lost to retention.
     pub(in crate::memory) fn pull(&self, member: &Member, want: Want, out: &mut dyn FnMut(Pulled)) -> (usize, u64) {
         let mut state = self.lock();
+        if member.evicted.load(Ordering::Relaxed) {
+            return (0, 0);
+        }
         state.expire_leases(self, want.now);
         state.reap(self);
         state.skip_lost(self, want.first);
@@ -94,6 +97,9 @@ impl Group {
     /// Returns the earliest time at which something becomes ready by itself, and whether it is the only member.
     pub(in crate::memory) fn park(&self, member: &Member, waker: &Waker) -> (Option<i64>, bool) {
         let mut state = self.lock();
+        if member.evicted.load(Ordering::Relaxed) {
+            return (None, true); // it must not be woken in place of another
+        }
         match state.parked.iter_mut().find(|(id, _)| *id == member.id) {
             Some((_, known)) => known.clone_from(waker),
             None => state.parked.push_back((member.id, waker.clone())),

@@ -105,7 +105,7 @@ impl Group {
 }
 
 impl State {
-    fn take_back(&mut self, group: &Group, seq: u64, generation: u64, how: Return) -> bool {
+    pub(super) fn take_back(&mut self, group: &Group, seq: u64, generation: u64, how: Return) -> bool {
         let (_, lane) = group.slots.owner(seq);
         if !self.end_lease(group, seq, generation, Mark::Waiting) {
             return false;
