@@ -82,6 +82,10 @@ impl Bus {
             if wanted.dedup_ids != default.dedup_ids && wanted.dedup_ids != found.dedup_ids {
                 return refuse("dedup_ids");
             }
+            let bytes = wanted.dead_letter_bytes;
+            if bytes != default.dead_letter_bytes && bytes != found.dead_letter_bytes {
+                return refuse("dead_letter_bytes");
+            }
             if wanted.strict && !found.strict {
                 return refuse("strict");
             }

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use pubsub_core::{ChannelName, ChannelPolicy, Message, Position, StartPosition};
+use pubsub_core::{ChannelName, ChannelPolicy, Message, Position, Retention, StartPosition};
 use tokio::sync::Notify;
 
 use super::{
@@ -47,6 +47,8 @@ pub(super) struct Channel {
     capacity: usize,
     /// The most ids of the dedup window.
     dedup_ids: usize,
+    /// The most bytes, if it holds dead letters.
+    dead_letter_bytes: Option<u64>,
     origin: Position,
     /// The second number of every position: when the bus was made.
     born: u64,
@@ -135,7 +137,6 @@ pub(super) enum Stopped {
 impl Channel {
     pub(super) fn new(name: ChannelName, policy: ChannelPolicy, options: &MemoryOptions, origin: Position) -> Self {
         let channel = Self {
-            name,
             state: Apart(Mutex::new(State {
                 policy: ChannelPolicy::default(),
                 declared: false,
@@ -159,8 +160,10 @@ impl Channel {
             confirms: super::confirm::Confirms::default(),
             capacity: options.capacity,
             dedup_ids: options.dedup_ids,
+            dead_letter_bytes: name.is_dead_letter().then_some(options.dead_letter_bytes),
             born: origin.as_pair(super::SCHEME).map_or(0, |(_, born)| born),
             origin,
+            name,
         };
         channel.set_policy(policy);
         channel
@@ -178,8 +181,14 @@ impl Channel {
             state.dedup = window.map(|window_ms| Dedup::new(window_ms, self.dedup_ids));
         }
         self.has_age.store(policy.retention.age.is_some(), Ordering::Release);
-        state.log.count_bytes(policy.retention.bytes.is_some());
         state.policy = policy;
+        let bounded = self.max_bytes(&state.policy.retention).is_some();
+        state.log.count_bytes(bounded);
+    }
+
+    /// How many bytes retention leaves.
+    fn max_bytes(&self, retention: &Retention) -> Option<u64> {
+        retention.bytes.into_iter().chain(self.dead_letter_bytes).min()
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -364,7 +373,7 @@ impl State {
         }
         self.retain(channel, now);
         let explicit = self.policy.retention;
-        if explicit.age.is_some() || explicit.count.is_some() || explicit.bytes.is_some() {
+        if explicit.age.is_some() || explicit.count.is_some() || channel.max_bytes(&explicit).is_some() {
             // Retention may take what nobody has read: then it takes no room either.
             let first = self.log.first;
             self.groups.iter().for_each(|group| group.forget_before(first));
@@ -387,8 +396,11 @@ impl State {
         } else {
             retention.count.unwrap_or(u64::MAX).min(self.unsettled(channel.capacity as u64))
         };
+        // The newest dead letter was confirmed by its being here, however large it is.
+        let least = u64::from(channel.dead_letter_bytes.is_some());
+        let bytes = channel.max_bytes(&retention).unwrap_or(u64::MAX);
         while self.log.end - self.log.first > kept
-            || retention.bytes.is_some_and(|bytes| self.log.bytes() > bytes && self.log.end > self.log.first)
+            || (self.log.bytes() > bytes && self.log.end - self.log.first > least)
         {
             self.after.freed.extend(self.log.pop());
         }

@@ -17,6 +17,9 @@ pub struct MemoryOptions {
     /// How many ids the dedup window of a channel holds before publishers wait, and get `Backpressure`: an id takes some
     /// 150 bytes until its window is over.
     pub dedup_ids: usize,
+    /// How many bytes the dead letters of a group on a channel may take before the oldest is dropped; the newest is always
+    /// kept.
+    pub dead_letter_bytes: u64,
     /// Whether channels must be declared before they are used.
     pub strict: bool,
     /// The longest message, in bytes.
@@ -33,6 +36,7 @@ impl Default for MemoryOptions {
             name: None,
             capacity: 1024,
             dedup_ids: 1 << 20,
+            dead_letter_bytes: 256 * 1024 * 1024,
             strict: false,
             max_payload: 64 * 1024 * 1024,
             max_delay: Duration::from_secs(7 * 24 * 3600),
@@ -67,6 +71,15 @@ impl MemoryOptions {
     #[must_use]
     pub fn dedup_ids(mut self, ids: usize) -> Self {
         self.dedup_ids = ids;
+        self
+    }
+
+    /// Sets how many bytes the dead letters of a group on a channel may take, beside the 65,536 letters that the library
+    /// keeps. What is dropped is counted in [`History::dropped`](pubsub_core::driver::History::dropped). The default is
+    /// 256 MiB.
+    #[must_use]
+    pub fn dead_letter_bytes(mut self, bytes: u64) -> Self {
+        self.dead_letter_bytes = bytes;
         self
     }
 
@@ -125,6 +138,7 @@ impl MemoryOptions {
             Self { capacity: 0, .. } => bad("field `capacity` must not be zero"),
             Self { capacity, .. } if *capacity > 1 << 24 => bad("field `capacity` must be at most 16777216"),
             Self { dedup_ids: 0, .. } => bad("field `dedup_ids` must not be zero"),
+            Self { dead_letter_bytes: 0, .. } => bad("field `dead_letter_bytes` must not be zero"),
             Self { max_payload: 0, .. } => bad("field `max_payload` must not be zero"),
             Self { name: Some(name), .. } if name.is_empty() || name.len() > 128 => {
                 bad("field `name` must hold 1 to 128 bytes")

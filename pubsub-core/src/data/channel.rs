@@ -82,6 +82,11 @@ impl ChannelName {
         self.0.starts_with(INBOX_PREFIX)
     }
 
+    /// Whether this holds the dead letters of a group.
+    pub fn is_dead_letter(&self) -> bool {
+        self.0.starts_with(DEAD_LETTER_PREFIX)
+    }
+
     /// Whether this is one of the library's own channels.
     pub fn is_internal(&self) -> bool {
         self.0.starts_with('_')

@@ -177,8 +177,9 @@ impl PubSub {
 
     /// Reads the dead letters of a group on a channel, oldest first: up to 1,000 per page, none if there are none. Each
     /// has its original payload and id, and in its metadata the reason, the attempts, the channel, and when the group
-    /// first met and finally gave up the event. The newest 65,536 are kept; [`History::dropped`] of the page tells how many
-    /// older ones are gone, where the adapter knows: memory does, since the bus was made.
+    /// first met and finally gave up the event. The newest 65,536 are kept, on memory as far as its bound of bytes allows;
+    /// [`History::dropped`] of the page tells how many older ones are gone, where the adapter knows: memory does, since
+    /// the bus was made.
     ///
     /// # Errors
     /// `Invalid` for a bad name, otherwise as [`PubSub::history`].
