@@ -9,7 +9,7 @@ use syn::{Attribute, Data, DeriveInput, Meta, Path, Token};
 use crate::attr::ContainerAttrs;
 use crate::errors::Errors;
 use crate::expand::is_attribute_form;
-use crate::validate::crate_path;
+use crate::validate::{crate_path, texts};
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,14 @@ mod tests;
 pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
     let mut input = match syn::parse2::<DeriveInput>(item.clone()) {
         Ok(input) if !matches!(input.data, Data::Union(_)) => input,
-        _ => return misplaced(item),
+        _ => {
+            let mut errors = misplaced();
+            let mut keys = ContainerAttrs::default();
+            keys.read_list(args.clone(), &mut errors);
+            texts(&keys, &mut errors);
+            let errors = errors.into_tokens();
+            return quote!(#item #errors);
+        }
     };
     let krate = library(args, &input.attrs);
     let mut errors = Errors::default();
@@ -41,10 +48,10 @@ pub(crate) fn expand(args: &TokenStream, item: &TokenStream) -> TokenStream {
 /// `#[pubsub::payload]`: the derives that a part of an event needs, and nothing of an event.
 pub(crate) fn expand_payload(args: &TokenStream, item: &TokenStream) -> TokenStream {
     let input = match syn::parse2::<DeriveInput>(item.clone()) {
-        Ok(input) if !matches!(input.data, Data::Union(_)) => input,
-        _ => return misplaced(item),
+        Ok(input) if !matches!(input.data, Data::Union(_)) => Some(input),
+        _ => None,
     };
-    let mut errors = Errors::default();
+    let mut errors = if input.is_some() { Errors::default() } else { misplaced() };
     let keys = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(args.clone());
     match keys {
         Ok(keys) => {
@@ -55,16 +62,16 @@ pub(crate) fn expand_payload(args: &TokenStream, item: &TokenStream) -> TokenStr
         Err(_) if args.is_empty() => {}
         Err(error) => errors.push(error),
     }
-    let derives = derives(&input.attrs, &library(args, &[]), false);
+    let derives = input.and_then(|input| derives(&input.attrs, &library(args, &[]), false));
     let errors = errors.into_tokens();
-    quote!(#derives #input #errors)
+    quote!(#derives #item #errors)
 }
 
-fn misplaced(item: &TokenStream) -> TokenStream {
+/// The mistake of an attribute above something else than a type; what it says may be wrong beside that.
+fn misplaced() -> Errors {
     let mut errors = Errors::default();
     errors.at(Span::call_site(), "an event or a part of one is a struct or an enum: write this attribute above one");
-    let errors = errors.into_tokens();
-    quote!(#item #errors)
+    errors
 }
 
 /// The path of the library; mistakes are left to the derive, which reads the same keys.

@@ -52,14 +52,7 @@ pub(crate) fn event<'a>(input: &'a DeriveInput, attrs: ContainerAttrs, errors: &
             None => errors.on(&input.ident, missing),
         }
     }
-    let named = attrs.name.as_ref().filter(|name| no_fault(name, names::event_fault(&name.value()), errors));
-    let channel = match &attrs.channel {
-        Some(channel) => no_fault(channel, names::channel_fault(&channel.value()), errors).then(|| channel.clone()),
-        None if attrs.gives(Key::Channel) => None,
-        None => named.and_then(|name| category_channel(name, errors)),
-    };
-    version(attrs.version.as_ref(), errors);
-    let direction = attrs.direction.as_ref().and_then(|text| direction(text, errors));
+    let Texts { name, channel, direction } = texts(&attrs, errors);
     let description = match &attrs.description {
         Some(text) => Some(text.value()).filter(|text| !text.is_empty()),
         None => doc_paragraph(&input.attrs),
@@ -67,7 +60,7 @@ pub(crate) fn event<'a>(input: &'a DeriveInput, attrs: ContainerAttrs, errors: &
     Some(Event {
         input,
         krate,
-        name: named?.clone(),
+        name: name?,
         channel: channel?,
         version: attrs.version,
         direction,
@@ -76,6 +69,26 @@ pub(crate) fn event<'a>(input: &'a DeriveInput, attrs: ContainerAttrs, errors: &
         description,
         key,
     })
+}
+
+/// What the keys say, as far as it may be said.
+pub(crate) struct Texts {
+    name: Option<LitStr>,
+    channel: Option<LitStr>,
+    direction: Option<Ident>,
+}
+
+/// Checks what the keys say, whatever they stand on.
+pub(crate) fn texts(attrs: &ContainerAttrs, errors: &mut Errors) -> Texts {
+    let name = attrs.name.as_ref().filter(|name| no_fault(name, names::event_fault(&name.value()), errors));
+    let channel = match &attrs.channel {
+        Some(channel) => no_fault(channel, names::channel_fault(&channel.value()), errors).then(|| channel.clone()),
+        None if attrs.gives(Key::Channel) => None,
+        None => name.and_then(|name| category_channel(name, errors)),
+    };
+    version(attrs.version.as_ref(), errors);
+    let direction = attrs.direction.as_ref().and_then(|text| direction(text, errors));
+    Texts { name: name.cloned(), channel, direction }
 }
 
 /// An event has one name, one schema and owns its data, so its type takes no parameters.
@@ -113,6 +126,9 @@ fn key_field<'a>(input: &'a DeriveInput, errors: &mut Errors) -> Option<KeyField
         }
         Data::Union(data) => {
             errors.on(data.union_token, "an event is a struct or an enum, a union has no schema");
+            for field in &data.fields.named {
+                attr::field_key(&field.attrs, errors);
+            }
             return None;
         }
     };

@@ -1,7 +1,7 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::expand;
+use super::{expand, expand_payload};
 
 #[track_caller]
 fn expands(args: &TokenStream, item: &TokenStream, expected: &TokenStream) {
@@ -119,4 +119,24 @@ fn a_second_attribute_is_taken_out_and_refused() {
     .to_string();
     assert!(!expanded.contains("c:d"), "{expanded}");
     assert!(expanded.contains("put all keys into one"), "{expanded}");
+}
+
+#[test]
+fn an_attribute_in_the_wrong_place_is_read_all_the_same() {
+    for item in [
+        quote!(
+            fn orders() {}
+        ),
+        quote!(union Orders { id: u64 }),
+        quote!(
+            type Shipped = u64;
+        ),
+    ] {
+        let text = expand(&quote!("orders", nmae = "a:b", version = 0), &item).to_string();
+        for mistake in ["is a struct or an enum", "unknown key `nmae`", "no colon", "versions begin at 1"] {
+            assert!(text.contains(mistake), "{mistake}: {text}");
+        }
+        let text = expand_payload(&quote!(name = "a:b"), &item).to_string();
+        assert!(text.contains("is a struct or an enum") && text.contains("has no keys but `crate`"), "{text}");
+    }
 }

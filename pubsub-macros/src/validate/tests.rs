@@ -215,3 +215,16 @@ fn the_attribute_form_below_the_derive_is_the_only_complaint() {
     ));
     assert!(matches!(&found[..], [only] if only.contains("above `#[derive")), "{found:?}");
 }
+
+#[test]
+fn a_union_hides_no_other_mistake() {
+    let found = mistakes(quote! {
+        #[event(name = "orders", version = 0)]
+        union OrderCreated { #[event(kay)] a: u8 }
+    });
+    let expected = ["a union has no schema", "unknown key `kay`", "no colon", "versions begin at 1"];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{expected}: {found}");
+    }
+}

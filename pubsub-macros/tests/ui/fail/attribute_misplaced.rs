@@ -1,7 +1,7 @@
 #[pubsub::event("orders:created")]
 fn orders() {}
 
-#[pubsub::event("orders:cancelled")]
+#[pubsub::event("orders", version = 0)]
 union Orders {
     id: u64,
 }

@@ -1,7 +1,7 @@
 use pubsub::Event;
 
 #[derive(Event)]
-#[event(name = "orders:created")]
+#[event(name = "orders", version = 0)]
 union OrderCreated {
     #[event(key)]
     id: u64,
