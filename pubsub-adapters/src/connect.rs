@@ -89,6 +89,8 @@ mod tests {
             ("memory:?capacity=0", "capacity"),
             ("memory:?capacity=x", "capacity"),
             ("memory:?capcity=1", "capcity"),
+            ("memory://", "host"),
+            ("memory://?capacity=1", "host"),
             ("memory://a,b", "host"),
             ("memory://a/b", "path"),
             ("memory://user@a", "user"),

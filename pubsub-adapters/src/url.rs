@@ -18,6 +18,7 @@ pub struct BrokerUrl {
     user: Option<String>,
     password: Option<String>,
     hosts: Vec<(String, Option<u16>)>,
+    has_authority: bool,
     path: String,
     options: Vec<(String, String)>,
 }
@@ -43,9 +44,9 @@ impl BrokerUrl {
             return Err(bad("url", "has a fragment, which no adapter knows"));
         }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = match rest.strip_prefix("//") {
-            Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
-            None => ("", rest),
+        let (has_authority, (authority, path)) = match rest.strip_prefix("//") {
+            Some(rest) => (true, rest.split_at(rest.find('/').unwrap_or(rest.len()))),
+            None => (false, ("", rest)),
         };
         let (credentials, hosts) = match authority.rsplit_once('@') {
             Some((credentials, hosts)) => (Some(credentials), hosts),
@@ -61,6 +62,7 @@ impl BrokerUrl {
             user: user.filter(|user| !user.is_empty()),
             password,
             hosts: hosts.split(',').filter(|host| !host.is_empty()).map(parse_host).collect::<Result<_>>()?,
+            has_authority,
             path: decode(path.strip_prefix('/').unwrap_or(path), "path")?,
             options: query.split('&').filter(|pair| !pair.is_empty()).map(parse_option).collect::<Result<_>>()?,
         })
@@ -84,6 +86,11 @@ impl BrokerUrl {
     /// Hosts and ports, in order.
     pub fn hosts(&self) -> &[(String, Option<u16>)] {
         &self.hosts
+    }
+
+    /// Whether there is a place for hosts, were it empty: `memory://` has one, `memory:` has none.
+    pub fn has_authority(&self) -> bool {
+        self.has_authority
     }
 
     /// What stands between the hosts and the options, without its first slash.

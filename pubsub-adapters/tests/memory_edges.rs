@@ -285,3 +285,15 @@ async fn a_full_dedup_window_holds_publishers_back_and_forgets_nothing() {
     manual.advance(Duration::from_secs(60));
     assert!(!bus.publish_envelope(first).await.unwrap().duplicate);
 }
+
+/// A name may hold what a prefix is written with.
+#[tokio::test]
+async fn a_prefix_is_no_part_of_the_name() {
+    let one = pubsub_adapters::connect("memory://prefixed?prefix=a").await.unwrap();
+    let same = pubsub_adapters::connect("memory://prefixed?prefix=a").await.unwrap();
+    let other = pubsub_adapters::connect("memory://a%2fprefixed").await.unwrap();
+    one.publish_envelope(on("test", 1)).await.unwrap();
+    let range = HistoryRange::new(ChannelName::parse("test").unwrap());
+    assert_eq!(same.history(&range).await.unwrap().events.len(), 1);
+    assert_eq!(other.history(&range).await.unwrap_err().kind(), ErrorKind::NotFound);
+}

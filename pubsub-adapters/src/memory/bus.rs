@@ -62,15 +62,19 @@ impl Wildcards {
 }
 
 /// Buses that have a name, for as long as somebody holds them.
-static NAMED: LazyLock<Mutex<HashMap<String, Weak<Bus>>>> = LazyLock::new(Mutex::default);
+static NAMED: LazyLock<Mutex<HashMap<FullName, Weak<Bus>>>> = LazyLock::new(Mutex::default);
+
+/// Prefix and name.
+type FullName = (Option<String>, String);
 
 impl Bus {
     /// A private bus, or the one of that name.
     pub(super) fn open(options: MemoryOptions) -> Result<Arc<Self>> {
         options.check()?;
         let Some(name) = options.name.clone() else { return Self::new(options) };
+        let full = (options.prefix.clone(), name.clone());
         let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bus) = named.get(&name).and_then(Weak::upgrade) {
+        if let Some(bus) = named.get(&full).and_then(Weak::upgrade) {
             let (default, wanted, found) = (MemoryOptions::new(), options, &bus.options);
             let refuse = |field: &str| {
                 let text = format!("field `{field}` differs from that of the bus `{name}`, which is open already");
@@ -93,7 +97,7 @@ impl Bus {
         }
         let bus = Self::new(options)?;
         named.retain(|_, bus| bus.strong_count() > 0);
-        named.insert(name, Arc::downgrade(&bus));
+        named.insert(full, Arc::downgrade(&bus));
         Ok(bus)
     }
 

@@ -12,6 +12,8 @@ use crate::url::BrokerUrl;
 pub struct MemoryOptions {
     /// The bus that is shared by everyone in the process who gives the same name; a private one without a name.
     pub name: Option<String>,
+    /// Sets apart buses of the same name, as the deployments of one program on a broker.
+    pub prefix: Option<String>,
     /// How many events a channel holds for its groups before publishers wait. It keeps twice as many for history.
     pub capacity: usize,
     /// How many ids the dedup window of a channel holds before publishers wait, and get `Backpressure`: an id takes some
@@ -34,6 +36,7 @@ impl Default for MemoryOptions {
     fn default() -> Self {
         Self {
             name: None,
+            prefix: None,
             capacity: 1024,
             dedup_ids: 1 << 20,
             dead_letter_bytes: 256 * 1024 * 1024,
@@ -56,6 +59,13 @@ impl MemoryOptions {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Sets apart buses of the same name.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
         self
     }
 
@@ -99,7 +109,7 @@ impl MemoryOptions {
     }
 
     /// Reads `memory:`, `memory://name` and the options `capacity`, `strict` and `prefix`. A prefix sets apart buses
-    /// of the same name.
+    /// of the same name. The other options are set by their methods.
     ///
     /// # Errors
     /// `Invalid` that names the part at fault.
@@ -114,16 +124,16 @@ impl MemoryOptions {
         }
         let mut options = Self::new();
         options.name = match url.hosts() {
+            [] if url.has_authority() => {
+                return bad(
+                    "field `host` is empty: write `memory:` for a private bus, `memory://name` for a shared one",
+                );
+            }
             [] => None,
             [(name, None)] => Some(name.clone()),
             _ => return bad("field `host` takes one name without a port, as in `memory://name`"),
         };
-        if let Some(prefix) = url.option("prefix") {
-            ChannelName::parse(prefix).map_err(|_| {
-                Error::new(ErrorKind::Invalid, "connect", "field `prefix` must follow the channel grammar")
-            })?;
-            options.name = options.name.map(|name| format!("{prefix}/{name}"));
-        }
+        options.prefix = url.option("prefix").map(str::to_owned);
         if let Some(capacity) = url.parsed_option("capacity")? {
             options.capacity = capacity;
         }
@@ -142,6 +152,9 @@ impl MemoryOptions {
             Self { max_payload: 0, .. } => bad("field `max_payload` must not be zero"),
             Self { name: Some(name), .. } if name.is_empty() || name.len() > 128 => {
                 bad("field `name` must hold 1 to 128 bytes")
+            }
+            Self { prefix: Some(prefix), .. } if ChannelName::parse(prefix).is_err() => {
+                bad("field `prefix` must follow the channel grammar")
             }
             _ => Ok(()),
         }

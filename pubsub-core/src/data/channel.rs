@@ -30,7 +30,7 @@ impl ChannelName {
     /// # Errors
     /// `Invalid` with the rule that is broken.
     pub fn parse(text: &str) -> Result<Self> {
-        check(text, "channel", MAX_CHANNEL_LEN)?;
+        check(text, CHANNEL, MAX_CHANNEL_LEN)?;
         Ok(Self(SmolStr::new(text)))
     }
 
@@ -39,7 +39,7 @@ impl ChannelName {
     /// # Errors
     /// `Invalid` with the rule that is broken.
     pub fn from_static(text: &'static str) -> Result<Self> {
-        check(text, "channel", MAX_CHANNEL_LEN)?;
+        check(text, CHANNEL, MAX_CHANNEL_LEN)?;
         Ok(Self(SmolStr::new_static(text)))
     }
 
@@ -52,7 +52,7 @@ impl ChannelName {
         let Some(rest) = prefixes.into_iter().find_map(|prefix| text.strip_prefix(prefix)) else {
             return Self::parse(text);
         };
-        check(rest, "channel", MAX_CHANNEL_LEN + MAX_GROUP_LEN + 1)?;
+        check(rest, CHANNEL, MAX_CHANNEL_LEN + MAX_GROUP_LEN + 1)?;
         Ok(Self(SmolStr::new(text)))
     }
 
@@ -73,7 +73,7 @@ impl ChannelName {
     /// # Errors
     /// `Invalid` unless the token follows the channel grammar.
     pub fn inbox(token: &str) -> Result<Self> {
-        check(token, "inbox", MAX_CHANNEL_LEN)?;
+        check(token, ("parse inbox name", "inbox"), MAX_CHANNEL_LEN)?;
         Ok(Self(SmolStr::from(format!("{INBOX_PREFIX}{token}"))))
     }
 
@@ -98,7 +98,10 @@ impl ChannelName {
     }
 }
 
-fn check(text: &str, field: &str, limit: usize) -> Result<()> {
+const CHANNEL: (&str, &str) = ("parse channel name", "channel");
+
+/// Checks a name; the operation and the field are for the error.
+fn check(text: &str, (operation, field): (&'static str, &str), limit: usize) -> Result<()> {
     let rest = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
     let bytes = text.as_bytes();
     let starts_well = bytes.first().is_some_and(u8::is_ascii_alphanumeric);
@@ -109,7 +112,7 @@ fn check(text: &str, field: &str, limit: usize) -> Result<()> {
         "field `{field}` must start with a letter or digit and hold at most {limit} of A-Z a-z 0-9 . _ -: {}",
         shorten(text)
     );
-    Err(Error::new(ErrorKind::Invalid, "parse channel name", message))
+    Err(Error::new(ErrorKind::Invalid, operation, message))
 }
 
 text_impls!(ChannelName);
@@ -124,7 +127,7 @@ impl GroupName {
     /// # Errors
     /// `Invalid` with the rule that is broken.
     pub fn parse(text: &str) -> Result<Self> {
-        check(text, "group", MAX_GROUP_LEN)?;
+        check(text, ("parse group name", "group"), MAX_GROUP_LEN)?;
         Ok(Self(SmolStr::new(text)))
     }
 
@@ -154,11 +157,16 @@ impl ChannelPattern {
     /// `Invalid` with the rule that is broken; `*` anywhere else is refused.
     pub fn parse(text: &str) -> Result<Self> {
         if text == "*" {
-            Ok(Self::All)
-        } else if let Some(family) = text.strip_suffix(".*") {
-            Ok(Self::Family(ChannelName::parse(family)?))
-        } else {
-            Ok(Self::Exact(ChannelName::parse(text)?))
+            return Ok(Self::All);
+        }
+        let family = text.strip_suffix(".*").filter(|family| !family.is_empty());
+        if text.contains('*') && family.is_none_or(|family| family.contains('*')) {
+            let message = format!("field `channel` takes `*` alone or as `family.*`: {}", shorten(text));
+            return Err(Error::new(ErrorKind::Invalid, "parse channel pattern", message));
+        }
+        match family {
+            Some(family) => Ok(Self::Family(ChannelName::parse(family)?)),
+            None => Ok(Self::Exact(ChannelName::parse(text)?)),
         }
     }
 
@@ -222,6 +230,16 @@ impl fmt::Debug for ChannelPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_tell_what_was_parsed() {
+        for text in [".*", "a*", "a.*.b", "**", "a.**", "*.a", "a.*.*"] {
+            let error = ChannelPattern::parse(text).unwrap_err();
+            assert!(error.to_string().starts_with("parse channel pattern: ") && error.message().contains("`family.*`"));
+        }
+        assert!(ChannelPattern::parse("_a.*").unwrap_err().to_string().starts_with("parse channel name: "));
+        assert!(GroupName::parse("a b").unwrap_err().to_string().starts_with("parse group name: "));
+    }
 
     #[test]
     fn the_grammar_of_channels() {
