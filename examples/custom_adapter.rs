@@ -3,6 +3,25 @@
 //! The board is a list of events per world that everybody reads at their own pace. That is all it can do, and all it
 //! declares: it offers broadcasts, wildcards and replay, but no groups. The conformance suite runs what it declares,
 //! and sees to it that the rest is refused.
+//!
+//! Your own crate does it in a test, one per case. This is all of `tests/conformance.rs`:
+//!
+//! ```ignore
+//! pubsub_testkit::conformance_tests!(board::BoardHarness::default());
+//! ```
+//!
+//! with these lines in `Cargo.toml`:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! pubsub-testkit = "0.1"
+//!
+//! [[test]]
+//! name = "conformance"
+//! harness = false
+//! ```
+//!
+//! As an example has no tests, `main` below runs the same suite by hand.
 
 use std::{
     any::Any,
