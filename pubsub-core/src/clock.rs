@@ -21,6 +21,15 @@ impl Clock {
         Self(None)
     }
 
+    /// Whether two clocks may show different times: one is moved by hand, and the other is not moved with it.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => false,
+            (Some(one), Some(two)) => !Arc::ptr_eq(&one.0, &two.0),
+            _ => true,
+        }
+    }
+
     /// The time now. The system's clock may be set back; nothing here relies on it never being so.
     pub fn now(&self) -> Timestamp {
         match &self.0 {

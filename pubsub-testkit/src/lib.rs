@@ -1,8 +1,10 @@
-//! What an adapter of `pubsub` is tested with: the conformance suite, adapters that are wrong on purpose, real brokers
-//! as child processes, and a TCP proxy that injects faults.
+//! What programs over `pubsub` and adapters of it are tested with: a bus whose time is moved by hand, the conformance
+//! suite, adapters that are wrong on purpose, real brokers as child processes, and a TCP proxy that injects faults.
 
 #[cfg(all(feature = "brokers", unix))]
 pub mod broker;
+#[cfg(feature = "bus")]
+mod bus;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 #[cfg(feature = "conformance")]
@@ -11,3 +13,6 @@ pub mod faulty;
 mod ports;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+
+#[cfg(feature = "bus")]
+pub use bus::TestBus;

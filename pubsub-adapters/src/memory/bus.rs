@@ -90,6 +90,9 @@ impl Bus {
             if bytes != default.dead_letter_bytes && bytes != found.dead_letter_bytes {
                 return refuse("dead_letter_bytes");
             }
+            if wanted.clock.differs_from(&default.clock) && wanted.clock.differs_from(&found.clock) {
+                return refuse("clock");
+            }
             if wanted.strict && !found.strict {
                 return refuse("strict");
             }
