@@ -105,6 +105,7 @@ impl Run<'_> {
         let mut command = self.workspace.cargo();
         match step {
             Step::Check(check) => return check(self.workspace, log),
+            Step::Install(check) => return check(self.workspace, self.options.consent, log),
             Step::Cargo(arguments, environment) => {
                 command.args(*arguments).envs(environment.iter().copied());
             }
