@@ -179,7 +179,7 @@ async fn retention_tells_a_group_what_it_lost() {
         bus.publish_envelope(event(n)).await.unwrap();
     }
     let mut seen = Vec::new();
-    while let Some(event) = events.next_timeout(Duration::from_millis(50)).await.unwrap() {
+    while let Some(event) = events.next_timeout(Duration::from_millis(500)).await.unwrap() {
         seen.push(number(&event));
         event.ack();
     }
@@ -205,7 +205,7 @@ async fn slow_broadcasts_follow_their_policy() {
     for n in 0..12 {
         let mut event = event(n);
         event.channel = ChannelName::parse("other").unwrap();
-        let outcome = bus.publish_envelope(event).timeout(Duration::from_millis(20)).await;
+        let outcome = bus.publish_envelope(event).timeout(Duration::from_millis(200)).await;
         refused += usize::from(outcome.is_err_and(|error| error.kind() == ErrorKind::Backpressure));
     }
     assert_eq!(refused, 2);
