@@ -34,6 +34,7 @@ async fn foreign_events_are_refused_with_every_fault() {
     bus.publish_envelope(foreign).await.unwrap();
     let error = orders.next().await.unwrap().unwrap_err();
     assert_eq!(error.faults().len(), 2, "{error}");
+    assert!(std::error::Error::source(&error).is_some(), "{error:?}");
 }
 
 #[tokio::test]

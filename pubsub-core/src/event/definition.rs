@@ -256,9 +256,8 @@ impl EventDefinition {
         let found = message.version();
         if found == self.version {
             let event = message.payload().decode();
-            // Serde stops at the first fault; the schema finds them all, and what the type does not say.
             #[cfg(feature = "validate")]
-            self.validate(message.payload())?;
+            let event = super::validate::both(event, self.validate(message.payload()));
             return event;
         }
         if found > self.version || found < self.oldest_version() {
@@ -268,7 +267,7 @@ impl EventDefinition {
         let new = self.upcasters.run(old, found, self.version)?;
         let event = codec::read(&new);
         #[cfg(feature = "validate")]
-        let event = super::validate::find_faults_in(self.validator(), &new).and(event);
+        let event = super::validate::both(event, super::validate::find_faults_in(self.validator(), &new));
         event.map_err(|error| {
             let message = format!("{}, after upcasting from version {found}", error.message());
             error.reworded("decode", message)

@@ -35,6 +35,17 @@ pub(crate) fn find_faults_in(validator: &std::result::Result<Validator, String>,
     Err(Error::new(ErrorKind::Codec, "validate", "the payload does not fit the event's schema").with_faults(faults))
 }
 
+/// What the type and what its schema say. Serde stops at the first fault, with a cause; the schema finds them all, and what
+/// the type does not say.
+pub(crate) fn both<E>(event: Result<E>, valid: Result<()>) -> Result<E> {
+    match (event, valid) {
+        (event, Ok(())) => event,
+        (Ok(_), Err(found)) => Err(found),
+        (Err(error), Err(found)) if found.faults().is_empty() => Err(error),
+        (Err(error), Err(found)) => Err(error.with_faults(found.faults().to_vec())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{EventDefinition, Payload};
