@@ -178,12 +178,12 @@ async fn retention_tells_a_group_what_it_lost() {
     for n in 0..1_000 {
         bus.publish_envelope(event(n)).await.unwrap();
     }
-    let mut seen = Vec::new();
-    while let Some(event) = events.next_timeout(Duration::from_millis(500)).await.unwrap() {
-        seen.push(number(&event));
+    for n in 990..1_000 {
+        let event = events.next().await.unwrap().unwrap();
+        assert_eq!(number(&event), n);
         event.ack();
     }
-    assert_eq!(seen, (990..1_000).collect::<Vec<_>>());
+    assert!(events.next_timeout(Duration::from_millis(30)).await.unwrap().is_none());
     assert_eq!(events.stats().lost, 990);
 }
 
@@ -205,7 +205,7 @@ async fn slow_broadcasts_follow_their_policy() {
     for n in 0..12 {
         let mut event = event(n);
         event.channel = ChannelName::parse("other").unwrap();
-        let outcome = bus.publish_envelope(event).timeout(Duration::from_millis(200)).await;
+        let outcome = bus.publish_envelope(event).timeout(Duration::ZERO).await;
         refused += usize::from(outcome.is_err_and(|error| error.kind() == ErrorKind::Backpressure));
     }
     assert_eq!(refused, 2);

@@ -72,6 +72,18 @@ async fn grows_with_the_messages<F: AsyncFn(usize) -> Duration>(small: usize, ru
     panic!("{few:?} for the messages, but {many:?} for four times as many");
 }
 
+#[tokio::test]
+#[should_panic(expected = "for four times as many")]
+async fn work_that_grows_with_the_square_is_found() {
+    grows_with_the_messages(256, async |count| {
+        let before = worked();
+        let pairs = (0..count).flat_map(|one| (0..count).map(move |other| one ^ other));
+        std::hint::black_box(pairs.fold(0, |sum: usize, pair| sum.wrapping_add(std::hint::black_box(pair))));
+        worked() - before
+    })
+    .await;
+}
+
 /// Every message fails with a delay, the last one first, and comes again.
 async fn all_fail(policy: ChannelPolicy, keys: usize, count: usize) -> Duration {
     let stand = Stand::new(policy);
