@@ -51,6 +51,14 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
     match url.scheme() {
         #[cfg(feature = "memory")]
         "memory" => Ok(crate::memory::Memory::open(crate::memory::MemoryOptions::from_url(url)?)?),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => crate::redis::Redis::open(url).await,
+        #[cfg(feature = "kafka")]
+        "kafka" => crate::kafka::Kafka::open(url).await,
+        #[cfg(feature = "nats")]
+        "nats" | "tls" | "wss" => crate::nats::Nats::open(url).await,
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => crate::rabbitmq::RabbitMq::open(url).await,
         scheme => Err(unknown(scheme)),
     }
 }
@@ -58,9 +66,8 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
 fn unknown(scheme: &str) -> Error {
     match SCHEMES.iter().find(|(known, _)| *known == scheme) {
         Some((_, feature)) => {
-            let text = format!(
-                "the adapter for `{scheme}:` is not built in: its feature of pubsub-kit is `{feature}`, which this version does not have yet"
-            );
+            let text =
+                format!("the adapter for `{scheme}:` is not built in: turn on the feature `{feature}` of pubsub-kit");
             Error::new(ErrorKind::Unsupported, "connect", text)
         }
         None => {
@@ -77,9 +84,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_built_in_names_its_feature() {
-        let error = connect("amqp://localhost").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.message().contains("`rabbitmq`"), "{error}");
+        for (scheme, feature) in SCHEMES {
+            let error = unknown(scheme);
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.message().contains(&format!("`{feature}`")), "{error}");
+        }
         assert_eq!(connect("ftp://localhost").await.unwrap_err().kind(), ErrorKind::Invalid);
     }
 

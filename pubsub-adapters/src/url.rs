@@ -5,11 +5,14 @@
 
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use pubsub_core::{Error, ErrorKind, Result};
 
 /// The longest address, in bytes.
 const MAX_LEN: usize = 4096;
+
+/// What is written as it is: RFC 3986 calls it unreserved.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The parts of an address, decoded. `Debug` and `Display` hide the password and every option that may hold a secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -66,6 +69,72 @@ impl BrokerUrl {
             path: decode(path.strip_prefix('/').unwrap_or(path), "path")?,
             options: query.split('&').filter(|pair| !pair.is_empty()).map(parse_option).collect::<Result<_>>()?,
         })
+    }
+
+    /// An address of this scheme and nothing else, to be filled in.
+    pub fn of(scheme: &str) -> Self {
+        Self {
+            scheme: scheme.to_owned(),
+            user: None,
+            password: None,
+            hosts: Vec::new(),
+            has_authority: true,
+            path: String::new(),
+            options: Vec::new(),
+        }
+    }
+
+    /// Sets user and password.
+    #[must_use]
+    pub fn with_credentials(mut self, user: Option<&str>, password: Option<&str>) -> Self {
+        self.user = user.map(str::to_owned);
+        self.password = password.map(str::to_owned);
+        self
+    }
+
+    /// Adds a host.
+    #[must_use]
+    pub fn with_host(mut self, host: &str, port: Option<u16>) -> Self {
+        self.hosts.push((host.to_owned(), port));
+        self
+    }
+
+    /// Sets what stands between the hosts and the options.
+    #[must_use]
+    pub fn with_path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// Adds an option.
+    #[must_use]
+    pub fn with_option(mut self, name: &str, value: &str) -> Self {
+        self.options.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The address with its secrets, as [`BrokerUrl::parse`] reads it. `Display` hides them.
+    pub fn expose(&self) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+        let mut text = format!("{}:{}", self.scheme, if self.has_authority { "//" } else { "" });
+        if self.user.is_some() || self.password.is_some() {
+            text += &encode(self.user().unwrap_or(""));
+            text += &self.password().map(|password| format!(":{}", encode(password))).unwrap_or_default();
+            text.push('@');
+        }
+        let hosts = self.hosts.iter().map(|(host, port)| {
+            let host = if host.contains(':') { format!("[{host}]") } else { encode(host) };
+            port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+        });
+        text += &hosts.collect::<Vec<_>>().join(",");
+        if !self.path.is_empty() {
+            text += if self.has_authority { "/" } else { "" };
+            text += &encode(&self.path);
+        }
+        for (index, (name, value)) in self.options.iter().enumerate() {
+            text += &format!("{}{}={}", if index == 0 { "?" } else { "&" }, encode(name), encode(value));
+        }
+        text
     }
 
     /// The scheme, as in `redis`.
@@ -244,6 +313,21 @@ mod tests {
         assert_eq!((url.path(), url.option("security"), url.option("x")), ("a/b", Some("sasl_ssl"), Some(" ")));
         let memory = BrokerUrl::parse("memory:").unwrap();
         assert!(memory.hosts().is_empty() && memory.path().is_empty());
+    }
+
+    #[test]
+    fn an_address_is_written_as_it_is_read() {
+        for text in [
+            "kafka://us%40er:p%3Aw@h1:9092,[::1]:9093,h3/a%2Fb?security=sasl_ssl&x=%20",
+            "redis://:pw@h/0",
+            "memory:",
+            "memory://name?capacity=1",
+        ] {
+            let url = BrokerUrl::parse(text).unwrap();
+            assert_eq!((url.expose().as_str(), BrokerUrl::parse(&url.expose()).unwrap()), (text, url));
+        }
+        let made = BrokerUrl::of("nats").with_credentials(Some("me"), Some("p/w")).with_host("::1", Some(4222));
+        assert_eq!(made.with_path("p").with_option("a", "b&c").expose(), "nats://me:p%2Fw@[::1]:4222/p?a=b%26c");
     }
 
     #[test]

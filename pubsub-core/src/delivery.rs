@@ -105,6 +105,8 @@ pub struct Delivery {
     pub position: Option<Position>,
     /// When this group first met the event, where a redelivery knows it.
     pub first_seen: Option<Timestamp>,
+    /// Why the event could not be read, where its bytes are no event. The message then carries them as they came.
+    pub fault: Option<Arc<Error>>,
     /// The duty to settle.
     pub ack: AckHandle,
 }
@@ -112,7 +114,7 @@ pub struct Delivery {
 impl Delivery {
     /// A first delivery.
     pub fn new(message: Arc<Message>, ack: AckHandle) -> Self {
-        Self { message, attempt: 1, shared: false, position: None, first_seen: None, ack }
+        Self { message, attempt: 1, shared: false, position: None, first_seen: None, fault: None, ack }
     }
 
     /// Sets which delivery this is.
@@ -140,6 +142,14 @@ impl Delivery {
     #[must_use]
     pub fn shared(mut self, shared: bool) -> Self {
         self.shared = shared;
+        self
+    }
+
+    /// Says why the event could not be read. A group writes it to its dead letters, whatever names it takes; a broadcast
+    /// reports the error in its place.
+    #[must_use]
+    pub fn unreadable(mut self, fault: Error) -> Self {
+        self.fault = Some(Arc::new(fault));
         self
     }
 

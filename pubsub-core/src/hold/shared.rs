@@ -123,6 +123,7 @@ impl Shared {
         delivery.shared = entry.shared;
         delivery.position.clone_from(&entry.position);
         delivery.first_seen = entry.first_seen;
+        delivery.fault.clone_from(&entry.fault);
         delivery
     }
 

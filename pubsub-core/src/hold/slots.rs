@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{AckHandle, Delivery, Key, Mark, Message, Position, Timestamp};
+use crate::{AckHandle, Delivery, Error, Key, Mark, Message, Position, Timestamp};
 
 pub(super) type Index = u32;
 const NIL: Index = Index::MAX;
@@ -30,6 +30,7 @@ pub(super) struct Entry {
     pub(super) shared: bool,
     pub(super) position: Option<Position>,
     pub(super) first_seen: Option<Timestamp>,
+    pub(super) fault: Option<Arc<Error>>,
     /// The handle at the source inside, kept until the event is settled for good.
     pub(super) ack: AckHandle,
     pub(super) since: Mark,
@@ -39,9 +40,9 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(order: u64, delivery: Delivery, since: Mark) -> Self {
-        let Delivery { message, attempt, shared, position, first_seen, ack } = delivery;
+        let Delivery { message, attempt, shared, position, first_seen, fault, ack } = delivery;
         let (state, links) = (State::Waiting(None), [Links::NONE; 2]);
-        Self { order, message, attempt, shared, position, first_seen, ack, since, state, links }
+        Self { order, message, attempt, shared, position, first_seen, fault, ack, since, state, links }
     }
 }
 

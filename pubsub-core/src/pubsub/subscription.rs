@@ -271,6 +271,9 @@ impl<T: Read> Events<T> {
     fn admit(&self, delivery: Delivery) -> Option<Result<Received<T>>> {
         let counts = &self.consumer.counts;
         let in_group = self.consumer.group.is_some();
+        if delivery.fault.is_some() {
+            return self.refuse(delivery).map(Err);
+        }
         if !claims(&self.names, delivery.message.name()) {
             if in_group {
                 counts.unclaimed.fetch_add(1, Ordering::Relaxed);
@@ -296,17 +299,23 @@ impl<T: Read> Events<T> {
                 Some(Ok(Received::new(value, Ack::new(delivery, &self.consumer))))
             }
             Err(error) => {
-                counts.undecodable.fetch_add(1, Ordering::Relaxed);
                 let error = error.on(delivery.message.channel());
-                if self.consumer.dead_letters.is_some() {
-                    Ack::new(delivery, &self.consumer).bury(error.to_string());
-                    return None;
-                }
-                // Nobody keeps it: the caller is told, and it does not come again.
-                delivery.settle_as(Outcome::Reject);
-                Some(Err(error))
+                self.refuse(delivery.unreadable(error)).map(Err)
             }
         }
+    }
+
+    /// Deals with a delivery that cannot be read: where nobody keeps it, the caller is told.
+    fn refuse(&self, mut delivery: Delivery) -> Option<Error> {
+        let error = Error::clone(&*delivery.fault.take()?);
+        self.consumer.counts.undecodable.fetch_add(1, Ordering::Relaxed);
+        if self.consumer.dead_letters.is_some() {
+            Ack::new(delivery, &self.consumer).bury(error.to_string());
+            return None;
+        }
+        // It does not come again.
+        delivery.settle_as(Outcome::Reject);
+        Some(error)
     }
 
     /// Moves the subscription to another position; for a group, the whole group. What is unsettled is taken back.

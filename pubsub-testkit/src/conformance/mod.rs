@@ -22,6 +22,8 @@ mod memory;
 mod minimum;
 mod report;
 mod runner;
+#[cfg(all(feature = "brokers", unix))]
+mod server;
 mod unsupported;
 mod wait;
 mod world;
@@ -36,5 +38,7 @@ pub use memory::MemoryHarness;
 pub use minimum::Minimum;
 pub use report::{Outcome, Report};
 pub use runner::{execute, main, run};
+#[cfg(all(feature = "brokers", unix))]
+pub use server::ServerHarness;
 pub use wait::{dead_letters, ended, eventually, next, next_n, quiet, quiet_for, read_all, together, within};
 pub use world::{Ctx, Mode, Size, World};

@@ -1,0 +1,364 @@
+//! The desk of a subscription: which deliveries are out, and what became of them.
+
+use std::{
+    fmt,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use pubsub_core::{
+    Error, EventId, Result,
+    driver::{AckToken, Drain, Outcome, RetryPolicy, stale},
+};
+use tokio::sync::Notify;
+
+/// What an adapter remembers of a delivery that is out.
+pub(crate) trait Held: Send + 'static {
+    /// The event's id.
+    fn id(&self) -> &EventId;
+    /// Which delivery of it this is.
+    fn attempt(&self) -> u32;
+}
+
+/// Gives tokens for deliveries, takes each back once, and queues what became of them for the task that tells the broker.
+///
+/// `settle` and `is_live` of the subscription's `Settler` are calls of this; the task takes batches with
+/// [`Desk::next_batch`], tells the broker, and then calls [`Desk::told`].
+pub(crate) struct Desk<T> {
+    state: Mutex<State<T>>,
+    /// Something was settled.
+    settled: Notify,
+    /// A delivery is no longer out.
+    freed: Notify,
+    /// The broker was told of a batch.
+    told: Notify,
+    stale: AtomicU64,
+    retry: RetryPolicy,
+    drain: Drain,
+}
+
+struct State<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<usize>,
+    generation: u64,
+    queue: Vec<(T, Outcome)>,
+    /// How many were queued, and of how many the broker was told.
+    queued: u64,
+    done: u64,
+    /// The last batch that the broker could not be told of: its end, and why.
+    failed: Option<(u64, Error)>,
+}
+
+enum Slot<T> {
+    Free,
+    Out(u64, T),
+}
+
+impl<T: Held> Desk<T> {
+    /// A desk whose dropped deliveries come again with the backoff of `retry`, and unsettled while draining.
+    pub(crate) fn new(retry: RetryPolicy, drain: Drain) -> Self {
+        Self {
+            state: Mutex::new(State {
+                slots: Vec::new(),
+                free: Vec::new(),
+                generation: 0,
+                queue: Vec::new(),
+                queued: 0,
+                done: 0,
+                failed: None,
+            }),
+            settled: Notify::new(),
+            freed: Notify::new(),
+            told: Notify::new(),
+            stale: AtomicU64::new(0),
+            retry,
+            drain,
+        }
+    }
+
+    /// Remembers a delivery that goes out.
+    pub(crate) fn hand_out(&self, item: T) -> AckToken {
+        let mut state = self.lock();
+        state.generation += 1;
+        let generation = state.generation;
+        let slot = Slot::Out(generation, item);
+        let index = match state.free.pop() {
+            Some(index) => {
+                state.slots[index] = slot;
+                index
+            }
+            None => {
+                state.slots.push(slot);
+                state.slots.len() - 1
+            }
+        };
+        AckToken { index: index as u64, generation }
+    }
+
+    /// Takes a delivery back: whatever is done with its token from now on is stale.
+    pub(crate) fn take(&self, token: AckToken) -> Option<T> {
+        let item = self.lock().take(token);
+        if item.is_some() {
+            self.freed.notify_waiters();
+        }
+        item
+    }
+
+    /// Takes all deliveries back for which `wanted` holds, in no certain order.
+    pub(crate) fn take_if(&self, mut wanted: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut state = self.lock();
+        let tokens: Vec<_> = state.out().filter(|(_, item)| wanted(item)).map(|(token, _)| token).collect();
+        let items = tokens.into_iter().filter_map(|token| state.take(token)).collect();
+        drop(state);
+        self.freed.notify_waiters();
+        items
+    }
+
+    /// Looks at every delivery that is out.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(AckToken, &mut T)) {
+        let mut state = self.lock();
+        for (index, slot) in state.slots.iter_mut().enumerate() {
+            if let Slot::Out(generation, item) = slot {
+                look(AckToken { index: index as u64, generation: *generation }, item);
+            }
+        }
+    }
+
+    /// Looks at one delivery, if it is still out.
+    pub(crate) fn with<R>(&self, token: AckToken, look: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.lock().get_mut(token).map(look)
+    }
+
+    /// How many deliveries are out; those whose settlement the broker does not know yet are not counted.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.lock();
+        state.slots.len() - state.free.len()
+    }
+
+    /// How many deliveries were settled whose lease was gone.
+    pub(crate) fn stale(&self) -> u64 {
+        self.stale.load(Ordering::Relaxed)
+    }
+
+    /// Waits until fewer than `most` deliveries are out, and says how many more may go out. Cancel safe.
+    pub(crate) async fn room(&self, most: usize) -> usize {
+        loop {
+            let freed = self.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            match most.saturating_sub(self.len()) {
+                0 => freed.await,
+                room => return room,
+            }
+        }
+    }
+
+    /// As [`Settler::settle`](pubsub_core::driver::Settler::settle).
+    pub(crate) fn settle(&self, token: AckToken, outcome: Outcome) {
+        let mut state = self.lock();
+        let Some(item) = state.take(token) else {
+            self.stale.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        let outcome = match outcome {
+            Outcome::Dropped if self.drain.is_draining() => Outcome::Release,
+            Outcome::Dropped => Outcome::Nack(self.retry.delay(item.id(), item.attempt())),
+            outcome => outcome,
+        };
+        state.push(item, outcome);
+        drop(state);
+        self.settled.notify_one();
+        self.freed.notify_waiters();
+    }
+
+    /// As [`Settler::is_live`](pubsub_core::driver::Settler::is_live).
+    pub(crate) fn is_live(&self, token: AckToken) -> bool {
+        self.lock().get_mut(token).is_some()
+    }
+
+    /// As [`Settler::confirm`](pubsub_core::driver::Settler::confirm).
+    pub(crate) async fn confirm(&self, token: AckToken, outcome: Outcome) -> Result<()> {
+        if !self.is_live(token) {
+            self.stale.fetch_add(1, Ordering::Relaxed);
+            return Err(stale("settle"));
+        }
+        self.settle(token, outcome);
+        self.flush().await
+    }
+
+    /// As [`Settler::flush`](pubsub_core::driver::Settler::flush). Cancel safe.
+    pub(crate) async fn flush(&self) -> Result<()> {
+        let (begin, target) = {
+            let state = self.lock();
+            (state.done, state.queued)
+        };
+        loop {
+            let told = self.told.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.done >= target {
+                    return match &state.failed {
+                        Some((end, error)) if *end > begin => Err(error.clone()),
+                        _ => Ok(()),
+                    };
+                }
+            }
+            told.await;
+        }
+    }
+
+    /// Waits for settlements and takes all that there are, in their order. Cancel safe.
+    pub(crate) async fn next_batch(&self) -> Vec<(T, Outcome)> {
+        loop {
+            let batch = self.take_batch();
+            if !batch.is_empty() {
+                return batch;
+            }
+            self.settled.notified().await;
+        }
+    }
+
+    /// Takes all settlements that there are.
+    pub(crate) fn take_batch(&self) -> Vec<(T, Outcome)> {
+        std::mem::take(&mut self.lock().queue)
+    }
+
+    /// Queues a settlement that needs no token, as for events that never went out.
+    pub(crate) fn push(&self, item: T, outcome: Outcome) {
+        self.lock().push(item, outcome);
+        self.settled.notify_one();
+    }
+
+    /// Says that the broker was told of so many settlements, those taken first, or why it could not be.
+    pub(crate) fn told(&self, settlements: usize, outcome: Result<()>) {
+        let mut state = self.lock();
+        state.done += settlements as u64;
+        if let Err(error) = outcome {
+            state.failed = Some((state.done, error));
+        }
+        drop(state);
+        self.told.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // The state is whole at every point where a panic could come from.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn get_mut(&mut self, token: AckToken) -> Option<&mut T> {
+        match self.slots.get_mut(usize::try_from(token.index).ok()?) {
+            Some(Slot::Out(generation, item)) if *generation == token.generation => Some(item),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, token: AckToken) -> Option<T> {
+        self.get_mut(token)?;
+        let index = usize::try_from(token.index).ok()?;
+        let Slot::Out(_, item) = std::mem::replace(&mut self.slots[index], Slot::Free) else { return None };
+        self.free.push(index);
+        Some(item)
+    }
+
+    fn out(&self) -> impl Iterator<Item = (AckToken, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| match slot {
+            Slot::Out(generation, item) => Some((AckToken { index: index as u64, generation: *generation }, item)),
+            Slot::Free => None,
+        })
+    }
+
+    fn push(&mut self, item: T, outcome: Outcome) {
+        self.queue.push((item, outcome));
+        self.queued += 1;
+    }
+}
+
+impl<T> fmt::Debug for Desk<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").field("stale", &self.stale).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use pubsub_core::ErrorKind;
+
+    use super::*;
+
+    struct Event(EventId, u32);
+
+    impl Held for Event {
+        fn id(&self) -> &EventId {
+            &self.0
+        }
+
+        fn attempt(&self) -> u32 {
+            self.1
+        }
+    }
+
+    fn desk() -> Desk<Event> {
+        Desk::new(RetryPolicy::default(), Drain::new())
+    }
+
+    #[test]
+    fn a_token_settles_once_and_slots_are_used_again() {
+        let desk = desk();
+        let first = desk.hand_out(Event(EventId::random(), 1));
+        assert!(desk.is_live(first));
+        desk.settle(first, Outcome::Ack);
+        desk.settle(first, Outcome::Ack);
+        assert!(!desk.is_live(first));
+        assert_eq!((desk.stale(), desk.len(), desk.take_batch().len()), (1, 0, 1));
+        let second = desk.hand_out(Event(EventId::random(), 1));
+        assert_eq!(second.index, first.index);
+        assert!(desk.is_live(second) && !desk.is_live(first));
+    }
+
+    #[test]
+    fn what_is_dropped_backs_off_and_is_released_while_draining() {
+        let drain = Drain::new();
+        let desk = Desk::new(RetryPolicy::default(), drain.clone());
+        let token = desk.hand_out(Event(EventId::random(), 3));
+        desk.settle(token, Outcome::Dropped);
+        assert!(matches!(desk.take_batch()[..], [(_, Outcome::Nack(delay))] if delay > Duration::from_millis(300)));
+        drain.start();
+        let token = desk.hand_out(Event(EventId::random(), 3));
+        desk.settle(token, Outcome::Dropped);
+        assert!(matches!(desk.take_batch()[..], [(_, Outcome::Release)]));
+    }
+
+    #[tokio::test]
+    async fn a_flush_waits_for_the_broker_and_tells_its_refusal() {
+        let desk = desk();
+        let token = desk.hand_out(Event(EventId::random(), 1));
+        let confirm = desk.confirm(token, Outcome::Ack);
+        tokio::pin!(confirm);
+        assert!(confirm.as_mut().now_or_never().is_none());
+        let batch = desk.next_batch().await;
+        desk.told(batch.len(), Err(Error::new(ErrorKind::Unavailable, "settle", "gone")));
+        assert_eq!(confirm.await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(desk.flush().now_or_never().unwrap().is_ok());
+        assert_eq!(desk.confirm(token, Outcome::Ack).await.unwrap_err().kind(), ErrorKind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn room_comes_back_with_settlements() {
+        let desk = desk();
+        let token = desk.hand_out(Event(EventId::random(), 1));
+        let room = desk.room(1);
+        tokio::pin!(room);
+        assert!(room.as_mut().now_or_never().is_none());
+        desk.settle(token, Outcome::Reject);
+        assert_eq!(room.await, 1);
+    }
+}

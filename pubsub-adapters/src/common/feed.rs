@@ -1,0 +1,421 @@
+//! The buffer between the task that talks to a broker and the subscription that is polled.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use pubsub_core::{
+    ChannelName, Delivery, Error, ErrorKind, Result, StartPosition,
+    driver::{BoxFuture, Chunk, Gap, GapReason, Item, SlowConsumer, Source, SubscriptionState},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The most items that one poll hands over.
+const CHUNK: usize = 256;
+
+/// The end into which a client's task puts what it has received.
+#[derive(Clone)]
+pub(crate) struct Feed(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// The subscription took something out.
+    taken: Notify,
+    /// The subscription was paused or goes on.
+    pace: Notify,
+    /// The subscription is gone.
+    gone: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Result<Item>>,
+    deliveries: usize,
+    waker: Option<Waker>,
+    ended: bool,
+    paused: bool,
+}
+
+impl State {
+    fn push(&mut self, item: Result<Item>) {
+        self.deliveries += usize::from(matches!(item, Ok(Item::Delivery(_))));
+        self.items.push_back(item);
+    }
+
+    fn pop(&mut self) -> Option<Result<Item>> {
+        let item = self.items.pop_front();
+        self.deliveries -= usize::from(matches!(item, Some(Ok(Item::Delivery(_)))));
+        item
+    }
+
+    /// Takes the oldest delivery out, and counts it into the gap at the front.
+    fn drop_oldest(&mut self) {
+        let Some(index) = self.items.iter().position(|item| matches!(item, Ok(Item::Delivery(_)))) else { return };
+        let Some(Ok(Item::Delivery(delivery))) = self.items.remove(index) else { return };
+        self.deliveries -= 1;
+        let channel = delivery.message.channel().clone();
+        delivery.forget();
+        let before = index.checked_sub(1).and_then(|index| self.items.get_mut(index));
+        if let Some(Ok(Item::Gap(gap))) = before
+            && gap.reason == GapReason::SlowConsumer
+            && gap.channel == channel
+        {
+            gap.lost = gap.lost.map(|lost| lost + 1);
+            return;
+        }
+        self.items.insert(index, Ok(Item::Gap(Gap::new(channel, Some(1), GapReason::SlowConsumer))));
+    }
+}
+
+impl Feed {
+    /// A feed, and the source at its other end. `control` does what only the adapter can.
+    pub(crate) fn new(control: impl Control + 'static) -> (Self, FeedSource) {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            taken: Notify::new(),
+            pace: Notify::new(),
+            gone: CancellationToken::new(),
+        });
+        let feed = Self(shared);
+        (feed.clone(), FeedSource { feed, control: Box::new(control) })
+    }
+
+    /// Puts a delivery in. Its number is bounded by whoever hands it out.
+    pub(crate) fn deliver(&self, delivery: Delivery) {
+        self.put(|state| state.push(Ok(Item::Delivery(delivery))));
+    }
+
+    /// Puts many deliveries in, with one wake-up.
+    pub(crate) fn deliver_all(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        self.put(|state| deliveries.into_iter().for_each(|delivery| state.push(Ok(Item::Delivery(delivery)))));
+    }
+
+    /// Puts a delivery of a broadcast in, whose reader may lag `buffer` events behind before `slow` says what happens.
+    pub(crate) fn broadcast(&self, delivery: Delivery, slow: SlowConsumer, buffer: usize) {
+        self.put(|state| {
+            if state.deliveries >= buffer.max(1) {
+                match slow {
+                    SlowConsumer::Disconnect => {
+                        let text = format!("the subscriber was {buffer} events behind, and is disconnected");
+                        let channel = delivery.message.channel().clone();
+                        delivery.forget();
+                        if !state.ended {
+                            state.push(Err(Error::new(ErrorKind::Backpressure, "receive", text).on(&channel)));
+                        }
+                        state.ended = true;
+                        return;
+                    }
+                    _ => state.drop_oldest(),
+                }
+            }
+            state.push(Ok(Item::Delivery(delivery)));
+        });
+    }
+
+    /// Tells of lost events.
+    pub(crate) fn gap(&self, gap: Gap) {
+        self.put(|state| state.push(Ok(Item::Gap(gap))));
+    }
+
+    /// Tells of lost events on each of these channels.
+    pub(crate) fn gaps<'a>(&self, channels: impl IntoIterator<Item = &'a ChannelName>, reason: GapReason) {
+        for channel in channels {
+            self.gap(Gap::new(channel.clone(), None, reason));
+        }
+    }
+
+    /// Tells of a change of the subscription's connection. Changes that nobody has seen yet become one.
+    pub(crate) fn state(&self, new: SubscriptionState) {
+        self.put(|state| {
+            if let Some(Ok(Item::State(last))) = state.items.back_mut() {
+                *last = new;
+            } else {
+                state.push(Ok(Item::State(new)));
+            }
+        });
+    }
+
+    /// Tells of an error; the subscription goes on. The same error again, unseen, is one.
+    pub(crate) fn error(&self, error: Error) {
+        self.put(|state| {
+            let known = matches!(state.items.back(), Some(Err(last)) if last.to_string() == error.to_string());
+            if !known {
+                state.push(Err(error));
+            }
+        });
+    }
+
+    /// Ends the subscription once its reader has seen what is in here.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// How many deliveries wait here.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().deliveries
+    }
+
+    /// Waits until fewer than `most` deliveries wait here. Cancel safe.
+    pub(crate) async fn room(&self, most: usize) {
+        loop {
+            let taken = self.0.taken.notified();
+            tokio::pin!(taken);
+            taken.as_mut().enable();
+            if self.len() < most.max(1) {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    /// Whether the subscription is paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
+    /// Waits while the subscription is paused. Cancel safe.
+    pub(crate) async fn resumed(&self) {
+        loop {
+            let pace = self.0.pace.notified();
+            tokio::pin!(pace);
+            pace.as_mut().enable();
+            if !self.is_paused() {
+                return;
+            }
+            pace.await;
+        }
+    }
+
+    /// Waits until the subscription is paused. Cancel safe.
+    pub(crate) async fn paused(&self) {
+        loop {
+            let pace = self.0.pace.notified();
+            tokio::pin!(pace);
+            pace.as_mut().enable();
+            if self.is_paused() {
+                return;
+            }
+            pace.await;
+        }
+    }
+
+    /// Is cancelled when the subscription is dropped: its task ends then.
+    pub(crate) fn gone(&self) -> &CancellationToken {
+        &self.0.gone
+    }
+
+    /// Takes out every delivery, as before a seek.
+    pub(crate) fn take_deliveries(&self) -> Vec<Delivery> {
+        let mut state = self.lock();
+        let mut deliveries = Vec::new();
+        let items = std::mem::take(&mut state.items);
+        for item in items {
+            match item {
+                Ok(Item::Delivery(delivery)) => deliveries.push(delivery),
+                other => state.items.push_back(other),
+            }
+        }
+        state.deliveries = 0;
+        drop(state);
+        self.0.taken.notify_waiters();
+        deliveries
+    }
+
+    fn put(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        if state.ended {
+            drop(state); // what is not put in is dropped outside of the lock, with `change`
+            return;
+        }
+        change(&mut state);
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every point where a panic could come from.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("deliveries", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a subscription asks of its adapter.
+pub(crate) trait Control: Send {
+    /// As [`Source::seek`]. What waits in the feed was given back before.
+    fn seek(&mut self, to: StartPosition) -> BoxFuture<'_, Result<()>> {
+        let _ = to;
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "seek", "this subscription cannot seek")) })
+    }
+}
+
+/// The source at the end of a feed. Dropping it gives back what waits, and ends the task behind it.
+pub(crate) struct FeedSource {
+    feed: Feed,
+    control: Box<dyn Control>,
+}
+
+impl Source for FeedSource {
+    /// Cancel safe.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
+        let mut state = self.feed.lock();
+        let mut count = 0;
+        while count < CHUNK {
+            match state.items.front() {
+                Some(Ok(_)) => {
+                    let Some(Ok(item)) = state.pop() else { break };
+                    chunk.push_item(item);
+                    count += 1;
+                }
+                Some(Err(_)) if count > 0 => break,
+                Some(Err(_)) => {
+                    let Some(Err(error)) = state.pop() else { break };
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => break,
+            }
+        }
+        if count > 0 {
+            drop(state);
+            self.feed.0.taken.notify_waiters();
+            return Poll::Ready(Some(Ok(())));
+        }
+        if state.ended {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn seek(&mut self, to: StartPosition) -> BoxFuture<'_, Result<()>> {
+        give_back(self.feed.take_deliveries());
+        self.control.seek(to)
+    }
+
+    fn set_paused(&mut self, paused: bool) {
+        let mut state = self.feed.lock();
+        state.paused = paused;
+        drop(state);
+        self.feed.0.pace.notify_waiters();
+        if paused {
+            give_back(self.feed.take_deliveries());
+        }
+    }
+}
+
+/// Releases deliveries that nobody has seen, in their order.
+fn give_back(deliveries: Vec<Delivery>) {
+    for delivery in deliveries {
+        if delivery.is_live() {
+            delivery.settle_as(pubsub_core::driver::Outcome::Release);
+        } else {
+            delivery.forget();
+        }
+    }
+}
+
+impl Drop for FeedSource {
+    fn drop(&mut self) {
+        self.feed.end();
+        give_back(self.feed.take_deliveries());
+        self.feed.0.gone.cancel();
+    }
+}
+
+impl fmt::Debug for FeedSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedSource").field("feed", &self.feed).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pubsub_core::{AckHandle, EventName, Message, Payload, driver::Subscription};
+
+    use super::*;
+
+    struct NoControl;
+
+    impl Control for NoControl {}
+
+    fn delivery(number: usize) -> Delivery {
+        let name = EventName::parse("a:b").unwrap();
+        let channel = ChannelName::parse("a").unwrap();
+        Delivery::new(Arc::new(Message::new(name, channel, Payload::json(number.to_string()))), AckHandle::none())
+    }
+
+    fn text(item: Option<Result<Item>>) -> String {
+        match item {
+            Some(Ok(Item::Delivery(delivery))) => {
+                String::from_utf8(delivery.message.payload().data().unwrap().to_vec()).unwrap()
+            }
+            Some(Ok(Item::Gap(gap))) => format!("gap of {:?}", gap.lost),
+            Some(Ok(other)) => format!("{other:?}"),
+            Some(Err(error)) => error.kind().to_string(),
+            None => "end".to_owned(),
+        }
+    }
+
+    async fn read(subscription: &mut Subscription, count: usize) -> Vec<String> {
+        let mut read = Vec::new();
+        for _ in 0..count {
+            read.push(text(subscription.next().await));
+        }
+        read
+    }
+
+    #[tokio::test]
+    async fn the_oldest_are_dropped_with_one_gap() {
+        let (feed, source) = Feed::new(NoControl);
+        for number in 0..5 {
+            feed.broadcast(delivery(number), SlowConsumer::DropOldest, 2);
+        }
+        feed.end();
+        assert_eq!(read(&mut Subscription::new(source), 4).await, ["gap of Some(3)", "3", "4", "end"]);
+    }
+
+    #[tokio::test]
+    async fn who_is_too_slow_is_told_and_disconnected() {
+        let (feed, source) = Feed::new(NoControl);
+        for number in 0..5 {
+            feed.broadcast(delivery(number), SlowConsumer::Disconnect, 2);
+        }
+        let refusal = ErrorKind::Backpressure.to_string();
+        assert_eq!(read(&mut Subscription::new(source), 4).await, ["0", "1", &refusal, "end"]);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_subscription_ends_the_task() {
+        let (feed, source) = Feed::new(NoControl);
+        feed.deliver(delivery(1));
+        drop(Subscription::new(source));
+        feed.gone().cancelled().await;
+        feed.deliver(delivery(2));
+        assert_eq!(feed.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn states_that_nobody_saw_become_one() {
+        let (feed, source) = Feed::new(NoControl);
+        feed.state(SubscriptionState::Recovering("a".into()));
+        feed.state(SubscriptionState::Recovering("b".into()));
+        feed.state(SubscriptionState::Active);
+        feed.end();
+        assert_eq!(read(&mut Subscription::new(source), 2).await, ["State(Active)", "end"]);
+    }
+}

@@ -1,0 +1,5 @@
+//! Events over Kafka.
+
+mod adapter;
+
+pub use adapter::Kafka;

@@ -1,0 +1,5 @@
+//! Events over Nats.
+
+mod adapter;
+
+pub use adapter::Nats;

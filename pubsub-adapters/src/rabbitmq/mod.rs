@@ -1,0 +1,5 @@
+//! Events over RabbitMq.
+
+mod adapter;
+
+pub use adapter::RabbitMq;

@@ -1,0 +1,5 @@
+//! Events over Redis.
+
+mod adapter;
+
+pub use adapter::Redis;

@@ -1,0 +1,14 @@
+//! The adapter for a real Kafka server passes all of the suite.
+
+use std::process::ExitCode;
+
+use pubsub_adapters::adapter;
+use pubsub_testkit::{
+    broker::BrokerKind,
+    conformance::{Bounds, Minimum, ServerHarness},
+};
+
+fn main() -> ExitCode {
+    let open = |url: String| async move { adapter(&url.parse()?).await };
+    ServerHarness::new(BrokerKind::Kafka, open).minimum(Minimum::new()).bounds(Bounds::default()).main()
+}
