@@ -129,7 +129,12 @@ impl Shared {
     }
 
     /// Shortens the time that a consumer gives its members, where a member wants less.
-    pub(super) async fn shorten_lease(&self, channel: &ChannelName, info: &ConsumerInfo, lease: Duration) -> Result<Duration> {
+    pub(super) async fn shorten_lease(
+        &self,
+        channel: &ChannelName,
+        info: &ConsumerInfo,
+        lease: Duration,
+    ) -> Result<Duration> {
         let lease = lease.max(SHORTEST_LEASE);
         if info.config.ack_wait <= lease {
             return Ok(info.config.ack_wait);

@@ -202,7 +202,15 @@ impl Part {
         let slot = self.gauge.take();
         let item = |id| {
             Item::new(
-                id, attempt, arrived.sequence, arrived.reply.clone(), place.key.clone(), place.ack_wait, until, place.moves, slot,
+                id,
+                attempt,
+                arrived.sequence,
+                arrived.reply.clone(),
+                place.key.clone(),
+                place.ack_wait,
+                until,
+                place.moves,
+                slot,
             )
         };
         let Some((message, fault)) = read else {

@@ -109,7 +109,8 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new() -> (Self, Jobs) {
         let (queue, jobs) = mpsc::unbounded_channel();
-        let binding = pubsub_core::wire::attributes::Binding::new("ce-", pubsub_core::wire::attributes::HeaderText::Ascii);
+        let binding =
+            pubsub_core::wire::attributes::Binding::new("ce-", pubsub_core::wire::attributes::HeaderText::Ascii);
         let outbox = Self {
             queue,
             room: Arc::new(Semaphore::new(WINDOW as usize)),
@@ -328,7 +329,8 @@ impl State {
             }
             Some(Err(cause)) => Err(match cause.kind() {
                 async_nats::PublishErrorKind::MaxPayloadExceeded => {
-                    Error::new(ErrorKind::TooLarge, "publish", "the event is larger than the server allows").because(cause)
+                    Error::new(ErrorKind::TooLarge, "publish", "the event is larger than the server allows")
+                        .because(cause)
                 }
                 _ => error::client("publish", cause),
             }),
@@ -432,7 +434,9 @@ impl State {
                 post.give_up(ErrorKind::Timeout, "the server did not confirm the event in time");
             }
         }
-        let late = |echo: &Echo| now.duration_since(echo.sent) > AGAIN * 2 || echo.posts.iter().any(|post| post.deadline <= now);
+        let late = |echo: &Echo| {
+            now.duration_since(echo.sent) > AGAIN * 2 || echo.posts.iter().any(|post| post.deadline <= now)
+        };
         if self.echoes.front().is_some_and(late)
             && let Some(echo) = self.echoes.pop_front()
         {
@@ -488,7 +492,9 @@ fn read_confirmation(answer: &NatsMessage) -> Result<(u64, bool)> {
     }
     match number(text, "\"seq\":") {
         Some(sequence) => Ok((sequence, text.contains("\"duplicate\":true") || text.contains("\"duplicate\": true"))),
-        None => Err(Error::new(ErrorKind::Backend, "publish", "the server's confirmation cannot be read").perhaps_applied()),
+        None => {
+            Err(Error::new(ErrorKind::Backend, "publish", "the server's confirmation cannot be read").perhaps_applied())
+        }
     }
 }
 
@@ -519,7 +525,8 @@ mod tests {
         let read = |payload| read_confirmation(&answer(payload, None));
         assert_eq!(read(r#"{"stream":"s","seq":17}"#).unwrap(), (17, false));
         assert_eq!(read(r#"{"stream":"s", "seq": 3, "duplicate": true}"#).unwrap(), (3, true));
-        let refused = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
+        let refused =
+            r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
         let error = read(refused).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         assert!(error.message().contains("message size exceeds"), "{error}");

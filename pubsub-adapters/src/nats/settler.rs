@@ -66,7 +66,19 @@ impl Item {
         slot: Slot,
     ) -> Self {
         let renewed = Instant::now();
-        Self { id, attempt, sequence, reply, consumer, ack_wait, renewed, until, moves, lapsed: false, slot: Some(slot) }
+        Self {
+            id,
+            attempt,
+            sequence,
+            reply,
+            consumer,
+            ack_wait,
+            renewed,
+            until,
+            moves,
+            lapsed: false,
+            slot: Some(slot),
+        }
     }
 
     /// When the server's lease is over; a little earlier, for it began when the server sent the event.

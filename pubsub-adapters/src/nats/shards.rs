@@ -106,10 +106,7 @@ pub(super) async fn run(sub: Arc<GroupSub>, route: Arc<Route>) {
     };
     let shared = sub.shared.clone();
     let names = &shared.names;
-    let watched = [
-        names.lease(&sub.group, &keeper.route.channel, "*"),
-        names.beats(&sub.group, &keeper.route.channel),
-    ];
+    let watched = [names.lease(&sub.group, &keeper.route.channel, "*"), names.beats(&sub.group, &keeper.route.channel)];
     let mut tick = interval(term / 8);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let Ok((client, _)) = shared.connected("subscribe", Duration::from_secs(3600)).await else { return };
