@@ -55,6 +55,7 @@
 mod adapter;
 mod broadcast;
 mod capabilities;
+mod confirm;
 mod connection;
 mod delay;
 mod error;

@@ -24,6 +24,7 @@ use pubsub_core::{ErrorKind, EventId, Result};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
+    confirm::number,
     connection::Shared,
     member::{self, Mode, Part, Place},
     names::consumer,
@@ -307,10 +308,7 @@ impl Keeper {
         if text.contains("\"error\"") {
             return text.contains("10071").then_some(Err(())).or_else(|| text.contains("10164").then_some(Err(())));
         }
-        let (_, rest) = text.split_once("\"seq\":")?;
-        let rest = rest.trim_start();
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok().map(Ok)
+        number(&text, "\"seq\":").map(Ok)
     }
 
     /// The end of the subscription: what is settled is given back, and what is in hand is kept until it is.
