@@ -14,7 +14,7 @@
 //! | durable channel | a stream of its own, file storage, `Limits` retention; `Interest` where the policy offers no history |
 //! | ephemeral channel | a core subject |
 //! | event | body = payload, headers `ce-*` with CloudEvents names, ASCII, percent-encoded |
-//! | group | a durable pull consumer with explicit acks, `ack_wait` = the shortest lease of its members |
+//! | group | a durable pull consumer with explicit acks, `ack_wait` = the lease of the member that made it |
 //! | group on an ordered channel | a consumer per shard, owned by one member at a time through a record in the stream `<prefix>~_leases` |
 //! | broadcast of a durable channel | a consumer without acks, made anew from where it was |
 //! | nack, reject, extension | `-NAK` with delay, `+TERM`, `+WPI` |

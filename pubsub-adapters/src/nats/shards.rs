@@ -20,7 +20,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use pubsub_core::{ErrorKind, EventId, Result};
+use pubsub_core::{ErrorKind, EventId, Result, StartPosition};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
@@ -268,6 +268,7 @@ impl Keeper {
             sub: self.sub.clone(),
             route: self.route.clone(),
             shard: Some(shard),
+            start: self.sub.options.start.clone(),
             gauge: Arc::default(),
             mode: tokio::sync::watch::Sender::new(Mode::Run),
             not_before: None,
@@ -360,12 +361,12 @@ impl Drop for CountedPart {
 ///
 /// # Errors
 /// As [`Part::open`].
-pub(super) async fn prepare_consumers(sub: &Arc<GroupSub>, route: &Arc<Route>) -> Result<()> {
+pub(super) async fn prepare_consumers(sub: &Arc<GroupSub>, route: &Arc<Route>, start: &StartPosition) -> Result<()> {
     for shard in 0..shards(&route.policy) {
         let name = consumer(&sub.group, Some(shard));
         if sub.shared.consumer("subscribe", &route.channel, &name).await?.is_none() {
             let info = sub.shared.must_exist("subscribe", &route.channel).await?;
-            let from = super::history::resolve(&route.channel, &info, &sub.options.start, false)?;
+            let from = super::history::resolve(&route.channel, &info, start, false)?;
             let lease = sub.options.lease.duration;
             let origin = super::group::Origin::Fresh;
             sub.shared.make_consumer(&route.channel, &name, Some(shard), from, lease, origin).await?;
