@@ -162,7 +162,7 @@ async fn collect(
         puller.fetch(range.limit - events.len()).await?;
         loop {
             match timeout_at(deadline, puller.hear()).await.map_err(|_| late())? {
-                Heard::Event(event) => {
+                Heard::Event(mut event) => {
                     last = Some(event.sequence);
                     let message = event.read(shared, &range.channel);
                     let (pending, sequence) = (event.pending, event.sequence);

@@ -191,7 +191,7 @@ impl Part {
     }
 
     /// Hands out one event.
-    fn hand_out(&self, place: &Place, arrived: Arrived) -> Option<Delivery> {
+    fn hand_out(&self, place: &Place, mut arrived: Arrived) -> Option<Delivery> {
         let (shared, sub) = (&self.sub.shared, &self.sub);
         if arrived.delivered > 1 {
             // Whoever has it still has lost it.

@@ -28,7 +28,8 @@ pub(super) struct Arrived {
     /// How many more there are.
     pub(super) pending: u64,
     pub(super) stored: Timestamp,
-    message: NatsMessage,
+    /// Until it is read.
+    message: Option<NatsMessage>,
 }
 
 impl Arrived {
@@ -49,17 +50,18 @@ impl Arrived {
             stored: wire::from_nanos(i128::from(number(at + 3)?)),
             pending: number(at + 4)?,
             reply,
-            message,
+            message: Some(message),
         })
     }
 
     /// The event, or its bytes and why they are none; nothing if its time is over.
-    pub(super) fn read(&self, shared: &Shared, channel: &ChannelName) -> Option<(Arc<Message>, Option<Error>)> {
-        if wire::is_expired(self.message.headers.as_ref(), self.stored) {
+    pub(super) fn read(&mut self, shared: &Shared, channel: &ChannelName) -> Option<(Arc<Message>, Option<Error>)> {
+        let message = self.message.take()?;
+        if wire::is_expired(message.headers.as_ref(), self.stored) {
             return None;
         }
         let place = format!("nats-{}-{}", self.sequence, self.stored.as_millis());
-        Some(wire::decode(shared, channel, self.stored, &place, self.message.clone()))
+        Some(wire::decode(shared, channel, self.stored, &place, message))
     }
 }
 

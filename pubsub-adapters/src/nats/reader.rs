@@ -233,7 +233,7 @@ impl Reader {
     }
 
     /// Hands out one event; false if some before it are missing here.
-    async fn hand_out(&mut self, arrived: Arrived) -> bool {
+    async fn hand_out(&mut self, mut arrived: Arrived) -> bool {
         if arrived.consumer_sequence != self.last + 1 {
             return false;
         }
