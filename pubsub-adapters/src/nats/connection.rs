@@ -281,6 +281,11 @@ impl Shared {
         if self.is_closed() { Err(error::closed(operation)) } else { Ok(()) }
     }
 
+    /// An error, unless it only says that the adapter was closed meanwhile.
+    pub(super) fn or_closed(&self, operation: &'static str, error: Error) -> Error {
+        if self.is_closed() { error::closed(operation).because(error) } else { error }
+    }
+
     /// The client and its JetStream context, once there is a connection.
     ///
     /// # Errors

@@ -341,6 +341,10 @@ async fn reopen(part: &Part, place: &Place, why: Option<&str>) -> Option<Place> 
         if sub.is_over() || *part.mode.borrow() != Mode::Run {
             return None;
         }
+        if sub.place() % 2 == 1 {
+            sleep(Duration::from_millis(2)).await; // the group is being moved
+            continue;
+        }
         let opened: Result<Place> = tokio::select! {
             opened = part.open_after(Some(before)) => opened,
             () = sub.over() => return None,

@@ -359,7 +359,9 @@ impl State {
             while self.echoes.front().is_some_and(|echo| echo.number <= number) {
                 let Some(echo) = self.echoes.pop_front() else { break };
                 echo.posts.into_iter().for_each(|post| post.finish(Ok(Receipt::default())));
-                echo.askers.into_iter().for_each(|asker| drop(asker.send(())));
+                for asker in echo.askers {
+                    let _ = asker.send(());
+                }
             }
             return;
         }
@@ -391,7 +393,7 @@ impl State {
                 Ok(_) => {
                     shared.route("publish", post.message.channel()).await.ok();
                     // Whoever cannot be put into the queue is dropped, and its ticket with it.
-                    drop(shared.outbox.put(post));
+                    let _ = shared.outbox.put(post);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let text = "the channel does not exist, and channels must be declared";

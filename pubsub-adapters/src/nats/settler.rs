@@ -150,7 +150,7 @@ pub(super) struct GroupSub {
     pub(super) holders: AtomicUsize,
     /// How many of them are being restored.
     pub(super) recovering: AtomicUsize,
-    /// Grows with each seek: what was delivered before is void.
+    /// Grows with each seek, twice: what was delivered before is void, and while it is odd, nothing is opened.
     pub(super) moves: AtomicU64,
     pub(super) moved: Notify,
 }
@@ -170,6 +170,17 @@ impl GroupSub {
             () = self.feed.gone().cancelled() => {}
             () = self.shared.closing.cancelled() => {}
         }
+    }
+
+    /// The present place: how often the group was moved here.
+    pub(super) fn place(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// Begins to move the group, until what is returned is dropped.
+    pub(super) fn begin_move(self: &Arc<Self>) -> Moving {
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        Moving(self.clone())
     }
 
     /// How often leases are looked at.
@@ -196,6 +207,16 @@ impl GroupSub {
                 self.desk.push(item, Outcome::Nack(Duration::ZERO));
             }
         }
+    }
+}
+
+/// A group that is being moved.
+pub(super) struct Moving(Arc<GroupSub>);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.moves.fetch_add(1, Ordering::AcqRel);
+        self.0.moved.notify_waiters();
     }
 }
 

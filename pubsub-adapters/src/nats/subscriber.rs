@@ -43,11 +43,12 @@ const NEWS: &str = "$JS.EVENT.ADVISORY.STREAM.CREATED.>";
 impl Subscriber for Nats {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         self.shared.check_open("subscribe")?;
-        if options.group.is_some() {
+        let opened = if options.group.is_some() {
             subscribe_group(&self.shared, options).await
         } else {
             broadcast::subscribe(&self.shared, options).await
-        }
+        };
+        opened.map_err(|error| self.shared.or_closed("subscribe", error))
     }
 }
 
@@ -288,17 +289,16 @@ impl Control for GroupControl {
             }
             // What was settled before is settled, and must not reach the consumers that come now.
             sub.desk.flush().await?;
-            sub.moves.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            let moving = sub.begin_move();
             drop(sub.desk.take_if(|_| true));
             let mut outcome = Ok(());
             for (channel, from) in places {
                 let moved = sub.shared.move_group(&channel, &sub.group, from, sub.options.lease.duration).await;
                 outcome = outcome.and(moved);
             }
-            sub.moves.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-            drop(sub.desk.take_if(|_| true));
+            drop(moving);
+            drop(sub.desk.take_if(|item| item.moves < sub.place()));
             sub.feed.take_deliveries().into_iter().for_each(Delivery::forget);
-            sub.moved.notify_waiters();
             outcome
         })
     }
