@@ -1,6 +1,6 @@
 //! What the client and the server report, in the library's words.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io};
 
 use async_nats::{
     ConnectError, ConnectErrorKind,
@@ -8,6 +8,7 @@ use async_nats::{
 };
 use pubsub_core::{Error, ErrorKind};
 
+type TlsError = async_nats::rustls::Error;
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why there is no connection. Who is not let in, or cannot encrypt, need not try again.
@@ -31,16 +32,16 @@ pub(super) fn connect(error: ConnectError) -> Error {
 fn is_tls(error: &ConnectError) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
+        if let Some(io) = error.downcast_ref::<io::Error>()
             && let Some(inner) = io.get_ref()
-            && inner.is::<async_nats::rustls::Error>()
+            && inner.is::<TlsError>()
         {
             return true;
         }
-        if error.is::<async_nats::rustls::Error>() {
+        if error.is::<TlsError>() {
             return true;
         }
-        cause = error.source();
+        cause = StdError::source(error);
     }
     false
 }

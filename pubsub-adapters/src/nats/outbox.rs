@@ -339,10 +339,10 @@ impl State {
     }
 
     fn hear_all(&mut self, first: NatsMessage, answers: &mut Subscriber) {
-        self.hear(first);
+        self.hear(&first);
         for _ in 0..BUNDLE {
             match answers.next().now_or_never() {
-                Some(Some(answer)) => self.hear(answer),
+                Some(Some(answer)) => self.hear(&answer),
                 _ => break,
             }
         }
@@ -352,7 +352,7 @@ impl State {
         }
     }
 
-    fn hear(&mut self, answer: NatsMessage) {
+    fn hear(&mut self, answer: &NatsMessage) {
         let Some(token) = answer.subject.as_str().rsplit('.').next() else { return };
         if let Some(number) = token.strip_prefix('e') {
             let Ok(number) = number.parse::<u64>() else { return };
@@ -368,7 +368,7 @@ impl State {
         let index = token.parse::<u64>().ok().and_then(|number| number.checked_sub(self.first));
         let Some(slot) = index.and_then(|index| self.sent.get_mut(usize::try_from(index).ok()?)) else { return };
         let Some(post) = slot.take() else { return };
-        match read_confirmation(&answer) {
+        match read_confirmation(answer) {
             Ok((sequence, duplicate)) => {
                 let receipt = match post.route.born {
                     0 => Receipt::default(),

@@ -75,7 +75,7 @@ pub(super) fn decode(
     let NatsMessage { headers, payload, .. } = message;
     let ours = |name: &str| {
         let lower = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        OURS.iter().any(|prefix| lower(&prefix))
+        OURS.iter().any(lower)
     };
     let own_source = shared.binding.name(Attribute::Source);
     let list = headers.iter().flat_map(HeaderMap::iter).filter_map(|(name, values)| {
