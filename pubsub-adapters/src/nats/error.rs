@@ -5,10 +5,10 @@ use std::{error::Error as StdError, io};
 use async_nats::{
     ConnectError, ConnectErrorKind,
     jetstream::{ErrorCode, context::RequestErrorKind},
+    rustls::Error as TlsError,
 };
 use pubsub_core::{Error, ErrorKind};
 
-type TlsError = async_nats::rustls::Error;
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why there is no connection. Who is not let in, or cannot encrypt, need not try again.

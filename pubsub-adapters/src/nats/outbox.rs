@@ -217,7 +217,7 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
         tokio::select! {
             biased;
             answer = answers.next() => match answer {
-                Some(answer) => state.hear_all(answer, &mut answers),
+                Some(answer) => state.hear_all(&answer, &mut answers),
                 None => break,
             },
             changed = link.changed() => {
@@ -338,8 +338,8 @@ impl State {
         }
     }
 
-    fn hear_all(&mut self, first: NatsMessage, answers: &mut Subscriber) {
-        self.hear(&first);
+    fn hear_all(&mut self, first: &NatsMessage, answers: &mut Subscriber) {
+        self.hear(first);
         for _ in 0..BUNDLE {
             match answers.next().now_or_never() {
                 Some(Some(answer)) => self.hear(&answer),

@@ -121,7 +121,7 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
     let joined = Arc::new(joined);
     let _ = slot.set(joined.clone());
     ready.into_iter().for_each(|start| start.run(&sub));
-    let (task, holder) = (joined.clone(), sub.hold());
+    let (task, holder) = (joined, sub.hold());
     spawn_reader(&sub, async move {
         task.follow(wildcards).await;
         drop(holder);
