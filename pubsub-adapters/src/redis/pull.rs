@@ -655,7 +655,7 @@ impl Puller {
             }
             tokio::select! {
                 () = member.hub.closing.cancelled() => continue,
-                room = member.desk.room(1) => drop(room),
+                _ = member.desk.room(1) => {}
                 () = sleep_until(self.tend_at) => {
                     self.schedule();
                     self.expire();

@@ -141,8 +141,6 @@ pub(super) struct EntryId {
 }
 
 impl EntryId {
-    pub(super) const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
-
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self { ms: ms.parse().ok()?, seq: seq.parse().ok()? })
