@@ -216,10 +216,9 @@ impl Puller {
                 return End::Lost(error);
             }
             if reader.read.is_none() {
-                self.begin(reader);
+                self.begin(reader, member.window.saturating_sub(member.desk.len()));
             }
-            let now = Instant::now();
-            let due = member.next_due(now).unwrap_or(self.tend_at).min(self.tend_at);
+            let due = member.peek_due().unwrap_or(self.tend_at).min(self.tend_at);
             let waiting = reader.read.is_none();
             let reading = async {
                 match &mut reader.read {
@@ -309,9 +308,8 @@ impl Puller {
     }
 
     /// Sends the next read, if there is room for what it brings.
-    fn begin(&mut self, reader: &mut Reader) {
+    fn begin(&mut self, reader: &mut Reader, room: usize) {
         let member = &self.member;
-        let room = member.window.saturating_sub(member.desk.len());
         if room == 0 || member.feed.is_paused() || member.is_leaving() {
             return;
         }
@@ -369,8 +367,11 @@ impl Puller {
         let crowded = member.desk.len() + count >= member.window;
         let early = go_on && count > 0 && !drops && !ordered && !crowded && Instant::now() < self.tend_at;
         if early {
-            let free = member.window - member.desk.len() - count;
-            self.begin_within(reader, free);
+            // What has arrived is not on the desk yet.
+            let free = member.window.saturating_sub(member.desk.len() + count);
+            if free >= self.shards.read_count() {
+                self.begin(reader, free);
+            }
         }
         for (index, entries) in found {
             if drops {
@@ -383,24 +384,6 @@ impl Puller {
             member.feed.deliver_all(deliveries);
         }
         Ok(())
-    }
-
-    /// As [`Puller::begin`], while so much room is left.
-    fn begin_within(&mut self, reader: &mut Reader, free: usize) {
-        let parts = (0..self.member.parts.len()).filter(|index| self.shards.is_read(*index)).count();
-        if free >= parts.max(1) {
-            self.begin_counted(reader, free);
-        }
-    }
-
-    fn begin_counted(&mut self, reader: &mut Reader, free: usize) {
-        // What has arrived is not on the desk yet.
-        let window = self.member.window;
-        let taken = window.saturating_sub(self.member.desk.len()).saturating_sub(free);
-        self.begin(reader);
-        if let Some(read) = &mut reader.read {
-            read.room = read.room.saturating_sub(taken);
-        }
     }
 
     /// What arrived too late for anybody goes back at once.
@@ -506,6 +489,8 @@ impl Puller {
         tend.arg(member.group.as_str()).arg(&member.name).arg(member.lease.duration.as_millis() as u64).arg(room);
         tend.arg(member_ttl(&member).as_millis() as u64);
         tend.arg(u8::from(!part.channel.is_ordered())).arg(u8::from(part.channel.is_bounded()));
+        // Who does not take what waits for it already leaves to others what it has let run out.
+        tend.arg(u8::from(member.feed.len() == 0));
         let asked = Instant::now();
         let answer = match conn.command(&tend).await {
             Err(error) if is_missing(&error) => {

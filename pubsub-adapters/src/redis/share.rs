@@ -46,6 +46,11 @@ impl Shards {
         matches!(self.0.get(index), Some(Role::Free | Role::Reader))
     }
 
+    /// Of how many parts new events are read here.
+    pub(super) fn read_count(&self) -> usize {
+        (0..self.0.len()).filter(|index| self.is_read(*index)).count()
+    }
+
     /// The parts whose pending events are to be taken first.
     pub(super) fn to_recover(&self) -> Vec<usize> {
         let recovering = |(index, role): (usize, &Role)| matches!(role, Role::Recovering(_)).then_some(index);

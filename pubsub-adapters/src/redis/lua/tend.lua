@@ -1,6 +1,6 @@
 -- Looks after one shard for one member of a group. KEYS: stream, due, members.
 -- ARGV: group, consumer, lease in ms, room, time to live of the membership in ms, whether to take over from others,
--- whether retention may remove events.
+-- whether retention may remove events, whether to take again what this member has let run out.
 -- Returns {deliveries as {id, fields, count}, events lost while pending, events overtaken or -1, ms until more is due or -1}
 local key, group, me, room = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -63,7 +63,7 @@ if ARGV[6] == '1' then
     for i = 1, #raw, 2 do c[raw[i]] = raw[i + 1] end
     if c['name'] ~= 'parked' then
       if c['pending'] > 0 then
-        if #ids < room then
+        if #ids < room and (c['name'] ~= me or ARGV[8] == '1') then
           local lease = c['name']:match('^c(%d+)%-') or ARGV[3]
           for _, p in ipairs(redis.call('XPENDING', key, group, 'IDLE', lease, '-', '+', room - #ids, c['name'])) do
             ids[#ids + 1] = p[1]
