@@ -122,7 +122,7 @@ impl Adapter for Redis {
         self.hub.states.set(AdapterState::Closed);
         self.hub.tasks.close();
         // They wait for nothing but the token.
-        let ended = timeout(Duration::from_millis(500), async {
+        let ended = timeout(Duration::from_secs(2), async {
             self.hub.work.wait().await;
             self.hub.tasks.wait().await;
         });

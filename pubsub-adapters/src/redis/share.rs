@@ -9,7 +9,7 @@ use ::redis::RedisResult;
 use tokio::time::Instant;
 
 use super::{
-    connect::Conn,
+    connection::Link,
     group::Member,
     pull::{Puller, member_ttl},
     scripts,
@@ -98,7 +98,7 @@ impl Puller {
     }
 
     /// Takes this member's share of the shards, and keeps what it has.
-    pub(super) async fn share(&mut self, conn: &mut Conn) -> RedisResult<()> {
+    pub(super) async fn share(&mut self, conn: &Link) -> RedisResult<()> {
         let member = self.member.clone();
         let mut begin = 0;
         while begin < member.parts.len() {
@@ -112,7 +112,7 @@ impl Puller {
         Ok(())
     }
 
-    async fn share_channel(&mut self, conn: &mut Conn, begin: usize, shards: usize) -> RedisResult<()> {
+    async fn share_channel(&mut self, conn: &Link, begin: usize, shards: usize) -> RedisResult<()> {
         let member = self.member.clone();
         let channel = &member.parts[begin].channel;
         let mut out = vec![0_usize; shards];
