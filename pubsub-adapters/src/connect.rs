@@ -54,7 +54,7 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => crate::redis::Redis::open(url).await,
         #[cfg(feature = "kafka")]
-        "kafka" => crate::kafka::Kafka::open(url).await,
+        "kafka" => Ok(crate::kafka::Kafka::open(crate::kafka::KafkaOptions::from_url(url)?).await?),
         #[cfg(feature = "nats")]
         "nats" | "tls" | "wss" => crate::nats::Nats::open(url).await,
         #[cfg(feature = "rabbitmq")]
