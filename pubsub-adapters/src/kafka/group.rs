@@ -444,7 +444,7 @@ impl Member {
     /// Commits, leaves the group, and ends the subscription.
     async fn leave(mut self, client: Client) {
         self.shared.feed.end();
-        drop(self.shared.feed.take_deliveries().into_iter().map(pubsub_core::Delivery::forget).count());
+        self.shared.feed.take_deliveries().into_iter().for_each(pubsub_core::Delivery::forget);
         let batch = self.settler.desk.take_batch();
         self.leaving.get_or_insert_with(Instant::now);
         self.settle(batch);
