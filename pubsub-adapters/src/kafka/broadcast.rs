@@ -185,13 +185,13 @@ impl Reader {
                     stream.next().await
                 } => {
                     let mut next = record;
-                    for _ in 0..CHUNK {
+                    for taken in 1_usize.. {
                         match next {
                             Some(Ok(record)) => self.arrive(&record),
                             Some(Err(cause)) => self.fault(cause),
                             None => break,
                         }
-                        if !self.jumps.is_empty() || (lossless && feed.len() >= AHEAD) {
+                        if taken >= CHUNK || !self.jumps.is_empty() || (lossless && feed.len() >= AHEAD) {
                             break;
                         }
                         next = match stream.next().now_or_never() {

@@ -11,7 +11,7 @@ use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer},
-    error::{KafkaError, KafkaResult},
+    error::KafkaError,
     types::RDKafkaRespErr,
 };
 use tokio::sync::Notify;
@@ -32,7 +32,7 @@ pub(super) enum Change {
     /// These partitions have to be given up; `true` if somebody else may have them already.
     Revoked(Vec<i32>, bool),
     /// A commit ended.
-    Committed(KafkaResult<()>),
+    Committed(Result<()>),
 }
 
 /// Collects what the client reports while it is polled. The task acts on it: a callback must not wait.
@@ -44,7 +44,7 @@ pub(super) struct MemberContext {
 }
 
 impl MemberContext {
-    fn push(&self, change: Change) {
+    pub(super) fn push(&self, change: Change) {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
         self.changed.notify_one();
     }
@@ -70,10 +70,6 @@ impl ConsumerContext for MemberContext {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assigned(partitions),
             _ => Change::Revoked(partitions, consumer.assignment_lost()),
         });
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        self.push(Change::Committed(result));
     }
 }
 
@@ -156,7 +152,13 @@ pub(super) fn list(topic: &str, commits: &[(i32, Committed)]) -> Result<TopicPar
 impl Link {
     /// Makes sure that a group has a place in a channel; whether it had none. With `create`, it gets one at `start`,
     /// before anything that is published afterwards.
-    pub(super) async fn establish(&self, topic: &Topic, group: &str, start: &StartPosition, create: bool) -> Result<bool> {
+    pub(super) async fn establish(
+        &self,
+        topic: &Topic,
+        group: &str,
+        start: &StartPosition,
+        create: bool,
+    ) -> Result<bool> {
         let client = Client::new(self, group)?;
         self.establish_with(&client, topic, start, create).await
     }
@@ -171,7 +173,8 @@ impl Link {
         let (consumer, wanted) = (client.get()?.clone(), topic.clone());
         let ask = move || committed(&consumer, &wanted.name, &(0..wanted.partitions).collect::<Vec<_>>());
         let known = blocking("subscribe", ask).await??;
-        let fresh: Vec<_> = known.iter().filter(|(_, place)| place.is_none()).map(|(partition, _)| *partition).collect();
+        let fresh: Vec<_> =
+            known.iter().filter(|(_, place)| place.is_none()).map(|(partition, _)| *partition).collect();
         if fresh.is_empty() || !create {
             return Ok(fresh.len() == known.len());
         }

@@ -1,13 +1,20 @@
 //! Positions: the offset of the last record per partition, and which life of the channel they are of.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use pubsub_core::{Error, ErrorKind, Position, Result, StartPosition};
-use rdkafka::{Offset, TopicPartitionList, consumer::{BaseConsumer, Consumer}};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode as Code,
+};
 
 use super::{
     connection::{ANSWER, Context},
-    error::error,
+    error::{code_of, error},
     topology::Topic,
 };
 
@@ -93,9 +100,20 @@ pub(super) fn bounds_of<C: Consumer<T>, T: rdkafka::consumer::ConsumerContext>(
     topic: &str,
     partition: i32,
 ) -> Result<Bounds> {
-    let found = explorer.fetch_watermarks(topic, partition, ANSWER);
-    let (low, high) = found.map_err(|cause| error("find offsets", cause))?;
-    Ok(Bounds { partition, low, high })
+    let until = Instant::now() + ANSWER;
+    loop {
+        match explorer.fetch_watermarks(topic, partition, ANSWER) {
+            Ok((low, high)) => return Ok(Bounds { partition, low, high }),
+            // What is new, or has moved, is known to its leader before the others.
+            Err(cause)
+                if matches!(code_of(&cause), Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable))
+                    && Instant::now() < until =>
+            {
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            Err(cause) => return Err(error("find offsets", cause)),
+        }
+    }
 }
 
 /// The offset at which each partition is read from; waits for the broker.
@@ -119,14 +137,16 @@ pub(super) fn resolve(
         StartPosition::Time(time) => {
             let mut wanted = TopicPartitionList::new();
             for part in &bounds {
-                let added = wanted.add_partition_offset(&topic.name, part.partition, Offset::Offset(time.as_millis().max(0)));
+                let added =
+                    wanted.add_partition_offset(&topic.name, part.partition, Offset::Offset(time.as_millis().max(0)));
                 added.map_err(|cause| error("start", cause))?;
             }
             let found = explorer.offsets_for_times(wanted, ANSWER).map_err(|cause| error("start", cause))?;
-            let offset = |part: &Bounds| match found.find_partition(&topic.name, part.partition).map(|found| found.offset()) {
-                Some(Offset::Offset(offset)) => offset,
-                _ => part.high,
-            };
+            let offset =
+                |part: &Bounds| match found.find_partition(&topic.name, part.partition).map(|found| found.offset()) {
+                    Some(Offset::Offset(offset)) => offset,
+                    _ => part.high,
+                };
             Ok(bounds.iter().map(|part| (part.partition, offset(part))).collect())
         }
         _ => Err(Error::new(ErrorKind::Unsupported, "start", "this start position is unknown here")),

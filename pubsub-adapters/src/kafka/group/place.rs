@@ -9,7 +9,6 @@ use pubsub_core::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer},
-    error::KafkaResult,
 };
 use tokio::time::{Instant, timeout};
 
@@ -17,7 +16,7 @@ use super::{COMMIT, COMMIT_LIMIT, Consumption, Member, Part, REVOKE, Revocation}
 use crate::kafka::{
     connection::{ANSWER, Link, blocking},
     error::error,
-    member::{Client, committed, list},
+    member::{Change, Client, committed, list},
     position::{bounds_of, resolve},
     progress::{Committed, Progress},
     topology::Topic,
@@ -51,9 +50,8 @@ impl Member {
         let (asking, topic, wanted) = (consumer.clone(), self.topic.name.clone(), partitions.to_vec());
         let found = blocking("subscribe", move || {
             let known = committed(&asking, &topic, &wanted)?;
-            let with_bounds = known.into_iter().map(|(partition, place)| {
-                Ok((bounds_of(&*asking, &topic, partition)?, place))
-            });
+            let with_bounds =
+                known.into_iter().map(|(partition, place)| Ok((bounds_of(&*asking, &topic, partition)?, place)));
             with_bounds.collect::<Result<Vec<_>>>()
         });
         let mut assigned = TopicPartitionList::new();
@@ -160,7 +158,7 @@ impl Member {
     }
 
     /// Commits what is done, if it is time; at once if somebody waits.
-    pub(super) fn commit(&mut self, consumer: &Consumption) {
+    pub(super) fn commit(&mut self, consumer: &Arc<Consumption>) {
         let now = Instant::now();
         if let Some((count, partitions, since)) = self.commits.underway.take() {
             if now < since + COMMIT_LIMIT {
@@ -190,24 +188,21 @@ impl Member {
             commits.push((*partition, part.progress.committed()));
         }
         let partitions: Vec<_> = commits.iter().map(|(partition, _)| *partition).collect();
-        let sent = list(&self.topic.name, &commits)
-            .and_then(|list| consumer.commit(&list, CommitMode::Async).map_err(|cause| error("settle", cause)));
-        match sent {
-            Ok(()) => {
-                let count = std::mem::take(&mut self.commits.untold);
-                self.commits.underway = Some((count, partitions, now));
-                self.commits.urgent = false;
-            }
-            Err(_) => {
-                self.dirty(&partitions);
-                self.commits.due = now + COMMIT / 5;
-                self.commits.urgent = false;
-            }
-        }
+        let count = std::mem::take(&mut self.commits.untold);
+        self.commits.underway = Some((count, partitions, now));
+        self.commits.urgent = false;
+        let (consumer, topic) = (consumer.clone(), self.topic.name.clone());
+        self.link.tasks.spawn_blocking(move || {
+            let result = list(&topic, &commits)
+                .and_then(|list| consumer.commit(&list, CommitMode::Sync).map_err(|cause| error("settle", cause)));
+            consumer.context().push(Change::Committed(result));
+            // The last one to hold a client may wait for the broker, and this thread may.
+            drop(consumer);
+        });
     }
 
     /// A commit has ended.
-    pub(super) fn committed(&mut self, result: KafkaResult<()>) {
+    pub(super) fn committed(&mut self, result: Result<()>) {
         if self.commits.forgotten > 0 {
             self.commits.forgotten -= 1;
             return;
