@@ -4,7 +4,7 @@ use bytes::Bytes;
 use pubsub_core::{
     ChannelName, Error, ErrorKind, EventId, Key, Message, Result, Timestamp,
     wire::{
-        Arrival, WireFormat,
+        Arrival, FOREIGN_SOURCE, WireFormat,
         attributes::{Binding, HeaderText},
         document,
     },
@@ -77,6 +77,11 @@ impl Wire {
             }
             None => self.binding.decode(std::iter::empty(), body, arrival)?,
         };
+        // Our own source is not foreign, whatever it is.
+        let source = envelope.meta.extra.get(FOREIGN_SOURCE);
+        if source.is_some_and(|source| source.as_str() == Some(self.source.as_str())) {
+            envelope.meta.extra.remove(FOREIGN_SOURCE);
+        }
         if envelope.key.is_none() {
             // Others' events carry their key in the record alone.
             let text = record.key().and_then(|key| std::str::from_utf8(key).ok());
