@@ -58,7 +58,9 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
         #[cfg(feature = "nats")]
         "nats" | "tls" | "wss" => crate::nats::Nats::open(url).await,
         #[cfg(feature = "rabbitmq")]
-        "amqp" | "amqps" => crate::rabbitmq::RabbitMq::open(url).await,
+        "amqp" | "amqps" => {
+            Ok(crate::rabbitmq::RabbitMq::open(crate::rabbitmq::RabbitMqOptions::from_url(url)?).await?)
+        }
         scheme => Err(unknown(scheme)),
     }
 }
