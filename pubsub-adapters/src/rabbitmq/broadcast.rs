@@ -63,7 +63,6 @@ pub(super) struct Broadcast {
     opened: Option<Opened>,
     /// What came since the broker was told last, by id: after a lost connection it comes again.
     untold: VecDeque<String>,
-    last: u64,
 }
 
 impl Broadcast {
@@ -75,7 +74,7 @@ impl Broadcast {
         part: Part,
     ) -> Result<Self> {
         let untold = VecDeque::new();
-        let mut this = Self { topology, wire, feed, closing, slow, buffer, part, opened: None, untold, last: 0 };
+        let mut this = Self { topology, wire, feed, closing, slow, buffer, part, opened: None, untold };
         this.opened = Some(this.connect().await?);
         Ok(this)
     }
