@@ -257,11 +257,12 @@ async fn supervise(
             Ok((live, events)) => {
                 backoff.reset();
                 let live = Arc::new(live);
+                // Whoever waits for the connection finds the state that goes with it.
+                board.set(role, AdapterState::Ready);
                 if !put(Phase::Up(live.clone())) {
                     live.cut();
                     return;
                 }
-                board.set(role, AdapterState::Ready);
                 let reason = tokio::select! {
                     () = stop.cancelled() => return,
                     reason = watch_over(&live, events, &board, role) => reason,

@@ -168,7 +168,8 @@ impl Lane {
     /// Deletes a backlog that is read to its end.
     pub(super) async fn delete(&mut self, backlog: &str) -> Result<()> {
         if let Some((_, tag)) = self.end.take() {
-            self.open.remove(&tag);
+            self.settled(tag);
+            self.tell().await?;
         }
         let delete = self.channel.queue_delete(short(backlog), QueueDeleteOptions::default());
         self.rpc(delete).await?.map(drop).map_err(|error| convert(OPERATION, error))
