@@ -311,7 +311,13 @@ impl Founder<'_> {
                 };
                 let offset = i64::try_from(offset).unwrap_or(i64::MAX);
                 let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset));
-                words.push_back(self.sender.post(copy, ShortString::default(), short(queue), Unrouted::Refuse, channel)?);
+                words.push_back(self.sender.post(
+                    copy,
+                    ShortString::default(),
+                    short(queue),
+                    Unrouted::Refuse,
+                    channel,
+                )?);
                 if words.len() >= COPIES {
                     confirmed(words.pop_front()).await?;
                 }
