@@ -53,6 +53,7 @@ impl RabbitMq {
         let consume = Link::start(&options, "consume", &board);
         let topology = Topologist::new(consume.clone(), options.clone());
         let sender = Sender::start(&options, &publish, &topology);
+        topology.set_sender(&sender);
         let adapter = Arc::new(Self {
             consume,
             publish,

@@ -307,7 +307,8 @@ async fn watch_over(
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Event::Error(error)) => return error.to_string(),
+                // Errors of single channels are told here, too.
+                Some(Event::Error(error)) if !live.connection.status().connected() => return error.to_string(),
                 Some(Event::ConnectionBlocked(reason)) => {
                     live.blocked.send_replace(true);
                     board.set(role, AdapterState::Degraded(format!("the broker holds publishers back: {reason}")));

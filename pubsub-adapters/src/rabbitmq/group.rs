@@ -305,7 +305,9 @@ impl Founder<'_> {
                 seen.insert(id.to_owned());
             }
             let index = scope.shard_index(&raw);
-            if let (false, Some(index)) = (raw.is_expired(), index.filter(|index| indices.contains(index))) {
+            if let (false, Some(index)) =
+                (raw.is_expired() || raw.mark().is_some(), index.filter(|index| indices.contains(index)))
+            {
                 let queue = match &made[index] {
                     Some(queue) => queue,
                     None => {
@@ -429,7 +431,7 @@ async fn confirmed(word: Option<tokio::sync::oneshot::Receiver<Result<()>>>) -> 
 }
 
 /// A message that marks a place in a queue.
-fn mark(text: &str) -> Raw {
+pub(super) fn mark(text: &str) -> Raw {
     let mut headers = FieldTable::default();
     headers.insert(short(MARK), AMQPValue::LongString(text.into()));
     let properties = lapin::BasicProperties::default()

@@ -36,7 +36,7 @@ pub(super) async fn read(adapter: &RabbitMq, range: &HistoryRange) -> Result<His
             };
             let Some(offset) = raw.offset() else { continue };
             passed = Some(offset);
-            if let (false, Some(position)) = (raw.is_expired(), position(offset)) {
+            if let (false, Some(position)) = (raw.is_expired() || raw.mark().is_some(), position(offset)) {
                 events.push(Stored::new(adapter.sender.wire.decode(&raw, channel).0, position));
             }
             if offset + 1 >= next {

@@ -5,14 +5,16 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::{
     Channel, Consumer,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
-use pubsub_core::{ChannelName, Error, ErrorKind, Position, Result, StartPosition, Timestamp};
+use pubsub_core::{ChannelName, Error, ErrorKind, EventId, Position, Result, StartPosition, Timestamp};
 use tokio::time::timeout;
 
 use super::{
-    error::{convert, is_missing, late},
+    error::{closed, convert, late},
+    group::mark,
+    lane::Unrouted,
     names::short,
     topology::{Topologist, within},
     wire::Raw,
@@ -24,6 +26,10 @@ pub(super) const SCHEME: &str = "amqp";
 const AHEAD: u16 = 256;
 /// How long the first message after a time may take to come, if there is one.
 const AFTER_TIME: Duration = Duration::from_secs(1);
+
+/// How many messages of the last chunk are looked at, and how long each may take.
+const MOST_OF_A_CHUNK: usize = 8_192;
+const REST_OF_A_CHUNK: Duration = Duration::from_secs(2);
 
 /// Which offsets a stream holds: the first one, and the next one to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,30 +51,40 @@ pub(super) fn position(offset: u64) -> Option<Position> {
     Position::pair(SCHEME, offset, 0).ok()
 }
 
-/// What a stream holds.
+/// What a stream holds. The broker does not tell where a stream ends, so that a mark is written and looked for.
 ///
 /// # Errors
 /// `NotFound` if there is no such stream.
 pub(super) async fn bounds(topology: &Topologist, channel: &ChannelName, operation: &'static str) -> Result<Bounds> {
     let name = short(&topology.names.stream(channel));
-    let scratch = topology.scratch(operation).await?;
-    let look = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
-    let found = within(operation, scratch.queue_declare(name.clone(), look, FieldTable::default())).await?;
-    let count = match found {
-        Ok(queue) => u64::from(queue.message_count()),
-        Err(error) if is_missing(&error) => {
+    let token = EventId::random().to_string();
+    let sender = topology.sender().ok_or_else(|| closed(operation))?;
+    let marked = sender.put(mark(&token), ShortString::default(), name.clone(), Unrouted::Refuse, channel).await;
+    marked.map_err(|error| match error.kind() {
+        ErrorKind::Unroutable => {
             let text = "there is no such channel, or it keeps no history";
-            return Err(Error::new(ErrorKind::NotFound, operation, text).on(channel).because(error));
+            Error::new(ErrorKind::NotFound, operation, text).on(channel)
         }
-        Err(error) => return Err(convert(operation, error)),
-    };
-    if count == 0 {
-        return Ok(Bounds { first: 0, next: 0 });
+        _ => error,
+    })?;
+    let mut start = Reader::open(topology.scratch(operation).await?, &name, Spec::First, 1, operation).await?;
+    let first = within(operation, start.next()).await??.and_then(|raw| raw.offset());
+    let first = first.ok_or_else(|| late(operation))?;
+    drop(start);
+    let mut end = Reader::open(topology.scratch(operation).await?, &name, Spec::Last, AHEAD, operation).await?;
+    let last = within(operation, end.next()).await??.ok_or_else(|| late(operation))?;
+    // Where the mark is not in the last chunk, it is before it.
+    let mut next = last.offset().ok_or_else(|| late(operation))?;
+    let mut read = Some(last);
+    for _ in 0..MOST_OF_A_CHUNK {
+        let Some(raw) = &read else { break };
+        if raw.mark() == Some(token.as_bytes()) {
+            next = raw.offset().unwrap_or(next);
+            break;
+        }
+        read = timeout(REST_OF_A_CHUNK, end.next()).await.unwrap_or(Ok(None))?;
     }
-    let mut reader = Reader::open(scratch, &name, Spec::First, 1, operation).await?;
-    let first = within(operation, reader.next()).await??;
-    let first = first.and_then(|raw| raw.offset()).ok_or_else(|| late(operation))?;
-    Ok(Bounds { first, next: first + count })
+    Ok(Bounds { first, next })
 }
 
 /// Resolves a start position.
@@ -96,6 +112,8 @@ pub(super) fn resolve(start: &StartPosition, bounds: Bounds, operation: &'static
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Spec {
     First,
+    /// The beginning of the last chunk.
+    Last,
     At(From),
 }
 
@@ -103,6 +121,7 @@ impl Spec {
     fn value(self) -> AMQPValue {
         match self {
             Self::First => AMQPValue::LongString("first".into()),
+            Self::Last => AMQPValue::LongString("last".into()),
             Self::At(From::Offset(offset)) => AMQPValue::LongLongInt(i64::try_from(offset).unwrap_or(i64::MAX)),
             // In whole seconds, and rather too early.
             Self::At(From::Time(time)) => {

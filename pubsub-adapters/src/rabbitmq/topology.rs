@@ -1,6 +1,10 @@
 //! What is declared on the broker, by channels of the protocol that are thrown away: a mismatch closes them.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use lapin::{
     Channel, ExchangeKind,
@@ -19,6 +23,7 @@ use super::{
     error::{convert, is_different, is_missing, late},
     names::{DIGITS, Names, binding_key, later_key, short},
     options::RabbitMqOptions,
+    publisher::Sender,
 };
 use crate::common::policies::DeclaredPolicies;
 
@@ -47,6 +52,7 @@ pub(super) struct Topologist {
     /// The connection on which the exchanges of the deployment were declared.
     base: Mutex<Option<u64>>,
     ladder: Mutex<Ladder>,
+    sender: OnceLock<Weak<Sender>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +70,19 @@ impl Topologist {
             options,
             base: Mutex::default(),
             ladder: Mutex::default(),
+            sender: OnceLock::new(),
         })
+    }
+
+    /// Who publishes; none once the adapter is gone.
+    pub(super) fn sender(&self) -> Option<Arc<Sender>> {
+        self.sender.get().and_then(Weak::upgrade)
+    }
+
+    /// Makes known who publishes.
+    pub(super) fn set_sender(&self, sender: &Arc<Sender>) {
+        // It is set once, when the adapter is made.
+        let _ = self.sender.set(Arc::downgrade(sender));
     }
 
     /// Opens a channel of the protocol to declare things on.
