@@ -86,6 +86,11 @@ impl RabbitMq {
         Ok(())
     }
 
+    /// What fails because the adapter is being closed says so.
+    pub(super) fn or_closed(&self, operation: &'static str, error: Error) -> Error {
+        if self.closing.is_cancelled() { closed(operation) } else { error }
+    }
+
     /// What broadcasts need.
     pub(super) fn parts(&self) -> (Arc<Topologist>, Arc<Wire>) {
         (self.topology.clone(), self.sender.wire.clone())
@@ -119,9 +124,11 @@ impl Adapter for RabbitMq {
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.check_open("ensure topology")?;
-        let mut report = self.topology.ensure(topology).await?;
+        let ensured = self.topology.ensure(topology).await;
+        let mut report = ensured.map_err(|error| self.or_closed("ensure topology", error))?;
         if report.differences.iter().all(|difference| difference.mended) {
-            self.ensure_groups(topology, &mut report).await?;
+            let ensured = self.ensure_groups(topology, &mut report).await;
+            ensured.map_err(|error| self.or_closed("ensure topology", error))?;
         }
         report.into_result()
     }
@@ -135,12 +142,12 @@ impl Adapter for RabbitMq {
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.check_open("read history")?;
-        history::read(self, range).await
+        history::read(self, range).await.map_err(|error| self.or_closed("read history", error))
     }
 
     async fn open_inbox(&self) -> Result<Inbox> {
         self.check_open("open inbox")?;
-        inbox::open(self).await
+        inbox::open(self).await.map_err(|error| self.or_closed("open inbox", error))
     }
 
     fn states(&self) -> States {

@@ -41,6 +41,8 @@ use crate::common::backoff::Backoff;
 const PROBE_EVERY: Duration = Duration::from_millis(1_500);
 /// How long it may take to give one.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a channel of the protocol may take to open on a connection that lives.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one host may take to let us in.
 const HOST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,8 +62,12 @@ pub(super) struct Live {
 impl Live {
     /// Opens a channel of the protocol.
     pub(super) async fn channel(&self, operation: &'static str) -> Result<Channel> {
-        let opened = timeout(PROBE_TIMEOUT, self.connection.create_channel()).await;
-        opened.map_err(|_| late(operation))?.map_err(|error| convert(operation, error))
+        tokio::select! {
+            opened = timeout(CHANNEL_TIMEOUT, self.connection.create_channel()) => {
+                opened.map_err(|_| late(operation))?.map_err(|error| convert(operation, error))
+            }
+            () = self.dead.cancelled() => Err(unavailable(operation, "the connection was lost")),
+        }
     }
 
     /// Whether the broker holds publishers back.

@@ -170,19 +170,29 @@ impl Sender {
 
     fn hand_over(
         &self,
-        pending: Vec<Pending>,
+        pending: Vec<Result<Pending>>,
         permit: OwnedSemaphorePermit,
         tickets: OpenTickets,
         deadline: Instant,
     ) -> Result<Tickets> {
-        let Some(first) = pending.first() else { return Ok(MaybeReady::ready(Ok(Receipts::new()))) };
+        let Some(first) = pending.iter().find_map(|pending| pending.as_ref().ok()) else {
+            let refused = pending.into_iter().map(|pending| pending.map(|_| Receipt::default()));
+            return Ok(MaybeReady::ready(Ok(refused.collect())));
+        };
         let lane = self.lane(first.channel.as_str()).ok_or_else(|| closed("publish"))?;
         let mut words = Vec::with_capacity(pending.len());
-        let (mut permit, mut tickets) = (Some(permit), Some(tickets));
-        let last = pending.len() - 1;
-        for (index, pending) in pending.into_iter().enumerate() {
+        let mut permit = Some(permit);
+        for pending in pending {
+            let pending = match pending {
+                Ok(pending) => pending,
+                Err(error) => {
+                    tickets.fail(&error);
+                    words.push(Err(error));
+                    continue;
+                }
+            };
             let (answer, word) = oneshot::channel();
-            words.push(word);
+            words.push(Ok(word));
             let message = Outgoing {
                 exchange: pending.exchange,
                 routing_key: pending.key,
@@ -193,7 +203,7 @@ impl Sender {
                 deadline,
                 answer,
                 permit: permit.as_mut().and_then(|permit| permit.split(1)),
-                tickets: if index == last { tickets.take() } else { tickets.as_ref().map(|_| self.ledger.open(1)) },
+                tickets: Some(self.ledger.open(1)),
                 trace: Trace::default(),
             };
             if lane.send(message).is_err() {
@@ -201,15 +211,16 @@ impl Sender {
             }
         }
         drop(permit);
+        drop(tickets);
         Ok(MaybeReady::boxed(async move {
-            let answers = join_all(words).await;
-            Ok(answers
-                .into_iter()
-                .map(|answer| match answer {
+            let answers = words.into_iter().map(|word| async move {
+                match word?.await {
                     Ok(outcome) => outcome.map(|()| Receipt::default()),
                     Err(_) => Err(closed("publish").perhaps_applied()),
-                })
-                .collect())
+                }
+            });
+            // What is there is told, however much the task has done before.
+            Ok(tokio::task::unconstrained(join_all(answers)).await.into_iter().collect())
         }))
     }
 
@@ -292,7 +303,7 @@ impl RabbitMq {
         Ok(Delay::until(due))
     }
 
-    fn pending(&self, batch: &Batch, options: &PublishOptions, delay: Delay) -> Result<Vec<Pending>> {
+    fn pending(&self, batch: &Batch, options: &PublishOptions, delay: Delay) -> Vec<Result<Pending>> {
         batch.iter().map(|message| self.sender.message(message, options, delay)).collect()
     }
 }
@@ -311,10 +322,7 @@ impl Publisher for RabbitMq {
         let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let known = channel.is_inbox() || self.topology.policies.get(&channel).is_some();
         if known && delay.level().is_none() {
-            let pending = match self.pending(&batch, &options, delay) {
-                Ok(pending) => pending,
-                Err(error) => return MaybeReady::ready(Err(error)),
-            };
+            let pending = self.pending(&batch, &options, delay);
             if let Ok(permit) = self.sender.room.clone().try_acquire_many_owned(count) {
                 let tickets = self.sender.ledger.open(1);
                 return MaybeReady::ready(self.sender.hand_over(pending, permit, tickets, deadline));
@@ -333,8 +341,8 @@ impl Publisher for RabbitMq {
             timeout_at(deadline, prepare)
                 .await
                 .unwrap_or_else(|_| Err(unavailable("publish", "the connection is being restored")))
-                .map_err(|error| error.on(&channel))?;
-            let pending = self.pending(&batch, &options, delay)?;
+                .map_err(|error| self.or_closed("publish", error).on(&channel))?;
+            let pending = self.pending(&batch, &options, delay);
             let most = u32::try_from(self.options.window).unwrap_or(u32::MAX);
             let permit = self.sender.room(count.min(most), deadline).await.map_err(|error| error.on(&channel))?;
             if self.sender.closing.is_cancelled() {

@@ -25,13 +25,15 @@ impl Subscriber for RabbitMq {
         self.check_open("subscribe")?;
         for pattern in &options.channels {
             if let ChannelPattern::Exact(channel) = pattern {
-                self.topology.used(channel).await.map_err(|error| error.on(channel))?;
+                let used = self.topology.used(channel).await;
+                used.map_err(|error| self.or_closed("subscribe", error).on(channel))?;
             }
         }
         let source = match &options.group {
-            Some(_) => self.group(&options).await?,
-            None => self.broadcast(&options).await?,
+            Some(_) => self.group(&options).await,
+            None => self.broadcast(&options).await,
         };
+        let source = source.map_err(|error| self.or_closed("subscribe", error))?;
         // Whoever closed meanwhile has set its mark first.
         self.check_open("subscribe")?;
         Ok(Subscription::new(source))
