@@ -24,7 +24,7 @@ mod report;
 mod runner;
 #[cfg(all(feature = "brokers", unix))]
 mod server;
-mod unsupported;
+pub(crate) mod unsupported;
 mod wait;
 mod world;
 
