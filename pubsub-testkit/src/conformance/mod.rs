@@ -21,7 +21,7 @@ mod ledger;
 mod memory;
 mod minimum;
 mod report;
-mod runner;
+pub(crate) mod runner;
 #[cfg(all(feature = "brokers", unix))]
 mod server;
 pub(crate) mod unsupported;

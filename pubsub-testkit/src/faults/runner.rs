@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::{Action, FaultBounds, FaultCase, FaultHarness, Rig, Scene, Stage, cases, harness::on_runtime};
 use crate::{
     broker::{Broker, BrokerKind, find},
-    conformance::{Failure, Size, Verdict, unsupported},
+    conformance::{Failure, Size, Verdict, runner::offered, unsupported},
 };
 
 /// The complete `main` of a test target with `harness = false`: every case is a test of its own.
@@ -110,7 +110,7 @@ async fn mend(stage: &Stage) -> Verdict {
 
 /// The case itself, or the assertion that what it needs is refused.
 async fn judge(stage: Stage, case: FaultCase) -> Verdict {
-    let capabilities = stage.world().capabilities().await?;
+    let capabilities = offered(stage.world(), case.needs.contains(&Feature::StrictChannels)).await?;
     let missing: Vec<Feature> = case.needs.iter().copied().filter(|feature| !capabilities.has(*feature)).collect();
     if missing.is_empty() {
         return (case.run)(stage).await;

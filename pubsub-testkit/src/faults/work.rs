@@ -269,7 +269,9 @@ async fn subscribe(
     book: &dyn Notebook,
     orders: &watch::Receiver<Order>,
 ) -> Verdict<Option<Events<Raw>>> {
-    let retry = RetryPolicy::default().delays(Duration::from_millis(10), Duration::from_millis(50));
+    // Long enough that later events of a failing key come meanwhile.
+    let delay = Duration::from_millis(80);
+    let retry = RetryPolicy::default().delays(delay, delay);
     loop {
         let mut subscribe = bus.subscribe_channel(channel.as_str()).group(&how.group).max_in_flight(how.in_flight);
         subscribe = subscribe.retry(retry.attempts(0));

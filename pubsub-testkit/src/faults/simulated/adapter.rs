@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,9 +38,7 @@ pub(super) struct SimulatedAdapter {
     breaks: AtomicU64,
     /// Its process is stopped.
     frozen: watch::Sender<bool>,
-    /// Its leases run out while it is stopped.
-    mortal: AtomicBool,
-    closed: AtomicBool,
+    closed: watch::Sender<bool>,
 }
 
 impl SimulatedAdapter {
@@ -67,8 +65,7 @@ impl SimulatedAdapter {
             watcher: Mutex::new(watcher),
             breaks,
             frozen: watch::Sender::new(false),
-            mortal: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
+            closed: watch::Sender::new(false),
         }))
     }
 
@@ -77,13 +74,8 @@ impl SimulatedAdapter {
         self.frozen.send_replace(frozen);
     }
 
-    /// Lets leases run out, as those of a process do that is stopped: a task cannot be.
-    pub(super) fn make_mortal(&self) {
-        self.mortal.store(true, Ordering::Relaxed);
-    }
-
     fn inner(&self) -> Result<Arc<dyn Adapter>> {
-        if self.closed.load(Ordering::Acquire) {
+        if *self.closed.borrow() {
             return Err(Error::new(ErrorKind::Closed, "simulate", "the adapter is closed"));
         }
         self.server.bus(&self.prefix, self.strict)
@@ -100,7 +92,12 @@ impl SimulatedAdapter {
                 return swallowed();
             }
             let patience = if self.server.has(Flaw::HangsInOutage) { CONNECT * 100 } else { options.timeout };
-            if !self.server.takes_within(patience).await {
+            let mut closed = self.closed.subscribe();
+            let takes = tokio::select! {
+                takes = self.server.takes_within(patience) => takes,
+                _ = closed.wait_for(|closed| *closed), if !self.server.has(Flaw::HangsInOutage) => false,
+            };
+            if !takes {
                 let kind = if self.server.now().full { ErrorKind::Backpressure } else { ErrorKind::Unavailable };
                 return Err(Error::new(kind, "publish", "the server does not answer"));
             }
@@ -144,7 +141,7 @@ impl Subscriber for SimulatedAdapter {
         if !self.server.answers_within(CONNECT).await {
             return Err(Error::new(ErrorKind::Unavailable, "subscribe", "the server does not answer"));
         }
-        if self.mortal.load(Ordering::Relaxed) || self.server.has(Flaw::LeaseNotRenewed) {
+        if self.server.has(Flaw::LeaseNotRenewed) {
             options.lease.renewal = Renewal::Manual;
         }
         let (server, prefix, strict) = (self.server.clone(), self.prefix.clone(), self.strict);
@@ -188,7 +185,7 @@ impl Adapter for SimulatedAdapter {
         if self.server.has(Flaw::CloseHangsInOutage) && !self.server.now().answers() {
             self.server.answers_within(CONNECT * 100).await;
         }
-        self.closed.store(true, Ordering::Release);
+        self.closed.send_replace(true);
         if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
             watcher.abort();
         }

@@ -28,7 +28,6 @@ pub(super) fn start(
     work: Work,
     book: Arc<dyn Notebook>,
 ) -> Box<dyn Member> {
-    adapter.make_mortal();
     let bus = work::bus(adapter.clone(), work.shards);
     let (orders, given) = watch::channel(Order::Work);
     let used = bus.clone();

@@ -3,7 +3,7 @@
 
 mod adapter;
 mod flaw;
-mod lenient;
+mod leases;
 mod member;
 mod server;
 mod source;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
@@ -10,13 +11,18 @@ use pubsub_core::{
     AckHandle, ChannelPattern, Delivery, Result,
     driver::{BoxFuture, Chunk, Gap, GapReason, Item, Source, SubscribeOptions, Subscription, SubscriptionState},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Sleep, sleep},
+};
 
 use super::{
     Flaw,
-    lenient::Lenient,
+    leases::Leases,
     server::{Condition, Server},
 };
+
+use crate::faulty::Fault;
 
 type Changed<T> = BoxFuture<'static, (watch::Receiver<T>, bool)>;
 
@@ -35,7 +41,9 @@ pub(super) struct SimulatedSource {
     zombies: Vec<(Subscription, Vec<Delivery>)>,
     hoard: VecDeque<Delivery>,
     overtaken: Option<Delivery>,
-    lenient: Arc<Lenient>,
+    leases: Arc<Leases>,
+    /// Until the leases of a stopped process end.
+    ending: Option<Pin<Box<Sleep>>>,
 }
 
 impl SimulatedSource {
@@ -49,6 +57,7 @@ impl SimulatedSource {
         let mut watch = server.watch();
         let known = *watch.borrow_and_update();
         frozen.mark_unchanged();
+        let leases = Leases::new(server.has(Flaw::StaleAccepted));
         let mut source = Self {
             server,
             prefix,
@@ -64,7 +73,8 @@ impl SimulatedSource {
             zombies: Vec::new(),
             hoard: VecDeque::new(),
             overtaken: None,
-            lenient: Arc::default(),
+            leases,
+            ending: None,
         };
         source.inner = Some(source.subscribe().await?);
         Ok(source)
@@ -109,10 +119,8 @@ impl SimulatedSource {
     }
 
     fn pass(&mut self, mut delivery: Delivery, chunk: &mut Chunk) {
-        if self.server.has(Flaw::StaleAccepted) {
-            let handle = std::mem::replace(&mut delivery.ack, AckHandle::none());
-            delivery.ack = Lenient::wrap(&self.lenient, handle);
-        }
+        let handle = std::mem::replace(&mut delivery.ack, AckHandle::none());
+        delivery.ack = Leases::wrap(&self.leases, handle);
         if self.server.has(Flaw::RepeatsAfterReturn) && self.recovered {
             for _ in 0..2 {
                 chunk.push(Delivery::new(delivery.message.clone(), AckHandle::none()));
@@ -179,7 +187,16 @@ impl Source for SimulatedSource {
     fn poll_chunk(&mut self, cx: &mut Context<'_>, chunk: &mut Chunk) -> Poll<Option<Result<()>>> {
         while let Poll::Ready((watch, alive)) = self.freezing.as_mut().poll(cx) {
             self.frozen = *watch.borrow();
+            let immortal = [Flaw::Always(Fault::LeaseNeverEnds), Flaw::KeepsDead];
+            let mortal = self.frozen && !immortal.into_iter().any(|flaw| self.server.has(flaw));
+            self.ending = mortal.then(|| Box::pin(sleep(self.options.lease.duration)));
             self.freezing = if alive { changed(watch) } else { Box::pin(std::future::pending()) };
+        }
+        if let Some(ending) = &mut self.ending
+            && ending.as_mut().poll(cx).is_ready()
+        {
+            self.ending = None;
+            self.leases.end();
         }
         if self.frozen {
             return Poll::Pending;
