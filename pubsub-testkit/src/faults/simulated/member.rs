@@ -45,7 +45,7 @@ impl Member for SimulatedMember {
         self.adapter.freeze(true);
         match self.task.take() {
             // As if the broker never noticed: the dead one keeps what it has.
-            Some(task) if self.server.has(Flaw::KeepsDead) => std::mem::forget(task),
+            Some(_) if self.server.has(Flaw::KeepsDead) => std::mem::forget(self.orders.clone()),
             Some(task) => task.abort(),
             None => return Err(Failure::new("a member that can be killed", "it has ended")),
         }
