@@ -67,7 +67,9 @@ async fn changing(stage: Stage, change: Change) -> Verdict {
     }
     crew.ready(&members).await?;
     let lanes = stage.count(64, 50);
-    let publishing = Publishing { count: total, lanes, keys, rate: stage.count(600, 2_000), ..Publishing::default() };
+    // Those who die have their hands full.
+    let rate = if change == Change::Die { 4_000 } else { stage.count(600, 2_000) };
+    let publishing = Publishing { count: total, lanes, keys, rate, ..Publishing::default() };
     crew.add(&Work { channel, shards: SHARDS, role: Role::Publish(publishing) }).await?;
 
     let parts = if change == Change::Join { 3 } else { 2 };

@@ -21,6 +21,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     Flaw,
+    leases::Leases,
     server::{Condition, Server},
     source::SimulatedSource,
 };
@@ -39,6 +40,7 @@ pub(super) struct SimulatedAdapter {
     /// Its process is stopped.
     frozen: watch::Sender<bool>,
     closed: watch::Sender<bool>,
+    leases: Mutex<Vec<Arc<Leases>>>,
 }
 
 impl SimulatedAdapter {
@@ -66,12 +68,22 @@ impl SimulatedAdapter {
             breaks,
             frozen: watch::Sender::new(false),
             closed: watch::Sender::new(false),
+            leases: Mutex::default(),
         }))
     }
 
     /// Stops it as if its process were stopped, or lets it go on.
     pub(super) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
+    }
+
+    /// Keeps what it has in hand for ever, as if the server never noticed that it is gone.
+    pub(super) fn bury(&self) {
+        let leases = std::mem::take(&mut *self.leases.lock().unwrap_or_else(PoisonError::into_inner));
+        for lease in leases {
+            lease.bury();
+            std::mem::forget(lease);
+        }
     }
 
     fn inner(&self) -> Result<Arc<dyn Adapter>> {
@@ -145,7 +157,9 @@ impl Subscriber for SimulatedAdapter {
             options.lease.renewal = Renewal::Manual;
         }
         let (server, prefix, strict) = (self.server.clone(), self.prefix.clone(), self.strict);
-        let source = SimulatedSource::open(server, prefix, strict, options, self.frozen.subscribe()).await?;
+        let leases = Leases::new(server.has(Flaw::StaleAccepted));
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner).push(leases.clone());
+        let source = SimulatedSource::open(server, prefix, strict, options, self.frozen.subscribe(), leases).await?;
         Ok(Subscription::new(source))
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Leases {
 
 #[derive(Default)]
 struct Handles {
+    buried: bool,
     next: u64,
     held: HashMap<u64, AckHandle>,
 }
@@ -36,6 +37,11 @@ impl Leases {
         held.into_values().for_each(|handle| handle.settle(Outcome::Nack(Duration::ZERO)));
     }
 
+    /// Forgets whatever is said from now on: what is held is held for ever.
+    pub(super) fn bury(&self) {
+        self.handles().buried = true;
+    }
+
     fn handles(&self) -> MutexGuard<'_, Handles> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -49,7 +55,8 @@ impl Leases {
     }
 
     fn take(&self, token: AckToken) -> Option<AckHandle> {
-        self.handles().held.remove(&token.index)
+        let mut handles = self.handles();
+        if handles.buried { None } else { handles.held.remove(&token.index) }
     }
 }
 

@@ -44,9 +44,12 @@ impl Member for SimulatedMember {
     async fn kill(&mut self) -> Verdict {
         self.adapter.freeze(true);
         match self.task.take() {
-            // As if the broker never noticed: the dead one keeps what it has.
-            Some(_) if self.server.has(Flaw::KeepsDead) => std::mem::forget(self.orders.clone()),
-            Some(task) => task.abort(),
+            Some(task) => {
+                if self.server.has(Flaw::KeepsDead) {
+                    self.adapter.bury();
+                }
+                task.abort();
+            }
             None => return Err(Failure::new("a member that can be killed", "it has ended")),
         }
         Ok(())

@@ -53,11 +53,11 @@ impl SimulatedSource {
         strict: bool,
         options: SubscribeOptions,
         mut frozen: watch::Receiver<bool>,
+        leases: Arc<Leases>,
     ) -> Result<Self> {
         let mut watch = server.watch();
         let known = *watch.borrow_and_update();
         frozen.mark_unchanged();
-        let leases = Leases::new(server.has(Flaw::StaleAccepted));
         let mut source = Self {
             server,
             prefix,
