@@ -8,8 +8,11 @@ use std::{process::ExitCode, time::Duration};
 use libtest_mimic::{Arguments, Failed, Trial};
 use pubsub_testkit::{
     conformance::Size,
-    faults::{FaultBounds, FaultCase, Flaw, Simulated, cases, execute},
+    faults::{FaultBounds, FaultCase, Flaw, Simulated, cases, chaos, execute},
 };
+
+/// Long enough for a dozen faults.
+const CHAOS: &str = "seed=3 seconds=25 rate=600";
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
@@ -24,6 +27,16 @@ fn main() -> ExitCode {
         for &flaw in case.bites {
             trials.push(Trial::test(format!("{} finds {flaw:?}", case.id), move || bites(case, flaw)));
         }
+    }
+    trials.push(Trial::test("chaos passes with short waits", || {
+        Ok(chaos(Simulated::new(None), short(), CHAOS).map_err(|failure| failure.to_string())?)
+    }));
+    for flaw in [Flaw::LosesOnReturn, Flaw::NeverRecovers, Flaw::KeepsDead, Flaw::Reorders, Flaw::ConfirmsInOutage] {
+        let run = move || match chaos(Simulated::new(Some(flaw)), short(), CHAOS) {
+            Err(_) => Ok(()),
+            Ok(()) => Err(format!("passes over an adapter with the flaw {flaw:?}").into()),
+        };
+        trials.push(Trial::test(format!("chaos finds {flaw:?}"), run));
     }
     let mut arguments = Arguments::from_args();
     // They wait far more than they work.

@@ -35,6 +35,7 @@ mod work;
 pub use bounds::FaultBounds;
 pub use case::FaultCase;
 pub use cases::cases;
+pub use chaos::chaos;
 pub use crew::Crew;
 pub use harness::FaultHarness;
 pub use member::{Member, Record};
