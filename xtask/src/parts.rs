@@ -78,7 +78,18 @@ pub(crate) const PARTS: &[Part] = &[
         Servers,
         &[Step::Tests("conformance_memory"), Step::Tests("conformance_masked"), Step::Tests("conformance_bites")],
     ),
-    tests("faults", "nothing is lost when brokers and networks fail", Programs, &[Step::Tests("faults")]),
+    tests(
+        "faults",
+        "nothing is lost when brokers and networks fail",
+        Programs,
+        &[
+            Step::Tests("faults_bite"),
+            Step::Tests("faults_redis"),
+            Step::Tests("faults_nats"),
+            Step::Tests("faults_kafka"),
+            Step::Tests("faults_rabbitmq"),
+        ],
+    ),
 ];
 
 const fn gate(name: &'static str, about: &'static str, steps: &'static [Step]) -> Part {

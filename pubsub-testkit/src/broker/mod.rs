@@ -13,6 +13,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "faults")]
+pub(crate) mod admin;
 mod detached;
 mod error;
 pub mod find;

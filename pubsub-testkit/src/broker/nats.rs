@@ -39,7 +39,11 @@ impl Launch for Nats {
 
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command> {
         let mut command = Command::new(&self.server);
-        command.args(["-a", "127.0.0.1", "-p", &site.port(0), "-js", "-sd"]).arg(site.data()).args(&options.extra);
+        command.args(["-a", "127.0.0.1", "-p", &site.port(0), "-js", "-sd"]).arg(site.data());
+        if let Some((user, password)) = &options.credentials {
+            command.args(["--user", user, "--pass", password]);
+        }
+        command.args(&options.extra);
         vec![command]
     }
 }

@@ -29,8 +29,11 @@ impl Launch for Redis {
             .args(["--port", &site.port(0), "--bind", "127.0.0.1", "--appendonly", "yes", "--save", ""])
             .args(["--appendfsync", if options.fsync_always { "always" } else { "everysec" }])
             .arg("--dir")
-            .arg(site.data())
-            .args(&options.extra);
+            .arg(site.data());
+        if let Some((_, password)) = &options.credentials {
+            command.args(["--requirepass", password]);
+        }
+        command.args(&options.extra);
         vec![command]
     }
 }
