@@ -82,8 +82,14 @@ impl Broker {
     #[must_use]
     pub fn url_of(&self, listener: Listener) -> Option<String> {
         let security = self.options.security.as_ref()?;
-        let address = self.site.addresses.get(self.launch.port_of(listener)?)?;
-        Some(self.kind.secured_url(listener, security, *address))
+        Some(self.kind.secured_url(listener, security, self.address_of(listener)?))
+    }
+
+    /// The address of one of the listeners of a secured server.
+    #[must_use]
+    pub fn address_of(&self, listener: Listener) -> Option<SocketAddr> {
+        self.options.security.as_ref()?;
+        self.site.addresses.get(self.launch.port_of(listener)?).copied()
     }
 
     /// The address that clients connect to. It stays the same over a restart.
