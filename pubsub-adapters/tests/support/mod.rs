@@ -2,6 +2,9 @@
 //! limit for each case.
 #![allow(dead_code, reason = "no suite uses all of it")]
 
+#[cfg(all(feature = "redis", feature = "nats", feature = "kafka", feature = "rabbitmq"))]
+pub(crate) mod plain;
+
 use std::{
     error::Error as StdError,
     fmt::Display,
