@@ -2,7 +2,7 @@
 
 use crate::examples;
 use crate::gates;
-use crate::install::Consent;
+use crate::install::{self, Consent};
 use crate::log::Log;
 use crate::report::Outcome;
 use crate::workspace::Workspace;
@@ -104,7 +104,18 @@ pub(crate) const PARTS: &[Part] = &[
         Servers,
         &[Step::Tests("bad_input")],
     ),
-    tests("interop", "plain clients of the brokers read us and are read", Servers, &[Step::Tests("interop")]),
+    tests(
+        "interop",
+        "plain clients of the brokers read us and are read",
+        Servers,
+        &[Step::Install(install::clients::ensure), Step::Tests("interop")],
+    ),
+    tests(
+        "orders",
+        "the example reconciles on every broker by its address alone, and when the broker is killed",
+        Programs,
+        &[Step::Tests("orders_brokers")],
+    ),
     tests("security", "wrong certificates and passwords are refused at once", Programs, &[Step::Tests("security")]),
     tests("faults", "the suite of faults finds an adapter that loses events", Programs, &[Step::Tests("faults_bite")]),
     tests("faults-redis", "nothing is lost when Redis or the network fails", Programs, &[Step::Tests("faults_redis")]),

