@@ -27,7 +27,7 @@ impl Console {
     }
 
     fn topic(&self, channel: &str) -> String {
-        format!("{}.{channel}", self.prefix)
+        format!("_p{}.{}.{channel}", self.prefix.len(), self.prefix)
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct NatsPy {
 
 impl NatsPy {
     fn run(&self, verb: &str, channel: &str, input: &str) -> Result<String, Failed> {
-        let subject = format!("{}.{channel}", self.prefix);
+        let subject = format!("{}.d.-.{channel}", self.prefix);
         tool::run(tool::script("nats_client.py", &[&self.url, verb, &subject])?, input)
     }
 }

@@ -16,8 +16,14 @@ impl Pika {
         tool::run(tool::script("rabbitmq_client.py", &arguments)?, input)
     }
 
-    fn exchange(&self) -> String {
-        format!("{}.events", self.prefix)
+    /// What the library writes for itself, such as dead letters, has an exchange of its own.
+    fn exchange(&self, channel: &str) -> String {
+        format!("{}/{}", self.prefix, if channel.starts_with('_') { "internal" } else { "events" })
+    }
+
+    /// The channel behind its shard, of which an unordered one has none.
+    fn routing_key(channel: &str) -> String {
+        format!("-.{channel}")
     }
 
     /// A queue of the client's own.
@@ -28,11 +34,11 @@ impl Pika {
 
 impl Client for Pika {
     fn listen(&self, channel: &str) -> Result<(), Failed> {
-        self.run(&["bind", &self.exchange(), channel, &self.queue(channel)], "").map(drop)
+        self.run(&["bind", &self.exchange(channel), &Self::routing_key(channel), &self.queue(channel)], "").map(drop)
     }
 
     fn send(&self, channel: &str, parcel: &Parcel) -> Result<(), Failed> {
-        self.run(&["publish", &self.exchange(), channel], &parcel.to_json()?).map(drop)
+        self.run(&["publish", &self.exchange(channel), &Self::routing_key(channel)], &parcel.to_json()?).map(drop)
     }
 
     fn receive(&self, channel: &str) -> Result<Parcel, Failed> {

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::{client::Client, parcel::Parcel, sdk::Form, tool};
 
-/// The field of the body.
+/// The field of the body where each attribute has a field of its own.
 const BODY: &str = "data";
+/// The field of a JSON document, which has no others beside it.
+const DOCUMENT: &str = "json";
 
 pub(crate) struct Cli {
     pub(crate) url: String,
@@ -31,7 +33,7 @@ impl Cli {
     }
 
     fn stream(&self, channel: &str) -> String {
-        format!("{}:{{{channel}}}", self.prefix)
+        format!("pubsub:{{{}/{channel}}}", self.prefix)
     }
 }
 
@@ -46,7 +48,8 @@ impl Client for Cli {
         for (name, value) in &parcel.headers {
             arguments.extend([name.as_str(), value.as_str().ok_or("a field that is no text")?]);
         }
-        arguments.extend(parcel.body.iter().flat_map(|body| [BODY, body]));
+        let body = if parcel.headers.is_empty() { DOCUMENT } else { BODY };
+        arguments.extend(parcel.body.iter().flat_map(|text| [body, text]));
         self.run(&arguments).map(drop)
     }
 
@@ -58,7 +61,8 @@ impl Client for Cli {
         for pair in fields.chunks_exact(2) {
             headers.insert(pair[0].as_str().unwrap_or_default().to_owned(), pair[1].clone());
         }
-        let body = headers.remove(BODY).and_then(|body| Some(body.as_str()?.to_owned()));
+        let body = headers.remove(BODY).or_else(|| headers.remove(DOCUMENT));
+        let body = body.and_then(|body| Some(body.as_str()?.to_owned()));
         Ok(Parcel { headers, key: None, body })
     }
 
