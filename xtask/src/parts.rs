@@ -110,6 +110,7 @@ pub(crate) const PARTS: &[Part] = &[
         Servers,
         &[Step::Install(install::clients::ensure), Step::Tests("interop")],
     ),
+    tests("clusters", "three nodes of NATS and of Redis serve as one does", Programs, &[Step::Tests("clusters")]),
     tests(
         "orders",
         "the example reconciles on every broker by its address alone, and when the broker is killed",
