@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+mod certificates;
 mod detached;
 mod error;
 pub mod find;
@@ -27,8 +28,10 @@ mod process;
 mod rabbitmq;
 mod redis;
 mod running;
+mod security;
 mod wire;
 
+pub use certificates::Certificates;
 pub use detached::DetachedBroker;
 pub use error::{BrokerError, HandshakeError};
 pub use handshake::{Endpoint, ServerInfo, handshake, has_mark, leave_mark};
@@ -36,3 +39,4 @@ pub use kafka::kafka_program;
 pub use kind::BrokerKind;
 pub use options::BrokerOptions;
 pub use running::Broker;
+pub use security::{Listener, Security};

@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Security;
+
 /// How a broker is started. The default fits a test: a scratch folder that is removed in the end, a minute to get ready.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
@@ -10,6 +12,7 @@ pub struct BrokerOptions {
     pub(super) port: Option<u16>,
     pub(super) fsync_always: bool,
     pub(super) advertised: Option<SocketAddr>,
+    pub(super) security: Option<Security>,
     pub(super) extra: Vec<String>,
 }
 
@@ -21,6 +24,7 @@ impl Default for BrokerOptions {
             port: None,
             fsync_always: false,
             advertised: None,
+            security: None,
             extra: Vec::new(),
         }
     }
@@ -66,6 +70,14 @@ impl BrokerOptions {
     #[must_use]
     pub fn advertised(mut self, address: SocketAddr) -> Self {
         self.advertised = Some(address);
+        self
+    }
+
+    /// Encrypted, and with a password: [`url`](super::Broker::url) is then that of the encrypted listener, and the others
+    /// are found by [`url_of`](super::Broker::url_of).
+    #[must_use]
+    pub fn secured(mut self, security: Security) -> Self {
+        self.security = Some(security);
         self
     }
 

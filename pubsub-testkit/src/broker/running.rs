@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::handshake::{Endpoint, handshake_at};
 use super::launch::{Launch, Site, launcher};
 use super::process::{ProcessGroup, wait_until};
-use super::{BrokerError, BrokerKind, BrokerOptions, DetachedBroker, ServerInfo};
+use super::{BrokerError, BrokerKind, BrokerOptions, DetachedBroker, HandshakeError, Listener, ServerInfo};
 use crate::ports::free_address;
 
 /// How often a start is repeated when another process was quicker to take a port.
@@ -76,7 +75,21 @@ impl Broker {
     /// The URL that an adapter connects to.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}", self.kind.scheme(), self.address())
+        self.url_of(Listener::Tls).unwrap_or_else(|| format!("{}://{}", self.kind.scheme(), self.address()))
+    }
+
+    /// The URL of one of the listeners of a [secured](BrokerOptions::secured) server, with the secrets that it wants.
+    #[must_use]
+    pub fn url_of(&self, listener: Listener) -> Option<String> {
+        let security = self.options.security.as_ref()?;
+        Some(self.kind.secured_url(listener, security, self.address_of(listener)?))
+    }
+
+    /// The address of one of the listeners of a secured server.
+    #[must_use]
+    pub fn address_of(&self, listener: Listener) -> Option<SocketAddr> {
+        self.options.security.as_ref()?;
+        self.site.addresses.get(self.launch.port_of(listener)?).copied()
     }
 
     /// The address that clients connect to. It stays the same over a restart.
@@ -89,6 +102,14 @@ impl Broker {
     #[must_use]
     pub fn info(&self) -> &ServerInfo {
         &self.info
+    }
+
+    /// Asks the server again whether it is ready, a secured one at a port of its own.
+    ///
+    /// # Errors
+    /// As [`handshake`](super::handshake).
+    pub fn probe(&self, within: Duration) -> Result<ServerInfo, HandshakeError> {
+        self.launch.probe(&self.site, &self.options, within)
     }
 
     /// The file that holds all output of the processes.
@@ -181,7 +202,7 @@ impl Broker {
     fn choose_ports(&mut self) -> Result<(), BrokerError> {
         let free = BrokerError::io("find a free port");
         let mut addresses: Vec<_> =
-            (0..self.launch.ports()).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
+            (0..self.launch.ports(&self.options)).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
         if let Some(port) = self.options.port {
             addresses[0].set_port(port);
         }
@@ -207,12 +228,11 @@ impl Broker {
         const ONE_HANDSHAKE: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_millis(20);
         let begun = Instant::now();
-        let endpoint = Endpoint::at(self.address());
         loop {
             if let Some(status) = group.ended().map_err(BrokerError::io(format!("watch {}", self.kind)))? {
                 return Err(BrokerError::Exited { kind: self.kind, status, log: self.site.log_since(logged) });
             }
-            let last = match handshake_at(self.kind, &endpoint, ONE_HANDSHAKE) {
+            let last = match self.launch.probe(&self.site, &self.options, ONE_HANDSHAKE) {
                 Ok(info) => {
                     self.processes = Some(group);
                     return Ok(info);

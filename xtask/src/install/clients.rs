@@ -47,7 +47,8 @@ fn make(folder: &Path, log: &mut Log) -> Result<(), Fault> {
     fs::create_dir_all(folder)?;
     log.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder), LIMIT)?;
     let mut install = Command::new(folder.join("bin/python3"));
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]).args(PACKAGES);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    install.args(["--only-binary", ":all:"]).args(PACKAGES);
     log.run(&mut install, LIMIT)
 }
 
