@@ -52,7 +52,9 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
         #[cfg(feature = "memory")]
         "memory" => Ok(crate::memory::Memory::open(crate::memory::MemoryOptions::from_url(url)?)?),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => crate::redis::Redis::open(url).await,
+        "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => {
+            Ok(crate::redis::Redis::open(crate::redis::RedisOptions::from_url(url)?).await?)
+        }
         #[cfg(feature = "kafka")]
         "kafka" => crate::kafka::Kafka::open(url).await,
         #[cfg(feature = "nats")]
