@@ -58,7 +58,7 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
         #[cfg(feature = "kafka")]
         "kafka" => crate::kafka::Kafka::open(url).await,
         #[cfg(feature = "nats")]
-        "nats" | "tls" | "wss" => crate::nats::Nats::open(url).await,
+        "nats" | "tls" | "wss" => Ok(crate::nats::Nats::open(crate::nats::NatsOptions::from_url(url)?).await?),
         #[cfg(feature = "rabbitmq")]
         "amqp" | "amqps" => crate::rabbitmq::RabbitMq::open(url).await,
         scheme => Err(unknown(scheme)),

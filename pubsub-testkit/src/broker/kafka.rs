@@ -29,6 +29,20 @@ struct Kafka {
 }
 
 pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
+    Ok(Box::new(found()?))
+}
+
+/// A command that runs one of the programs in Kafka's jars, such as `org.apache.kafka.tools.ConsoleProducer`.
+///
+/// # Errors
+/// [`BrokerError::Missing`] when Java or the jars are not on this machine.
+pub fn kafka_program(class: &str) -> Result<Command, BrokerError> {
+    let mut command = found()?.java(&["-Xshare:auto", "-XX:TieredStopAtLevel=1"]);
+    command.arg(class);
+    Ok(command)
+}
+
+fn found() -> Result<Kafka, BrokerError> {
     let missing = |looked_for: &str| BrokerError::Missing { kind: BrokerKind::Kafka, looked_for: looked_for.into() };
     let in_java_home = env::var("JAVA_HOME").map(|home| format!("{home}/bin")).unwrap_or_default();
     let java = find::program("java", &[&in_java_home]).ok_or_else(|| missing("java"))?;
@@ -39,7 +53,7 @@ pub(super) fn find() -> Result<Box<dyn Launch>, BrokerError> {
         .flatten()
         .find_map(|folder| version(&folder).map(|version| (folder, version)))
         .ok_or_else(|| missing("the jars of Kafka (kafka_2.13-*.jar)"))?;
-    Ok(Box::new(Kafka { java, jars, version }))
+    Ok(Kafka { java, jars, version })
 }
 
 /// The version in the name of the broker's jar: `kafka_2.13-4.1.1.jar`.

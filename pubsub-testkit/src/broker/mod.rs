@@ -35,6 +35,7 @@ pub use certificates::Certificates;
 pub use detached::DetachedBroker;
 pub use error::{BrokerError, HandshakeError};
 pub use handshake::{Endpoint, ServerInfo, handshake, has_mark, leave_mark};
+pub use kafka::kafka_program;
 pub use kind::BrokerKind;
 pub use options::BrokerOptions;
 pub use running::Broker;

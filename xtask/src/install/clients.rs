@@ -1,6 +1,8 @@
-//! Plain clients that the tests of interoperability speak to: two Python packages beside the brokers' own tools.
+//! Plain clients of the brokers, to which the tests of interoperability speak: `redis-cli`, and packages of Python in an
+//! environment of their own. Kafka brings its own.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,29 +12,70 @@ use crate::log::Log;
 use crate::report::{Counts, Outcome, Verdict};
 use crate::workspace::Workspace;
 
-const PACKAGES: &[&str] = &["nats-py==2.16.0", "pika==1.4.4"];
+/// All of them with what they need, so that nothing changes by itself.
+const PACKAGES: &[&str] = &[
+    "cloudevents==2.2.0",
+    "deprecation==2.1.0",
+    "nats-py==2.16.0",
+    "packaging==26.4",
+    "pika==1.4.4",
+    "python-dateutil==4.0.0",
+    "tzdata==2026.6",
+];
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-pub(crate) fn fetch(workspace: &Workspace, consent: Consent, log: &mut Log) -> Outcome {
-    let folder = workspace.brokers_folder().join("python-clients");
-    let done = folder.join("versions");
-    let wanted = PACKAGES.join("\n");
-    if fs::read_to_string(&done).is_ok_and(|versions| versions == wanted) {
-        return Ok((Verdict::Passed, Counts::default()));
+/// Gets what is missing.
+pub(crate) fn ensure(workspace: &Workspace, consent: Consent, log: &mut Log) -> Outcome {
+    let packages = missing(runs);
+    if !packages.is_empty() {
+        apt::install_with(consent, &packages, log)
+            .map_err(|fault| format!("the plain clients are redis-cli and packages of Python 3: {fault}"))?;
     }
-    get(workspace, consent, log).map_err(|fault| format!("the Python clients: {fault}"))?;
-    fs::write(done, wanted)?;
-    Ok((Verdict::Passed, Counts::default()))
+    let folder = workspace.brokers_folder().join("python");
+    let wanted = PACKAGES.join("\n");
+    // Written last: what is there only in part is made anew.
+    let stamp = folder.join("packages.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|there| there == wanted) {
+        return noted("all on the machine");
+    }
+    make(&folder, log)?;
+    fs::write(stamp, wanted)?;
+    noted("got the packages of Python")
 }
 
-fn get(workspace: &Workspace, consent: Consent, log: &mut Log) -> Result<(), Fault> {
-    let folder = workspace.brokers_folder().join("python-clients");
-    if !runs("python3", &["-m", "pip", "--version"]) {
-        apt::install_with(consent, &["python3-pip"], log)?;
+fn make(folder: &Path, log: &mut Log) -> Result<(), Fault> {
+    fs::create_dir_all(folder)?;
+    log.run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder), LIMIT)?;
+    let mut install = Command::new(folder.join("bin/python3"));
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+    install.args(["--only-binary", ":all:"]).args(PACKAGES);
+    log.run(&mut install, LIMIT)
+}
+
+fn noted(text: &str) -> Outcome {
+    Ok((Verdict::Noted(text.into()), Counts::default()))
+}
+
+/// What is missing, by Debian's packages.
+fn missing(runs: impl Fn(&str, &[&str]) -> bool) -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    if !runs("python3", &["-c", "import venv, ensurepip"]) {
+        packages.push("python3-venv");
     }
-    fs::remove_dir_all(&folder).ok();
-    // Into a folder of their own: a machine's Python is not ours to change.
-    let mut install = Command::new("python3");
-    install.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"]);
-    log.run(install.arg(folder).args(PACKAGES), LIMIT)
+    if !runs("redis-cli", &["--version"]) {
+        packages.push("redis-tools");
+    }
+    packages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_by_its_package() {
+        assert!(missing(|_, _| true).is_empty());
+        assert_eq!(missing(|program, _| program != "python3"), ["python3-venv"]);
+        assert_eq!(missing(|program, _| program != "redis-cli"), ["redis-tools"]);
+    }
 }
