@@ -98,8 +98,7 @@ impl RabbitMq {
                 if founder.is_ready(&scope).await? {
                     continue;
                 }
-                let mut difference =
-                    Difference::new(&spec.channel, format!("group:{group}"), "declared", "missing");
+                let mut difference = Difference::new(&spec.channel, format!("group:{group}"), "declared", "missing");
                 if topology.mode != TopologyMode::Validate {
                     founder.join(&scope, start).await?;
                     difference = difference.mended();

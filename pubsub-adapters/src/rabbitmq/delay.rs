@@ -12,7 +12,7 @@ use pubsub_core::Timestamp;
 
 use super::{
     names::{DIGITS, UNIT_MS, digits},
-    topology::{text, number},
+    topology::{number, text},
 };
 
 /// How long an event waits, in the ladder's units.

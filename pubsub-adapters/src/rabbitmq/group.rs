@@ -7,11 +7,12 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use futures_util::StreamExt;
 use lapin::{
-    Channel, ExchangeKind,
+    Channel, Consumer, ExchangeKind,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions,
-        ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+        BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -281,9 +282,13 @@ impl Founder<'_> {
         }
         let names = &self.topology.names;
         let scratch = self.topology.scratch(OPERATION).await?;
-        let mut early = Vec::new();
+        // What they take beside goes back, in its order, when their channel is closed.
+        let held = self.topology.scratch(OPERATION).await?;
+        let (mut early, mut consumers) = (Vec::new(), Vec::new());
         for &index in indices {
-            early.extend(self.early(&scratch, &scope.queue(names, index), channel).await?);
+            let (found, consumer) = self.early(&held, &scope.queue(names, index), channel).await?;
+            early.extend(found);
+            consumers.push(consumer);
         }
         let mut doubles: HashSet<_> = early.iter().filter_map(|(id, _)| id.clone()).collect();
         let mut seen = HashSet::new();
@@ -291,7 +296,7 @@ impl Founder<'_> {
         let mut words = std::collections::VecDeque::new();
         let mut reader = Reader::of(self.topology, channel, from, OPERATION).await?;
         loop {
-            let Some(raw) = within(OPERATION, reader.next()).await?? else { break };
+            let Some(raw) = reader.next_stored(from).await? else { break };
             let Some(offset) = raw.offset() else { continue };
             if offset >= next {
                 break;
@@ -311,7 +316,13 @@ impl Founder<'_> {
                 };
                 let offset = i64::try_from(offset).unwrap_or(i64::MAX);
                 let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset));
-                words.push_back(self.sender.post(copy, ShortString::default(), short(queue), Unrouted::Refuse, channel)?);
+                words.push_back(self.sender.post(
+                    copy,
+                    ShortString::default(),
+                    short(queue),
+                    Unrouted::Refuse,
+                    channel,
+                )?);
                 if words.len() >= COPIES {
                     confirmed(words.pop_front()).await?;
                 }
@@ -329,39 +340,39 @@ impl Founder<'_> {
         }
         doubles.retain(|id| seen.contains(id));
         for (id, tag) in early {
-            let done = id.is_none_or(|id| doubles.contains(&id));
-            let told = if done {
-                within(OPERATION, scratch.basic_ack(tag, BasicAckOptions::default())).await?
-            } else {
-                let again = BasicNackOptions { requeue: true, multiple: false };
-                within(OPERATION, scratch.basic_nack(tag, again)).await?
-            };
-            told.map_err(|error| convert(OPERATION, error))?;
+            if id.is_none_or(|id| doubles.contains(&id)) {
+                let told = within(OPERATION, held.basic_ack(tag, BasicAckOptions::default())).await?;
+                told.map_err(|error| convert(OPERATION, error))?;
+            }
         }
-        let _ = scratch.close(200, short("done")).await;
+        drop(consumers);
+        let _ = within(OPERATION, held.close(200, short("done"))).await;
         Ok(())
     }
 
-    /// What is in a fresh queue by now: ids and tags, the last one that of a mark, which has no id.
-    async fn early(&self, scratch: &Channel, queue: &str, channel: &ChannelName) -> Result<Vec<(Option<String>, u64)>> {
+    /// What is in a fresh queue by now: ids and tags, the last one that of a mark, which has no id. A consumer reads it,
+    /// for nothing is fetched from a queue with a single active one.
+    async fn early(
+        &self,
+        scratch: &Channel,
+        queue: &str,
+        channel: &ChannelName,
+    ) -> Result<(Vec<(Option<String>, u64)>, Consumer)> {
         let token = EventId::random().to_string();
         self.sender.put(mark(&token), ShortString::default(), short(queue), Unrouted::Refuse, channel).await?;
-        let deadline = Instant::now() + LOCK_TIMEOUT;
+        let options = BasicConsumeOptions::default();
+        let consume = scratch.basic_consume(short(queue), short(""), options, FieldTable::default());
+        let mut consumer = within(OPERATION, consume).await?.map_err(|error| convert(OPERATION, error))?;
         let mut early = Vec::new();
-        while Instant::now() < deadline {
-            let got = within(OPERATION, scratch.basic_get(short(queue), BasicGetOptions::default())).await?;
-            match got.map_err(|error| convert(OPERATION, error))? {
-                Some(message) => {
-                    let tag = message.delivery.delivery_tag;
-                    let raw = Raw::of(message.delivery);
-                    if raw.mark() == Some(token.as_bytes()) {
-                        early.push((None, tag));
-                        return Ok(early);
-                    }
-                    early.push((Some(raw.id().unwrap_or_default().to_owned()), tag));
-                }
-                None => sleep(Duration::from_millis(5)).await,
+        while let Some(delivery) = within(OPERATION, consumer.next()).await? {
+            let delivery = delivery.map_err(|error| convert(OPERATION, error))?;
+            let tag = delivery.delivery_tag;
+            let raw = Raw::of(delivery);
+            if raw.mark() == Some(token.as_bytes()) {
+                early.push((None, tag));
+                return Ok((early, consumer));
             }
+            early.push((Some(raw.id().unwrap_or_default().to_owned()), tag));
         }
         Err(late(OPERATION))
     }

@@ -8,7 +8,6 @@ use pubsub_core::{
 use super::{
     adapter::RabbitMq,
     stream::{Bounds, From, Reader, bounds, position, resolve},
-    topology::within,
 };
 
 const OPERATION: &str = "read history";
@@ -31,7 +30,10 @@ pub(super) async fn read(adapter: &RabbitMq, range: &HistoryRange) -> Result<His
     if !empty && range.limit > 0 {
         let mut reader = Reader::of(&adapter.topology, channel, from, OPERATION).await?;
         while events.len() < range.limit {
-            let Some(raw) = within(OPERATION, reader.next()).await?? else { break };
+            let Some(raw) = reader.next_stored(from).await? else {
+                passed = next.checked_sub(1);
+                break;
+            };
             let Some(offset) = raw.offset() else { continue };
             passed = Some(offset);
             if let (false, Some(position)) = (raw.is_expired(), position(offset)) {

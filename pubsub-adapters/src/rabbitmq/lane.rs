@@ -76,7 +76,11 @@ impl Outgoing {
     fn done(self, outcome: Result<()>) {
         let outcome = outcome.map_err(|error| {
             let error = error.on(&self.channel);
-            if self.trace.sent && !matches!(error.kind(), ErrorKind::Unroutable) { error.perhaps_applied() } else { error }
+            if self.trace.sent && !matches!(error.kind(), ErrorKind::Unroutable) {
+                error.perhaps_applied()
+            } else {
+                error
+            }
         });
         if let (Err(error), Some(tickets)) = (&outcome, &self.tickets) {
             tickets.fail(error);
@@ -252,11 +256,7 @@ impl Lane {
     ///
     /// The client hands a returned message to whichever confirmation comes next, and that is answered before the one of
     /// the message itself: so all that is answered is gathered before anything is told.
-    fn settle(
-        &mut self,
-        session: &mut Session,
-        first: (u64, lapin::Result<Confirmation>),
-    ) -> Result<(), lapin::Error> {
+    fn settle(&mut self, session: &mut Session, first: (u64, lapin::Result<Confirmation>)) -> Result<(), lapin::Error> {
         let mut answers = vec![first];
         while let Some(Some(answer)) = session.confirms.next().now_or_never() {
             answers.push(answer);

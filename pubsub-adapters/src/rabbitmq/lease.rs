@@ -7,8 +7,7 @@ use lapin::{
     Channel,
     message::Delivery,
     options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-        QueueDeleteOptions,
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeleteOptions,
     },
     types::FieldTable,
 };
@@ -143,9 +142,9 @@ impl Lane {
     pub(super) async fn give_back(&mut self, mut tags: Vec<u64>) -> Result<()> {
         tags.retain(|tag| self.open.remove(tag));
         tags.sort_unstable();
-        let words = tags.into_iter().map(|tag| {
-            self.channel.basic_nack(tag, BasicNackOptions { requeue: true, multiple: false })
-        });
+        let words = tags
+            .into_iter()
+            .map(|tag| self.channel.basic_nack(tag, BasicNackOptions { requeue: true, multiple: false }));
         let told: lapin::Result<Vec<()>> = self.rpc(join_all(words)).await?.into_iter().collect();
         told.map(drop).map_err(|error| convert(OPERATION, error))
     }

@@ -49,8 +49,7 @@ pub(super) struct Sender {
 impl Sender {
     pub(super) fn start(options: &RabbitMqOptions, link: &Arc<Link>, topology: &Arc<Topologist>) -> Arc<Self> {
         let stop = CancellationToken::new();
-        let lanes =
-            (0..options.lanes).map(|_| lane::start(link.clone(), topology.clone(), stop.clone())).collect();
+        let lanes = (0..options.lanes).map(|_| lane::start(link.clone(), topology.clone(), stop.clone())).collect();
         Arc::new(Self {
             lanes,
             room: Arc::new(Semaphore::new(options.window)),
@@ -141,8 +140,7 @@ impl Sender {
             return (names.level(level), scheduled_key(&delay.digits(), &key), Unrouted::Ladder(delay.units()));
         }
         // Without history and without a group nobody needs the event.
-        let unrouted =
-            if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Fine };
+        let unrouted = if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Fine };
         (names.exchange(channel), key, unrouted)
     }
 

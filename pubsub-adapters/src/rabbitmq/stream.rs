@@ -1,5 +1,7 @@
 //! Reading streams: the history of channels.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use lapin::{
     Channel, Consumer,
@@ -7,6 +9,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use pubsub_core::{ChannelName, Error, ErrorKind, Position, Result, StartPosition, Timestamp};
+use tokio::time::timeout;
 
 use super::{
     error::{convert, is_missing, late},
@@ -19,6 +22,8 @@ use super::{
 pub(super) const SCHEME: &str = "amqp";
 /// How many messages the broker may send ahead.
 const AHEAD: u16 = 256;
+/// How long the first message after a time may take to come, if there is one.
+const AFTER_TIME: Duration = Duration::from_secs(1);
 
 /// Which offsets a stream holds: the first one, and the next one to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +119,8 @@ pub(super) struct Reader {
     consumer: Consumer,
     unacked: u16,
     ahead: u16,
+    /// Whether something came.
+    begun: bool,
     operation: &'static str,
 }
 
@@ -132,7 +139,7 @@ impl Reader {
         arguments.insert(short("x-stream-offset"), spec.value());
         let consume = channel.basic_consume(stream.clone(), short(""), BasicConsumeOptions::default(), arguments);
         let consumer = within(operation, consume).await?.map_err(failed)?;
-        Ok(Self { channel, consumer, unacked: 0, ahead, operation })
+        Ok(Self { channel, consumer, unacked: 0, ahead, begun: false, operation })
     }
 
     /// As [`Reader::open`], for a channel's stream.
@@ -146,12 +153,21 @@ impl Reader {
         Self::open(scratch, &short(&topology.names.stream(channel)), Spec::At(from), AHEAD, operation).await
     }
 
+    /// The next message of those that are there; none after a time at which nothing was sent.
+    pub(super) async fn next_stored(&mut self, from: From) -> Result<Option<Raw>> {
+        if self.begun || matches!(from, From::Offset(_)) {
+            return within(self.operation, self.next()).await?;
+        }
+        timeout(AFTER_TIME, self.next()).await.unwrap_or(Ok(None))
+    }
+
     /// The next message; none once the stream was deleted. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Raw>> {
         let delivery = match self.consumer.next().await {
             Some(delivery) => delivery.map_err(|error| convert(self.operation, error))?,
             None => return Ok(None),
         };
+        self.begun = true;
         let tag = delivery.delivery_tag;
         self.unacked += 1;
         if self.unacked >= self.ahead.div_ceil(2) {

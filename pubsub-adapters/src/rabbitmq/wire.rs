@@ -125,10 +125,11 @@ impl Raw {
     /// A delivery, taken apart.
     pub(super) fn of(delivery: lapin::message::Delivery) -> Self {
         let lapin::message::Delivery { routing_key, properties, data, .. } = delivery;
-        let first = properties.headers().as_ref().and_then(|headers| headers.inner().get(KEY)).and_then(|key| match key {
-            AMQPValue::LongString(key) => std::str::from_utf8(key.as_bytes()).ok().map(short),
-            _ => None,
-        });
+        let first =
+            properties.headers().as_ref().and_then(|headers| headers.inner().get(KEY)).and_then(|key| match key {
+                AMQPValue::LongString(key) => std::str::from_utf8(key.as_bytes()).ok().map(short),
+                _ => None,
+            });
         Self { properties, body: Bytes::from(data), routing_key: first.unwrap_or(routing_key) }
     }
 
