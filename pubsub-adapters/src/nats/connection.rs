@@ -29,7 +29,7 @@ use super::{error, names::Names, options::NatsOptions, outbox::Outbox, topology:
 use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies};
 
 /// The client asks the server for a sign of life this often, and gives the connection up when three stay away.
-const PING: Duration = Duration::from_millis(1_500);
+const PING: Duration = Duration::from_millis(1_200);
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long the server may take for an answer to an API request.

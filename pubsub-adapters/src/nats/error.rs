@@ -56,10 +56,9 @@ pub(super) fn is_auth(text: &str) -> bool {
 pub(super) fn request(operation: &'static str, error: async_nats::jetstream::context::RequestError) -> Error {
     let (kind, text) = match error.kind() {
         RequestErrorKind::TimedOut => (ErrorKind::Timeout, "the server did not answer in time"),
-        RequestErrorKind::NoResponders => (
-            ErrorKind::Unavailable,
-            "JetStream does not answer; if the server has it turned off, start it with `-js`",
-        ),
+        RequestErrorKind::NoResponders => {
+            (ErrorKind::Unavailable, "JetStream does not answer; if the server has it turned off, start it with `-js`")
+        }
         _ => (ErrorKind::Backend, "the request failed"),
     };
     Error::new(kind, operation, text).because(error)

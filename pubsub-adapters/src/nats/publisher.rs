@@ -52,10 +52,13 @@ pub(super) fn encode(shared: &Shared, route: &Route, message: &Message, options:
         }
         _ => target,
     };
-    let framed: usize = headers.iter().map(|(name, values)| {
-        let name: &str = name.as_ref();
-        values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
-    }).sum();
+    let framed: usize = headers
+        .iter()
+        .map(|(name, values)| {
+            let name: &str = name.as_ref();
+            values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
+        })
+        .sum();
     let size = body.len() + framed + 128; // with the frame and the headers that are added when it is sent
     if let Some(limit) = shared.outbox.max_payload()
         && size > limit

@@ -122,11 +122,8 @@ impl Puller {
         if more == 0 || !worth {
             return Ok(());
         }
-        let body = format!(
-            r#"{{"batch":{more},"expires":{},"idle_heartbeat":{}}}"#,
-            EXPIRES.as_nanos(),
-            HEARTBEAT.as_nanos()
-        );
+        let body =
+            format!(r#"{{"batch":{more},"expires":{},"idle_heartbeat":{}}}"#, EXPIRES.as_nanos(), HEARTBEAT.as_nanos());
         self.ask(more, body).await
     }
 

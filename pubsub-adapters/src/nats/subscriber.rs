@@ -99,6 +99,7 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
         parts: AtomicUsize::new(0),
         recovering: AtomicUsize::new(0),
         holders: AtomicUsize::new(0),
+        shortest: AtomicU64::new(u64::MAX),
         moves: AtomicU64::new(0),
         moved: Notify::new(),
         options,
@@ -106,13 +107,13 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
     let joined = Joined::new(&sub);
     let mut ready = Vec::new();
     for route in routes {
-        ready.extend(joined.open(route).await?);
+        ready.extend(joined.open(route, &sub.options.start).await?);
     }
     let wildcards = sub.options.channels.iter().any(ChannelPattern::is_wildcard) && sub.options.reach.durable;
     if wildcards {
         for channel in matching(shared, &sub.options.channels).await? {
             let route = shared.route("subscribe", &channel).await?;
-            ready.extend(joined.open(route).await?);
+            ready.extend(joined.open(route, &sub.options.start).await?);
         }
     }
     // Nothing below can fail or be given up: what is started belongs to the source.
@@ -182,20 +183,21 @@ impl Joined {
     }
 
     /// Opens a channel, unless it is open.
-    async fn open(&self, route: Arc<Route>) -> Result<Option<Start>> {
+    async fn open(&self, route: Arc<Route>, start: &StartPosition) -> Result<Option<Start>> {
         if self.channels.lock().await.contains(&route.channel) {
             return Ok(None);
         }
         let membership = self.sub.shared.join(&route.channel, &self.sub.group);
         let start = if super::topology::shards(&route.policy) > 0 {
             shards::prepare(&self.sub.shared).await?;
-            shards::prepare_consumers(&self.sub, &route).await?;
+            shards::prepare_consumers(&self.sub, &route, start).await?;
             Start::Shards(route.clone())
         } else {
             let part = Part {
                 sub: self.sub.clone(),
                 route: route.clone(),
                 shard: None,
+                start: start.clone(),
                 gauge: Arc::default(),
                 mode: watch::Sender::new(Mode::Run),
                 not_before: None,
@@ -243,7 +245,8 @@ impl Joined {
             };
             for channel in channels {
                 if let Ok(route) = shared.route("subscribe", &channel).await {
-                    match self.open(route).await {
+                    // It came later, so nothing of it was missed.
+                    match self.open(route, &StartPosition::Earliest).await {
                         Ok(Some(start)) => start.run(&self.sub),
                         Ok(None) => {}
                         Err(error) => self.sub.feed.error(error),

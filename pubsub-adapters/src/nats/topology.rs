@@ -15,11 +15,7 @@ use pubsub_core::{
     driver::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport},
 };
 
-use super::{
-    connection::Shared,
-    names::UNSHARDED,
-    options::NatsStorage,
-};
+use super::{connection::Shared, names::UNSHARDED, options::NatsStorage};
 
 /// The window of the server that drops what is sent again after a broken connection.
 const RESEND_WINDOW: Duration = Duration::from_secs(60);
