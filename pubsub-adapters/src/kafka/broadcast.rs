@@ -145,6 +145,7 @@ impl Reader {
         let (mut incidents, mut states) = (link.incidents.subscribe(), link.states.watch());
         let wildcards = self.options.channels.iter().any(ChannelPattern::is_wildcard);
         let mut recovering = false;
+        let lossless = self.bound().is_none();
         loop {
             self.report_jumps().await;
             let discovered = link.discovered.notified();
@@ -178,7 +179,7 @@ impl Reader {
                 () = sleep(DISCOVER) => self.discover(consumer).await,
                 record = async {
                     feed.resumed().await;
-                    if self.bound().is_none() {
+                    if lossless {
                         feed.room(AHEAD).await;
                     }
                     stream.next().await
@@ -190,7 +191,7 @@ impl Reader {
                             Some(Err(cause)) => self.fault(cause),
                             None => break,
                         }
-                        if !self.jumps.is_empty() || (self.bound().is_none() && feed.len() >= AHEAD) {
+                        if !self.jumps.is_empty() || (lossless && feed.len() >= AHEAD) {
                             break;
                         }
                         next = match stream.next().now_or_never() {

@@ -11,7 +11,7 @@ use pubsub_core::{
     driver::{History, HistoryRange, Stored},
 };
 use rdkafka::{
-    Message as _, Offset, TopicPartitionList,
+    Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,

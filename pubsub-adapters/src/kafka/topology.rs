@@ -269,8 +269,8 @@ impl Link {
         let differing: Vec<_> = wanted
             .entries
             .iter()
-            .filter(|(key, _)| COMPARED.iter().any(|(compared, _)| compared == key))
-            .filter(|(key, value)| found.get(*key) != Some(value))
+            .filter(|(key, _)| COMPARED.iter().any(|(compared, _)| *compared == **key))
+            .filter(|(key, value)| found.get(**key) != Some(*value))
             .collect();
         if differing.is_empty() {
             return Ok(());
@@ -280,7 +280,7 @@ impl Link {
             self.alter(topic, &wanted, &found).await.map_err(|error| error.on(channel))?;
         }
         for (key, value) in differing {
-            let field = COMPARED.iter().find(|(compared, _)| compared == key).map_or(*key, |(_, field)| *field);
+            let field = COMPARED.iter().find(|(compared, _)| *compared == *key).map_or(*key, |(_, field)| *field);
             let difference = Difference::new(channel, field, value, found.get(*key));
             report.push(if mends { difference.mended() } else { difference });
         }

@@ -9,7 +9,7 @@ use pubsub_core::{
         document,
     },
 };
-use rdkafka::message::{Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
 
 use crate::common::unreadable::{self, ReadOut};
 
