@@ -198,7 +198,8 @@ async fn keys_keep_their_order_while_members_come_and_go() -> Outcome {
     let mut last = std::collections::HashMap::new();
     let mut distinct = BTreeSet::new();
     while distinct.len() < COUNT {
-        let (key, number) = timeout(SOON, seen_by.recv()).await.map_err(|_| format!("{} came", distinct.len()))?.ok_or("the end")?;
+        let (key, number) =
+            timeout(SOON, seen_by.recv()).await.map_err(|_| format!("{} came", distinct.len()))?.ok_or("the end")?;
         let number = number.ok_or("no serial")?;
         if distinct.insert(number) {
             let before = last.insert(key.clone(), number);

@@ -93,6 +93,9 @@ impl Drop for Kafka {
 
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kafka").field("options", &self.link.options).field("state", &self.link.states.current()).finish()
+        f.debug_struct("Kafka")
+            .field("options", &self.link.options)
+            .field("state", &self.link.states.current())
+            .finish()
     }
 }

@@ -296,7 +296,8 @@ async fn watch(link: Weak<Link>, closing: CancellationToken) {
                 }
             }
         }
-        let (pause, signals) = (if lost { backoff.next().min(Duration::from_millis(500)) } else { LOOK }, link.signals.clone());
+        let (pause, signals) =
+            (if lost { backoff.next().min(Duration::from_millis(500)) } else { LOOK }, link.signals.clone());
         drop(link);
         tokio::select! {
             () = closing.cancelled() => return,

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    connection::{Link},
+    connection::Link,
     error::{code_of, error, is_auth, is_unknown},
     member::{Change, Client, MemberContext},
     progress::{Committed, Progress},
@@ -164,13 +164,7 @@ impl Member {
             held: BTreeMap::new(),
             jumps: Vec::new(),
             revocations: Vec::new(),
-            commits: Commits {
-                underway: None,
-                untold: 0,
-                forgotten: 0,
-                due: Instant::now() + COMMIT,
-                urgent: false,
-            },
+            commits: Commits { underway: None, untold: 0, forgotten: 0, due: Instant::now() + COMMIT, urgent: false },
             spare: None,
             epoch: 0,
             clock: Clock::system(),
@@ -249,7 +243,10 @@ impl Member {
         let feed = self.shared.feed.clone();
         let drain = self.shared.options.drain.clone();
         let mut acquiring: Option<Acquire> = None;
-        if !self.later && self.topic.born != 0 && link.topics.get(&self.channel).is_some_and(|now| now.born != self.topic.born) {
+        if !self.later
+            && self.topic.born != 0
+            && link.topics.get(&self.channel).is_some_and(|now| now.born != self.topic.born)
+        {
             return End::Rebuild("the channel was made anew".to_owned(), true);
         }
         loop {

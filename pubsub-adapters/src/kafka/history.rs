@@ -49,7 +49,8 @@ impl Link {
             Ok((from, bounds(explorer, &wanted)?))
         });
         let (from, ends) = asked.await?;
-        let open: Vec<_> = from.iter().zip(&ends).filter(|((_, offset), end)| *offset < end.high).map(|(from, _)| *from).collect();
+        let open: Vec<_> =
+            from.iter().zip(&ends).filter(|((_, offset), end)| *offset < end.high).map(|(from, _)| *from).collect();
         let past = if open.is_empty() || range.limit == 0 {
             Vec::new()
         } else {

@@ -156,7 +156,13 @@ pub(super) fn list(topic: &str, commits: &[(i32, Committed)]) -> Result<TopicPar
 impl Link {
     /// Makes sure that a group has a place in a channel; whether it had none. With `create`, it gets one at `start`,
     /// before anything that is published afterwards.
-    pub(super) async fn establish(&self, topic: &Topic, group: &str, start: &StartPosition, create: bool) -> Result<bool> {
+    pub(super) async fn establish(
+        &self,
+        topic: &Topic,
+        group: &str,
+        start: &StartPosition,
+        create: bool,
+    ) -> Result<bool> {
         let client = Client::new(self, group)?;
         self.establish_with(&client, topic, start, create).await
     }
@@ -171,7 +177,8 @@ impl Link {
         let (consumer, wanted) = (client.get()?.clone(), topic.clone());
         let ask = move || committed(&consumer, &wanted.name, &(0..wanted.partitions).collect::<Vec<_>>());
         let known = blocking("subscribe", ask).await??;
-        let fresh: Vec<_> = known.iter().filter(|(_, place)| place.is_none()).map(|(partition, _)| *partition).collect();
+        let fresh: Vec<_> =
+            known.iter().filter(|(_, place)| place.is_none()).map(|(partition, _)| *partition).collect();
         if fresh.is_empty() || !create {
             return Ok(fresh.len() == known.len());
         }

@@ -39,7 +39,8 @@ impl Names {
         if name.len() <= MAX_LEN {
             return Ok(name);
         }
-        let text = format!("field `channel` is too long for Kafka: with prefix and group it has {} characters", name.len());
+        let text =
+            format!("field `channel` is too long for Kafka: with prefix and group it has {} characters", name.len());
         Err(Error::new(ErrorKind::Invalid, "name channel", text).on(channel))
     }
 

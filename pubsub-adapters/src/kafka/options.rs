@@ -413,9 +413,7 @@ mod tests {
         options.broker.prefix = Some("shop".to_owned());
         options.hosts.push(("::1".to_owned(), 1));
         if cfg!(feature = "kafka-ssl") {
-            options = options
-                .credentials("me", "p&ss w@rd")
-                .security(Security::SaslSsl, Mechanism::ScramSha512);
+            options = options.credentials("me", "p&ss w@rd").security(Security::SaslSsl, Mechanism::ScramSha512);
         }
         let url = options.to_url();
         assert_eq!(read(&url.expose()).unwrap(), options);

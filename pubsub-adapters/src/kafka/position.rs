@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use pubsub_core::{Error, ErrorKind, Position, Result, StartPosition};
-use rdkafka::{Offset, TopicPartitionList, consumer::{BaseConsumer, Consumer}};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+};
 
 use super::{
     connection::{ANSWER, Context},
@@ -119,14 +122,16 @@ pub(super) fn resolve(
         StartPosition::Time(time) => {
             let mut wanted = TopicPartitionList::new();
             for part in &bounds {
-                let added = wanted.add_partition_offset(&topic.name, part.partition, Offset::Offset(time.as_millis().max(0)));
+                let added =
+                    wanted.add_partition_offset(&topic.name, part.partition, Offset::Offset(time.as_millis().max(0)));
                 added.map_err(|cause| error("start", cause))?;
             }
             let found = explorer.offsets_for_times(wanted, ANSWER).map_err(|cause| error("start", cause))?;
-            let offset = |part: &Bounds| match found.find_partition(&topic.name, part.partition).map(|found| found.offset()) {
-                Some(Offset::Offset(offset)) => offset,
-                _ => part.high,
-            };
+            let offset =
+                |part: &Bounds| match found.find_partition(&topic.name, part.partition).map(|found| found.offset()) {
+                    Some(Offset::Offset(offset)) => offset,
+                    _ => part.high,
+                };
             Ok(bounds.iter().map(|part| (part.partition, offset(part))).collect())
         }
         _ => Err(Error::new(ErrorKind::Unsupported, "start", "this start position is unknown here")),

@@ -212,7 +212,9 @@ mod tests {
 
     #[test]
     fn foreign_texts_are_passed_over() {
-        for text in ["x", "pubsub1", "pubsub1 \u{e9}", "pubsub1 A x", "pubsub1 A 1:x", "pubsub1 A 9223372036854775807:1"] {
+        for text in
+            ["x", "pubsub1", "pubsub1 \u{e9}", "pubsub1 A x", "pubsub1 A 1:x", "pubsub1 A 9223372036854775807:1"]
+        {
             let progress = Progress::new(3, text);
             assert_eq!(progress.committed(), Committed { offset: 3, text: String::new() }, "{text}");
         }

@@ -99,7 +99,9 @@ impl ProducerContext for Reports {
 fn refusal(cause: KafkaError, channel: &ChannelName) -> Error {
     let refused = error("publish", cause).on(channel);
     match refused.kind() {
-        ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Backend | ErrorKind::Closed => refused.perhaps_applied(),
+        ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Backend | ErrorKind::Closed => {
+            refused.perhaps_applied()
+        }
         _ => refused,
     }
 }
@@ -185,7 +187,13 @@ fn units(batch: &[Arc<Message>]) -> u32 {
 
 impl Link {
     /// Hands one record to the client.
-    fn send(&self, topic: &str, message: &Message, due: Option<Timestamp>, room: Room) -> Result<oneshot::Receiver<Confirmed>> {
+    fn send(
+        &self,
+        topic: &str,
+        message: &Message,
+        due: Option<Timestamp>,
+        room: Room,
+    ) -> Result<oneshot::Receiver<Confirmed>> {
         let channel = message.channel();
         let encoded = self.wire.write(message, due).map_err(|error| error.on(channel))?;
         let producer = self.outlet.client(self)?;
@@ -213,7 +221,13 @@ impl Link {
     }
 
     /// Hands a batch to the client; its tickets resolve with the broker's word.
-    fn send_all(self: &Arc<Self>, target: Target, batch: Batch, room: OwnedSemaphorePermit, limit: Duration) -> Tickets {
+    fn send_all(
+        self: &Arc<Self>,
+        target: Target,
+        batch: Batch,
+        room: OwnedSemaphorePermit,
+        limit: Duration,
+    ) -> Tickets {
         let room = Arc::new(room);
         let sent: Vec<_> =
             batch.iter().map(|message| self.send(target.name(), message, target.due, room.clone())).collect();
@@ -249,7 +263,12 @@ impl Link {
         receipts
     }
 
-    async fn receipt(&self, target: &Target, message: &Message, confirmed: oneshot::Receiver<Confirmed>) -> Result<Receipt> {
+    async fn receipt(
+        &self,
+        target: &Target,
+        message: &Message,
+        confirmed: oneshot::Receiver<Confirmed>,
+    ) -> Result<Receipt> {
         let channel = message.channel();
         match confirmed.await {
             Ok(Ok((partition, offset))) if target.due.is_none() => {

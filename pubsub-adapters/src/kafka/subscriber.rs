@@ -149,8 +149,7 @@ impl Link {
     ) -> Result<impl Future<Output = ()> + Send + use<>> {
         let name = self.names.group_on(&self.names.topic(channel)?, group);
         let (topic, client) = self.join(channel, false, &name, start).await?;
-        let member =
-            Member::new(self.clone(), shared.clone(), channel.clone(), topic, name, false, seeks.add());
+        let member = Member::new(self.clone(), shared.clone(), channel.clone(), topic, name, false, seeks.add());
         Ok(member.run(client))
     }
 

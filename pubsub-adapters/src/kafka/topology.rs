@@ -138,7 +138,8 @@ impl Link {
                 let cause = KafkaError::MetadataFetch(fault.into());
                 return if is_unknown(&cause) { Ok(None) } else { Err(error("find channel", cause)) };
             }
-            let led = !found.partitions().is_empty() && found.partitions().iter().all(|partition| partition.leader() >= 0);
+            let led =
+                !found.partitions().is_empty() && found.partitions().iter().all(|partition| partition.leader() >= 0);
             Ok(led.then_some(found.partitions().len() as i32))
         });
         asked.await
@@ -328,8 +329,11 @@ impl Link {
         let names: Vec<_> = known.iter().map(|(_, topic)| topic.name.to_string()).collect();
         let asked = self.ask("look at channels", move |explorer| {
             let answer = explorer.fetch_metadata(None, ANSWER).map_err(|cause| error("look at channels", cause))?;
-            let there: HashMap<_, _> =
-                answer.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32)).collect();
+            let there: HashMap<_, _> = answer
+                .topics()
+                .iter()
+                .map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32))
+                .collect();
             Ok(names.into_iter().map(|name| there.get(&name).copied()).collect::<Vec<_>>())
         });
         let found = asked.await?;
@@ -470,9 +474,10 @@ impl Settings {
         let id = pubsub_core::EventId::random();
         let mut buffer = [0; 36];
         // FNV-1a over a random id: 40 bits of it, and never zero.
-        let hash = id.encode(&mut buffer).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = id
+            .encode(&mut buffer)
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let born = (hash >> 24).max(1);
         let mut entries = self.entries.clone();
         entries.insert(BIRTH, i64::MAX.saturating_sub_unsigned(born).to_string());
@@ -494,7 +499,8 @@ mod tests {
         assert_eq!((plain.partitions, plain.entries["retention.ms"].as_str()), (3, "-1"));
         assert_eq!(of(ChannelPolicy::new().ordered_per_key(4)).partitions, 4);
         assert_eq!(of(ChannelPolicy::new().totally_ordered()).partitions, 1);
-        let kept = of(ChannelPolicy::new().retention(Retention::default().bytes(9_000_000).age(Duration::from_secs(60))));
+        let kept =
+            of(ChannelPolicy::new().retention(Retention::default().bytes(9_000_000).age(Duration::from_secs(60))));
         assert_eq!(kept.entries["retention.bytes"], "3000000");
         assert_eq!(kept.entries["retention.ms"], "60000");
         assert_eq!(kept.entries["segment.ms"], "15000");

@@ -64,7 +64,8 @@ impl Wire {
         let time = arrival_of(record);
         let read = self.decode(record, body.clone(), Arrival { channel, time });
         let (partition, offset) = (record.partition(), record.offset());
-        let id = || EventId::parse(&format!("kafka-{born:x}-{partition}-{offset}")).unwrap_or_else(|_| EventId::random());
+        let id =
+            || EventId::parse(&format!("kafka-{born:x}-{partition}-{offset}")).unwrap_or_else(|_| EventId::random());
         unreadable::or_raw(read, channel, id, &body.unwrap_or_default())
     }
 
@@ -142,7 +143,8 @@ mod tests {
         let headers = OwnedHeaders::new().insert(Header { key: "ce_id", value: Some(&[0xff_u8][..]) });
         for headers in [None, Some(headers)] {
             let body = Some(b"\xff\x00".to_vec());
-            let record = OwnedMessage::new(body, Some(vec![0xff]), "orders".to_owned(), Time::NotAvailable, 1, 2, headers);
+            let record =
+                OwnedMessage::new(body, Some(vec![0xff]), "orders".to_owned(), Time::NotAvailable, 1, 2, headers);
             let (read, fault) = wire.read(&record, &channel(), 1);
             assert_eq!(read.payload().data().map(|body| body.as_ref()), Some(&b"\xff\x00"[..]));
             assert!(fault.is_some());

@@ -13,8 +13,8 @@ use pubsub_core::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    capabilities, connection::Hub, delay, history, inbox, options::RedisOptions, publisher::Outbox,
-    scripts, topology, wire, writer,
+    capabilities, connection::Hub, delay, history, inbox, options::RedisOptions, publisher::Outbox, scripts, topology,
+    wire, writer,
 };
 
 /// How long the server may take to answer a question for its health.

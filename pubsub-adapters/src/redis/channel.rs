@@ -62,9 +62,11 @@ impl Channel {
         }
         let hash = match message.key() {
             Some(key) => key.stable_hash(),
-            None => message.id().encode(&mut [0; 36]).bytes().fold(0, |hash: u64, byte| {
-                hash.wrapping_mul(31).wrapping_add(u64::from(byte))
-            }),
+            None => message
+                .id()
+                .encode(&mut [0; 36])
+                .bytes()
+                .fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))),
         };
         (hash % shards as u64) as usize
     }

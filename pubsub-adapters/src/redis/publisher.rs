@@ -18,8 +18,7 @@ use super::{
     channel::Channel,
     connection::Hub,
     error::closed,
-    scripts,
-    wire,
+    scripts, wire,
     writer::{Item, Job, Kind},
 };
 

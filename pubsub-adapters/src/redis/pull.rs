@@ -378,8 +378,7 @@ impl Puller {
                 continue;
             }
             let until = member.until(asked);
-            let deliveries: Vec<_> =
-                entries.into_iter().map(|entry| self.hand_out(index, entry, 1, until)).collect();
+            let deliveries: Vec<_> = entries.into_iter().map(|entry| self.hand_out(index, entry, 1, until)).collect();
             member.feed.deliver_all(deliveries);
         }
         Ok(())

@@ -74,13 +74,8 @@ impl Member {
     }
 
     fn deliver(&self, record: Record, room: OwnedSemaphorePermit) -> Delivery {
-        let (message, fault, attempt, first_seen, position) = (
-            record.message.clone(),
-            record.fault.clone(),
-            record.attempt,
-            record.first_seen,
-            record.position.clone(),
-        );
+        let (message, fault, attempt, first_seen, position) =
+            (record.message.clone(), record.fault.clone(), record.attempt, record.first_seen, record.position.clone());
         let epoch = self.parts.get(&record.partition).map_or(0, |part| part.epoch);
         let token = self.settler.desk.hand_out(Out { record, epoch, _room: room });
         let mut delivery = Delivery::new(message, AckHandle::new(self.settler.clone(), token)).attempt(attempt);

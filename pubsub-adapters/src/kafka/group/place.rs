@@ -51,9 +51,8 @@ impl Member {
         let (asking, topic, wanted) = (consumer.clone(), self.topic.name.clone(), partitions.to_vec());
         let found = blocking("subscribe", move || {
             let known = committed(&asking, &topic, &wanted)?;
-            let with_bounds = known.into_iter().map(|(partition, place)| {
-                Ok((bounds_of(&*asking, &topic, partition)?, place))
-            });
+            let with_bounds =
+                known.into_iter().map(|(partition, place)| Ok((bounds_of(&*asking, &topic, partition)?, place)));
             with_bounds.collect::<Result<Vec<_>>>()
         });
         let mut assigned = TopicPartitionList::new();
