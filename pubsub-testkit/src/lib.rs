@@ -18,3 +18,5 @@ pub mod proxy;
 
 #[cfg(feature = "bus")]
 pub use bus::TestBus;
+#[cfg(any(feature = "brokers", feature = "proxy"))]
+pub use ports::free_address;

@@ -31,7 +31,7 @@ pub(crate) fn usage() -> String {
         "\
 cargo xtask test [--only PART…] [--no-brokers] [--long] [--yes]
         gets and starts the four brokers, runs every part, stops them
-        --only        these parts or groups alone
+        --only        these parts, groups or families (as `faults`) alone
         --no-brokers  leaves out the parts that need a broker
         --long        full counts, seeds and soaks
         --yes         installs packages without asking, as CI=true does
@@ -47,7 +47,7 @@ Parts of `test`:
 ",
     );
     for part in PARTS {
-        usage += &format!("  {:<12} {:<6} {}\n", part.name, part.group, part.about);
+        usage += &format!("  {:<20} {:<6} {}\n", part.name, part.group, part.about);
     }
     usage
 }
@@ -75,7 +75,7 @@ fn test(words: &[&str]) -> Result<TestOptions, Fault> {
             "--no-brokers" => options.no_brokers = true,
             "--long" => options.long = true,
             "--yes" => options.consent = Consent::Given,
-            part if naming && PARTS.iter().any(|known| known.name == part || known.group == part) => {
+            part if naming && PARTS.iter().any(|known| known.answers_to(part)) => {
                 options.only.push(part.into());
             }
             other if naming && !other.starts_with('-') => {

@@ -5,15 +5,22 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use super::{BrokerError, BrokerKind, BrokerOptions, kafka, nats, rabbitmq, redis};
+use super::{
+    BrokerError, BrokerKind, BrokerOptions, HandshakeError, Listener, ServerInfo, kafka, nats, rabbitmq, redis,
+};
 
 /// The programs of one broker, found on this machine.
 pub(crate) trait Launch: fmt::Debug + Send + Sync {
     /// How many ports it needs; the first is the one that clients use.
-    fn ports(&self) -> usize {
-        1
-    }
+    fn ports(&self, options: &BrokerOptions) -> usize;
+
+    /// Which of the ports of a secured server this listener has.
+    fn port_of(&self, listener: Listener) -> Option<usize>;
+
+    /// Asks the server whether it is ready. One with TLS answers at another port of its own.
+    fn probe(&self, site: &Site, options: &BrokerOptions, within: Duration) -> Result<ServerInfo, HandshakeError>;
 
     /// Writes configuration and, on an empty data folder, whatever the server needs to start on it.
     fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError>;

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::handshake::{Endpoint, handshake_at};
 use super::launch::{Launch, Site, launcher};
 use super::process::{ProcessGroup, wait_until};
-use super::{BrokerError, BrokerKind, BrokerOptions, DetachedBroker, ServerInfo};
+use super::{BrokerError, BrokerKind, BrokerOptions, DetachedBroker, HandshakeError, Listener, ServerInfo};
 use crate::ports::free_address;
 
 /// How often a start is repeated when another process was quicker to take a port.
@@ -78,7 +77,22 @@ impl Broker {
     pub fn url(&self) -> String {
         let credentials = self.options.credentials.as_ref();
         let credentials = credentials.map(|(user, password)| format!("{user}:{password}@")).unwrap_or_default();
-        format!("{}://{credentials}{}", self.kind.scheme(), self.address())
+        let plain = || format!("{}://{credentials}{}", self.kind.scheme(), self.address());
+        self.url_of(Listener::Tls).unwrap_or_else(plain)
+    }
+
+    /// The URL of one of the listeners of a [secured](BrokerOptions::secured) server, with the secrets that it wants.
+    #[must_use]
+    pub fn url_of(&self, listener: Listener) -> Option<String> {
+        let security = self.options.security.as_ref()?;
+        Some(self.kind.secured_url(listener, security, self.address_of(listener)?))
+    }
+
+    /// The address of one of the listeners of a secured server.
+    #[must_use]
+    pub fn address_of(&self, listener: Listener) -> Option<SocketAddr> {
+        self.options.security.as_ref()?;
+        self.site.addresses.get(self.launch.port_of(listener)?).copied()
     }
 
     /// The address that clients connect to. It stays the same over a restart.
@@ -91,6 +105,14 @@ impl Broker {
     #[must_use]
     pub fn info(&self) -> &ServerInfo {
         &self.info
+    }
+
+    /// Asks the server again whether it is ready, a secured one at a port of its own.
+    ///
+    /// # Errors
+    /// As [`handshake`](super::handshake).
+    pub fn probe(&self, within: Duration) -> Result<ServerInfo, HandshakeError> {
+        self.launch.probe(&self.site, &self.options, within)
     }
 
     /// The file that holds all output of the processes.
@@ -200,7 +222,7 @@ impl Broker {
     fn choose_ports(&mut self) -> Result<(), BrokerError> {
         let free = BrokerError::io("find a free port");
         let mut addresses: Vec<_> =
-            (0..self.launch.ports()).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
+            (0..self.launch.ports(&self.options)).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
         if let Some(port) = self.options.port {
             addresses[0].set_port(port);
         }
@@ -231,7 +253,7 @@ impl Broker {
             if let Some(status) = group.ended().map_err(BrokerError::io(format!("watch {}", self.kind)))? {
                 return Err(BrokerError::Exited { kind: self.kind, status, log: self.site.log_since(logged) });
             }
-            let last = match handshake_at(self.kind, &endpoint, ONE_HANDSHAKE) {
+            let last = match self.launch.probe(&self.site, &self.options, ONE_HANDSHAKE) {
                 Ok(info) => {
                     self.processes = Some(group);
                     return Ok(info);

@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
+pub(super) use nats::monitored;
 
 use super::{BrokerKind, HandshakeError};
 

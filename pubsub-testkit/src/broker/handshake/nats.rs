@@ -1,5 +1,6 @@
 //! `INFO`, `CONNECT`, `PING` → `PONG`, then a request to the JetStream API, which answers last of all.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -43,6 +44,32 @@ pub(in crate::broker) fn connect(endpoint: &Endpoint, within: Duration) -> Resul
     match account["streams"].as_u64() {
         Some(streams) => Ok((session, ServerInfo { version, proof: format!("JetStream with {streams} streams") })),
         None => unexpected(account),
+    }
+}
+
+/// Asks a server that speaks TLS alone, at its monitoring port: its health includes that of JetStream.
+pub(in crate::broker) fn monitored(address: SocketAddr, within: Duration) -> Result<ServerInfo, HandshakeError> {
+    let health = get(address, "/healthz", within)?;
+    if health["status"] != "ok" {
+        return unexpected(health);
+    }
+    let server = get(address, "/varz", within)?;
+    if !server["jetstream"]["config"].is_object() {
+        return unexpected("a server without JetStream");
+    }
+    let version = server["version"].as_str().map(str::to_owned);
+    Ok(ServerInfo { version, proof: "healthy with JetStream".into() })
+}
+
+fn get(address: SocketAddr, path: &str, within: Duration) -> Result<Value, HandshakeError> {
+    let mut wire = Wire::connect(address, within)?;
+    wire.send(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let answer = String::from_utf8_lossy(&wire.receive_to_end()?).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if head.lines().next().is_some_and(|status| status.contains(" 200 ")) {
+        parsed(body.as_bytes())
+    } else {
+        unexpected(answer)
     }
 }
 
