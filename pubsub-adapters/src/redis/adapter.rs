@@ -13,8 +13,8 @@ use pubsub_core::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    capabilities, connection::Hub, delay, history, inbox, options::RedisOptions, publisher::Outbox,
-    scripts, topology, wire, writer,
+    capabilities, connection::Hub, delay, history, inbox, options::RedisOptions, publisher::Outbox, scripts, topology,
+    wire, writer,
 };
 
 /// How long the server may take to answer a question for its health.
@@ -122,7 +122,7 @@ impl Adapter for Redis {
         self.hub.states.set(AdapterState::Closed);
         self.hub.tasks.close();
         // They wait for nothing but the token.
-        let ended = timeout(Duration::from_millis(500), async {
+        let ended = timeout(Duration::from_secs(2), async {
             self.hub.work.wait().await;
             self.hub.tasks.wait().await;
         });

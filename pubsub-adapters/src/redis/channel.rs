@@ -62,9 +62,11 @@ impl Channel {
         }
         let hash = match message.key() {
             Some(key) => key.stable_hash(),
-            None => message.id().encode(&mut [0; 36]).bytes().fold(0, |hash: u64, byte| {
-                hash.wrapping_mul(31).wrapping_add(u64::from(byte))
-            }),
+            None => message
+                .id()
+                .encode(&mut [0; 36])
+                .bytes()
+                .fold(0, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))),
         };
         (hash % shards as u64) as usize
     }
@@ -110,7 +112,8 @@ impl Hub {
         if name.is_inbox() {
             return Ok(self.passing(name));
         }
-        let found = self.declared_policy(operation, name).await?;
+        // A server that has lost it is told again; until then, what was declared here holds.
+        let found = self.declared_policy(operation, name).await?.or_else(|| self.policies.get(name));
         if found.is_none() && must_exist {
             return Err(missing(operation, name));
         }

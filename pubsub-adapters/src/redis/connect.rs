@@ -119,9 +119,7 @@ impl Connector {
         within(async {
             let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
             Ok(match self {
-                Self::One(client) => {
-                    Conn::One(client.get_multiplexed_async_connection_with_config(&config).await?)
-                }
+                Self::One(client) => Conn::One(client.get_multiplexed_async_connection_with_config(&config).await?),
                 Self::Sentinel(client) => {
                     let client = client.lock().await.async_get_client().await?;
                     Conn::One(client.get_multiplexed_async_connection_with_config(&config).await?)

@@ -18,7 +18,11 @@ const MOVES: usize = 256;
 pub(super) async fn move_due(hub: Arc<Hub>) {
     let mut swept = Instant::now();
     loop {
-        let pause = due(&hub).await.unwrap_or(LOOK).clamp(Duration::from_millis(5), LOOK);
+        let found = tokio::select! {
+            () = hub.token.cancelled() => return,
+            found = due(&hub) => found,
+        };
+        let pause = found.unwrap_or(LOOK).clamp(Duration::from_millis(5), LOOK);
         if swept.elapsed() > SWEEP {
             swept = Instant::now();
             sweep(&hub).await;

@@ -171,7 +171,8 @@ impl Follower {
     }
 
     async fn read(&mut self, mut conn: Conn) -> End {
-        let keys: HashMap<Bytes, usize> = self.parts.iter().enumerate().map(|(index, part)| (part.key(), index)).collect();
+        let keys: HashMap<Bytes, usize> =
+            self.parts.iter().enumerate().map(|(index, part)| (part.key(), index)).collect();
         let bounded = self.parts.iter().any(|part| part.channel.is_bounded());
         let mut looked: Option<Instant> = None;
         loop {

@@ -161,6 +161,11 @@ impl Member {
         }
     }
 
+    /// When the next is due.
+    pub(super) fn peek_due(&self) -> Option<Instant> {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// When the next is due; taken out if that is now.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,8 +18,7 @@ use super::{
     channel::Channel,
     connection::Hub,
     error::closed,
-    scripts,
-    wire,
+    scripts, wire,
     writer::{Item, Job, Kind},
 };
 
@@ -50,7 +49,8 @@ impl Outbox {
         if self.jobs.send(job).is_err() {
             return MaybeReady::ready(Err(closed("publish")));
         }
-        MaybeReady::boxed(async move {
+        // A ticket that is resolved says so, however many were asked before it.
+        MaybeReady::boxed(tokio::task::unconstrained(async move {
             match timeout_at(deadline, outcome).await {
                 Ok(Ok(receipts)) => Ok(receipts),
                 Ok(Err(_)) => Err(closed("publish").perhaps_applied()),
@@ -59,7 +59,7 @@ impl Outbox {
                     Err(Error::new(ErrorKind::Timeout, "publish", text).perhaps_applied())
                 }
             }
-        })
+        }))
     }
 }
 
@@ -170,7 +170,7 @@ fn draft(hub: &Hub, channel: &Channel, batch: &Batch, options: &PublishOptions) 
 
 fn item(hub: &Hub, channel: &Channel, message: &Message, due: Option<Timestamp>, index: usize) -> Result<Item> {
     if let Some(live) = &channel.live {
-        let bytes = wire::encode_live(message)?;
+        let bytes = wire::encode_live(message, &hub.options.broker.source)?;
         check_size(hub, bytes.len())?;
         let mut publish = cmd("PUBLISH");
         publish.arg(live).arg(bytes.as_ref());

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     connect::Conn,
+    connection::Link,
     error::is_missing,
     group::{Member, Out, Request, answer},
     history, scripts,
@@ -157,10 +158,12 @@ impl Puller {
             conn.command(&id).await.ok().as_ref().and_then(wire::int)
         };
         self.tend_at = Instant::now();
-        if self.last.iter().any(|last| *last != EntryId::default()) {
+        if self.last.iter().any(|last| *last != EntryId::default())
+            && let Some(link) = member.hub.link()
+        {
             for index in 0..member.parts.len() {
                 if !member.parts[index].channel.is_ordered() {
-                    self.recover(&mut conn, index, &member.name).await?;
+                    self.recover(&link, index, &member.name).await?;
                 } else {
                     member.parts[index].restart.store(true, Ordering::SeqCst);
                 }
@@ -170,7 +173,7 @@ impl Puller {
     }
 
     /// Takes everything pending of a part in order: all of it, or what is one owner's. Says whether there was room for all.
-    pub(super) async fn recover(&mut self, conn: &mut Conn, index: usize, owner: &str) -> RedisResult<bool> {
+    pub(super) async fn recover(&mut self, conn: &Link, index: usize, owner: &str) -> RedisResult<bool> {
         let member = self.member.clone();
         let part = &member.parts[index];
         let mut after = self.shards.recovered(index).unwrap_or_default();
@@ -216,10 +219,9 @@ impl Puller {
                 return End::Lost(error);
             }
             if reader.read.is_none() {
-                self.begin(reader);
+                self.begin(reader, member.window.saturating_sub(member.desk.len()));
             }
-            let now = Instant::now();
-            let due = member.next_due(now).unwrap_or(self.tend_at).min(self.tend_at);
+            let due = member.peek_due().unwrap_or(self.tend_at).min(self.tend_at);
             let waiting = reader.read.is_none();
             let reading = async {
                 match &mut reader.read {
@@ -267,26 +269,32 @@ impl Puller {
             self.settle_read(reader).await?;
             self.restart_parts();
         }
+        // Not the reading connection: what is sent there waits behind a read that waits.
+        let Some(link) = member.hub.link() else {
+            self.schedule();
+            self.expire();
+            return Ok(());
+        };
         let due = member.next_due(now).is_some_and(|due| due <= now);
         if now >= self.tend_at || due || restarts {
             self.expire();
             if now >= self.tend_at {
                 self.schedule();
-                self.renew(&mut reader.conn).await?;
-                self.share(&mut reader.conn).await?;
+                self.renew(&link).await?;
+                self.share(&link).await?;
             }
             let free = member.window.saturating_sub(member.desk.len());
             let reserved = reader.read.as_ref().map_or(0, |read| read.room);
-            let more = self.tend_all(&mut reader.conn, free.saturating_sub(reserved)).await?;
+            let more = self.tend_all(&link, free.saturating_sub(reserved)).await?;
             if more && free > 0 && free <= reserved {
                 // What is due goes before what is new.
                 self.settle_read(reader).await?;
                 let free = member.window.saturating_sub(member.desk.len());
-                self.tend_all(&mut reader.conn, free).await?;
+                self.tend_all(&link, free).await?;
             }
         }
         for index in self.shards.to_recover() {
-            if self.recover(&mut reader.conn, index, "").await? {
+            if self.recover(&link, index, "").await? {
                 self.shards.set_ready(index);
             }
         }
@@ -309,9 +317,8 @@ impl Puller {
     }
 
     /// Sends the next read, if there is room for what it brings.
-    fn begin(&mut self, reader: &mut Reader) {
+    fn begin(&mut self, reader: &mut Reader, room: usize) {
         let member = &self.member;
-        let room = member.window.saturating_sub(member.desk.len());
         if room == 0 || member.feed.is_paused() || member.is_leaving() {
             return;
         }
@@ -350,7 +357,12 @@ impl Puller {
     async fn arrived(&mut self, reader: &mut Reader, answer: RedisResult<Value>, go_on: bool) -> RedisResult<()> {
         let asked = reader.read.take().map_or_else(Instant::now, |read| read.asked);
         let answer = match answer {
-            Err(error) if is_missing(&error) => return self.repair(&mut reader.conn, &error).await,
+            Err(error) if is_missing(&error) => {
+                return match self.member.hub.link() {
+                    Some(link) => self.repair(&link, &error).await,
+                    None => Err(error),
+                };
+            }
             answer => answer?,
         };
         let member = self.member.clone();
@@ -369,8 +381,11 @@ impl Puller {
         let crowded = member.desk.len() + count >= member.window;
         let early = go_on && count > 0 && !drops && !ordered && !crowded && Instant::now() < self.tend_at;
         if early {
-            let free = member.window - member.desk.len() - count;
-            self.begin_within(reader, free);
+            // What has arrived is not on the desk yet.
+            let free = member.window.saturating_sub(member.desk.len() + count);
+            if free >= self.shards.read_count() {
+                self.begin(reader, free);
+            }
         }
         for (index, entries) in found {
             if drops {
@@ -378,29 +393,10 @@ impl Puller {
                 continue;
             }
             let until = member.until(asked);
-            let deliveries: Vec<_> =
-                entries.into_iter().map(|entry| self.hand_out(index, entry, 1, until)).collect();
+            let deliveries: Vec<_> = entries.into_iter().map(|entry| self.hand_out(index, entry, 1, until)).collect();
             member.feed.deliver_all(deliveries);
         }
         Ok(())
-    }
-
-    /// As [`Puller::begin`], while so much room is left.
-    fn begin_within(&mut self, reader: &mut Reader, free: usize) {
-        let parts = (0..self.member.parts.len()).filter(|index| self.shards.is_read(*index)).count();
-        if free >= parts.max(1) {
-            self.begin_counted(reader, free);
-        }
-    }
-
-    fn begin_counted(&mut self, reader: &mut Reader, free: usize) {
-        // What has arrived is not on the desk yet.
-        let window = self.member.window;
-        let taken = window.saturating_sub(self.member.desk.len()).saturating_sub(free);
-        self.begin(reader);
-        if let Some(read) = &mut reader.read {
-            read.room = read.room.saturating_sub(taken);
-        }
     }
 
     /// What arrived too late for anybody goes back at once.
@@ -483,7 +479,7 @@ impl Puller {
     }
 
     /// Looks after every part that is this member's to look after. Says whether more is due than there was room for.
-    async fn tend_all(&mut self, conn: &mut Conn, room: usize) -> RedisResult<bool> {
+    async fn tend_all(&mut self, conn: &Link, room: usize) -> RedisResult<bool> {
         let member = self.member.clone();
         let (mut room, mut left) = (room, false);
         for index in 0..member.parts.len() {
@@ -497,7 +493,7 @@ impl Puller {
         Ok(left)
     }
 
-    async fn tend(&mut self, conn: &mut Conn, index: usize, room: usize) -> RedisResult<bool> {
+    async fn tend(&mut self, conn: &Link, index: usize, room: usize) -> RedisResult<bool> {
         let member = self.member.clone();
         let part = &member.parts[index];
         let members = part.channel.keys.members(&member.group);
@@ -506,6 +502,8 @@ impl Puller {
         tend.arg(member.group.as_str()).arg(&member.name).arg(member.lease.duration.as_millis() as u64).arg(room);
         tend.arg(member_ttl(&member).as_millis() as u64);
         tend.arg(u8::from(!part.channel.is_ordered())).arg(u8::from(part.channel.is_bounded()));
+        // Who does not take what waits for it already leaves to others what it has let run out.
+        tend.arg(u8::from(member.feed.len() == 0));
         let asked = Instant::now();
         let answer = match conn.command(&tend).await {
             Err(error) if is_missing(&error) => {
@@ -529,7 +527,7 @@ impl Puller {
     }
 
     /// Renews the leases of what is out.
-    async fn renew(&mut self, conn: &mut Conn) -> RedisResult<()> {
+    async fn renew(&mut self, conn: &Link) -> RedisResult<()> {
         let member = self.member.clone();
         let lease = member.lease.duration;
         if self.renewed.elapsed() < lease / 4 {
@@ -572,7 +570,7 @@ impl Puller {
     }
 
     /// Makes groups again that are gone, at the place that they had come to.
-    async fn repair(&mut self, conn: &mut Conn, error: &RedisError) -> RedisResult<()> {
+    async fn repair(&mut self, conn: &Link, error: &RedisError) -> RedisResult<()> {
         let member = self.member.clone();
         member.feed.state(SubscriptionState::Recovering(error.to_string()));
         let mut told: Option<&str> = None;
@@ -597,9 +595,7 @@ impl Puller {
                 told = Some(part.channel.name.as_str());
             }
         }
-        if let Some(link) = member.hub.link() {
-            topology::declare_again(&member.hub, &link).await?;
-        }
+        topology::declare_again(&member.hub, conn).await?;
         member.feed.state(SubscriptionState::Active);
         Ok(())
     }
@@ -638,7 +634,6 @@ impl Puller {
     /// Gives back what nobody has seen, and renews what somebody has until it is settled.
     async fn linger(&mut self) {
         let member = self.member.clone();
-        let mut conn: Option<Conn> = None;
         loop {
             if member.hub.closing.is_cancelled() {
                 member.feed.end();
@@ -655,17 +650,13 @@ impl Puller {
             }
             tokio::select! {
                 () = member.hub.closing.cancelled() => continue,
-                room = member.desk.room(1) => drop(room),
+                _ = member.desk.room(1) => {}
                 () = sleep_until(self.tend_at) => {
                     self.schedule();
                     self.expire();
-                    if conn.is_none() {
-                        conn = member.hub.connector.commands().await.ok();
-                    }
-                    if let Some(open) = &mut conn
-                        && (open.load_scripts().await.is_err() || self.keep(open).await.is_err())
-                    {
-                        conn = None;
+                    if let Some(link) = member.hub.link() {
+                        // What cannot be renewed runs out.
+                        let _ = self.keep(&link).await;
                     }
                 }
             }
@@ -673,7 +664,7 @@ impl Puller {
     }
 
     /// Keeps leases and shards of what is out.
-    async fn keep(&mut self, conn: &mut Conn) -> RedisResult<()> {
+    async fn keep(&mut self, conn: &Link) -> RedisResult<()> {
         self.renew(conn).await?;
         self.share(conn).await
     }

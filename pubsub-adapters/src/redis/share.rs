@@ -9,7 +9,7 @@ use ::redis::RedisResult;
 use tokio::time::Instant;
 
 use super::{
-    connect::Conn,
+    connection::Link,
     group::Member,
     pull::{Puller, member_ttl},
     scripts,
@@ -44,6 +44,11 @@ impl Shards {
     /// Whether new events of a part are read here.
     pub(super) fn is_read(&self, index: usize) -> bool {
         matches!(self.0.get(index), Some(Role::Free | Role::Reader))
+    }
+
+    /// Of how many parts new events are read here.
+    pub(super) fn read_count(&self) -> usize {
+        (0..self.0.len()).filter(|index| self.is_read(*index)).count()
     }
 
     /// The parts whose pending events are to be taken first.
@@ -93,7 +98,7 @@ impl Puller {
     }
 
     /// Takes this member's share of the shards, and keeps what it has.
-    pub(super) async fn share(&mut self, conn: &mut Conn) -> RedisResult<()> {
+    pub(super) async fn share(&mut self, conn: &Link) -> RedisResult<()> {
         let member = self.member.clone();
         let mut begin = 0;
         while begin < member.parts.len() {
@@ -107,7 +112,7 @@ impl Puller {
         Ok(())
     }
 
-    async fn share_channel(&mut self, conn: &mut Conn, begin: usize, shards: usize) -> RedisResult<()> {
+    async fn share_channel(&mut self, conn: &Link, begin: usize, shards: usize) -> RedisResult<()> {
         let member = self.member.clone();
         let channel = &member.parts[begin].channel;
         let mut out = vec![0_usize; shards];

@@ -75,8 +75,7 @@ impl Redis {
         options: SubscribeOptions,
     ) -> Result<Subscription> {
         let (moves, requests) = mpsc::unbounded_channel();
-        let (feed, source) =
-            if channels.is_empty() { Feed::new(Unmoved) } else { Feed::new(Mover(moves)) };
+        let (feed, source) = if channels.is_empty() { Feed::new(Unmoved) } else { Feed::new(Mover(moves)) };
         let follower = if channels.is_empty() {
             None
         } else {

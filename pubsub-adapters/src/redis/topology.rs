@@ -32,9 +32,8 @@ pub(super) async fn ensure(hub: &Hub, topology: &Topology) -> Result<TopologyRep
 
 fn check(spec: &ChannelSpec) -> Result<()> {
     spec.policy.check()?;
-    let refuse = |text: &'static str| {
-        Err(Error::new(ErrorKind::Unsupported, "ensure topology", text).on(&spec.channel))
-    };
+    let refuse =
+        |text: &'static str| Err(Error::new(ErrorKind::Unsupported, "ensure topology", text).on(&spec.channel));
     match &spec.policy {
         policy if policy.durability == Durability::Ephemeral && !spec.groups.is_empty() => {
             refuse("an ephemeral channel has no groups")

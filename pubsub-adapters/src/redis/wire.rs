@@ -118,11 +118,15 @@ fn frame(message: &Message, source: &str, body: &[u8]) -> Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// The document form, for pub/sub messages.
+/// The document form, for pub/sub messages; a frame where a document would not keep the white space around the body.
 ///
 /// # Errors
-/// As the document form.
-pub(super) fn encode_live(message: &Message) -> Result<Bytes> {
+/// As the wire forms.
+pub(super) fn encode_live(message: &Message, source: &str) -> Result<Bytes> {
+    let body: &[u8] = message.payload().data().map_or(&[], |bytes| bytes);
+    if body.trim_ascii().len() != body.len() {
+        return frame(message, source, body).map(Bytes::from);
+    }
     document::encode(message.envelope())
 }
 
@@ -141,8 +145,6 @@ pub(super) struct EntryId {
 }
 
 impl EntryId {
-    pub(super) const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
-
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
         Some(Self { ms: ms.parse().ok()?, seq: seq.parse().ok()? })
@@ -207,10 +209,15 @@ pub(super) fn read(entry: Entry, channel: &ChannelName) -> ReadOut {
 /// Reads an event from a pub/sub message.
 pub(super) fn read_live(bytes: &Bytes, channel: &ChannelName) -> ReadOut {
     let arrival = Arrival { channel, time: Timestamp::now() };
-    let message = document::decode_arrived(bytes, arrival).map(|mut envelope| {
-        envelope.channel = channel.clone();
-        Message::from(envelope)
-    });
+    // No document begins with the byte of a frame.
+    let message = if bytes.first() == Some(&VERSION) {
+        decode_frame(bytes, arrival)
+    } else {
+        document::decode_arrived(bytes, arrival).map(|mut envelope| {
+            envelope.channel = channel.clone();
+            Message::from(envelope)
+        })
+    };
     unreadable::or_raw(message, channel, EventId::random, bytes)
 }
 

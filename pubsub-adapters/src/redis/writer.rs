@@ -62,7 +62,8 @@ pub(super) struct Job {
 impl Job {
     /// Tells the outcome: of each event its own, and this error of those that have none.
     fn end(self, error: impl Fn() -> Error) {
-        let receipts: Receipts = self.results.into_iter().map(|result| result.unwrap_or_else(|| Err(error()))).collect();
+        let receipts: Receipts =
+            self.results.into_iter().map(|result| result.unwrap_or_else(|| Err(error()))).collect();
         if let Some(error) = receipts.iter().find_map(|receipt| receipt.as_ref().err()) {
             self.open.fail(error);
         }

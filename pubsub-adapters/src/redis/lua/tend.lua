@@ -1,6 +1,6 @@
 -- Looks after one shard for one member of a group. KEYS: stream, due, members.
 -- ARGV: group, consumer, lease in ms, room, time to live of the membership in ms, whether to take over from others,
--- whether retention may remove events.
+-- whether retention may remove events, whether to take again what this member has let run out.
 -- Returns {deliveries as {id, fields, count}, events lost while pending, events overtaken or -1, ms until more is due or -1}
 local key, group, me, room = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -51,7 +51,7 @@ if ARGV[7] == '1' then
   end
 end
 
-local ids, more = {}, -1
+local ids, more, crowded = {}, -1, false
 if room > 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, room)) do
     ids[#ids + 1] = id
@@ -63,10 +63,10 @@ if ARGV[6] == '1' then
     for i = 1, #raw, 2 do c[raw[i]] = raw[i + 1] end
     if c['name'] ~= 'parked' then
       if c['pending'] > 0 then
-        if #ids < room then
+        if c['name'] ~= me or ARGV[8] == '1' then
           local lease = c['name']:match('^c(%d+)%-') or ARGV[3]
-          for _, p in ipairs(redis.call('XPENDING', key, group, 'IDLE', lease, '-', '+', room - #ids, c['name'])) do
-            ids[#ids + 1] = p[1]
+          for _, p in ipairs(redis.call('XPENDING', key, group, 'IDLE', lease, '-', '+', room - #ids + 1, c['name'])) do
+            if #ids < room then ids[#ids + 1] = p[1] else crowded = true end
           end
         end
       elseif c['name'] ~= me and c['idle'] > 60000 and not redis.call('ZSCORE', KEYS[3], c['name']) then
@@ -87,4 +87,5 @@ for _, id in ipairs(ids) do
 end
 local next = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 if #next > 0 then more = math.max(0, tonumber(next[2]) - now) end
+if crowded then more = 0 end
 return {out, lost, overtaken, more}

@@ -22,7 +22,7 @@ fn serde_json_value() -> pubsub_core::__private::serde_json::Value {
 fn encoded(envelope: &Envelope, wire: WireFormat, fields: Fields) -> Vec<(Bytes, Bytes)> {
     let mut out = Vec::new();
     let message = Message::from(envelope.clone());
-    encode(&message, "/pubsub", wire, fields, |name, value| {
+    encode(&message, "/pubsub/test", wire, fields, |name, value| {
         out.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)));
     })
     .unwrap();
