@@ -37,22 +37,23 @@ impl Adapter for Nats {
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.shared.check_open("ensure topology")?;
-        self.shared.ensure(topology).await
+        self.shared.ensure(topology).await.map_err(|error| self.shared.or_closed("ensure topology", error))
     }
 
     async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
         self.shared.check_open("delete group")?;
-        self.shared.delete_group(channel, group).await
+        let deleted = self.shared.delete_group(channel, group).await;
+        deleted.map_err(|error| self.shared.or_closed("delete group", error))
     }
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.shared.check_open("read history")?;
-        history::read(&self.shared, range).await
+        history::read(&self.shared, range).await.map_err(|error| self.shared.or_closed("read history", error))
     }
 
     async fn open_inbox(&self) -> Result<Inbox> {
         self.shared.check_open("open inbox")?;
-        inbox::open(&self.shared).await
+        inbox::open(&self.shared).await.map_err(|error| self.shared.or_closed("open inbox", error))
     }
 
     fn states(&self) -> States {

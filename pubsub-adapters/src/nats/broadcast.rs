@@ -121,13 +121,7 @@ pub(super) async fn subscribe(shared: &Arc<Shared>, options: SubscribeOptions) -
     let slot = control.0.clone();
     let (feed, source) = Feed::new(control);
     let command = watch::Sender::new(Command::Go(0, Arc::default()));
-    let sub = Arc::new(BroadcastSub {
-        shared: shared.clone(),
-        feed,
-        command,
-        readers: Mutex::default(),
-        options,
-    });
+    let sub = Arc::new(BroadcastSub { shared: shared.clone(), feed, command, readers: Mutex::default(), options });
     let start = sub.options.start.clone();
     let mut readers = Vec::new();
     for route in &durable {
@@ -312,8 +306,7 @@ impl Control for BroadcastControl {
             let Some(sub) = self.0.get() else {
                 return Err(Error::new(ErrorKind::Unavailable, "seek", "the subscription is not open yet"));
             };
-            let channels: Vec<_> =
-                sub.readers.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+            let channels: Vec<_> = sub.readers.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
             if channels.is_empty() {
                 let text = "an ephemeral channel has no history to seek in";
                 return Err(Error::new(ErrorKind::Unsupported, "seek", text));
@@ -350,10 +343,10 @@ mod tests {
 
     #[test]
     fn patterns_that_others_cover_are_left_out() {
-        let patterns = |texts: &[&str]| texts.iter().map(|text| ChannelPattern::parse(text).unwrap()).collect::<Vec<_>>();
-        let kept = |texts: &[&str]| {
-            without_covered(patterns(texts)).iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
+        let patterns =
+            |texts: &[&str]| texts.iter().map(|text| ChannelPattern::parse(text).unwrap()).collect::<Vec<_>>();
+        let kept =
+            |texts: &[&str]| without_covered(patterns(texts)).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(kept(&["shop.*", "shop.eu.*", "shop.eu", "shop"]), ["shop.*", "shop"]);
         assert_eq!(kept(&["shop.eu", "shop.*", "*"]), ["*"]);
         assert_eq!(kept(&["a", "b.*", "a"]), ["a", "b.*"]);

@@ -29,7 +29,7 @@ use super::{error, names::Names, options::NatsOptions, outbox::Outbox, topology:
 use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies};
 
 /// The client asks the server for a sign of life this often, and gives the connection up when three stay away.
-const PING: Duration = Duration::from_millis(1_500);
+const PING: Duration = Duration::from_millis(1_200);
 /// How long one attempt to connect may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long the server may take for an answer to an API request.
@@ -279,6 +279,11 @@ impl Shared {
 
     pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
         if self.is_closed() { Err(error::closed(operation)) } else { Ok(()) }
+    }
+
+    /// An error, unless it only says that the adapter was closed meanwhile.
+    pub(super) fn or_closed(&self, operation: &'static str, error: Error) -> Error {
+        if self.is_closed() { error::closed(operation).because(error) } else { error }
     }
 
     /// The client and its JetStream context, once there is a connection.

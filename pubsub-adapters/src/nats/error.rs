@@ -1,10 +1,11 @@
 //! What the client and the server report, in the library's words.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io};
 
 use async_nats::{
     ConnectError, ConnectErrorKind,
     jetstream::{ErrorCode, context::RequestErrorKind},
+    rustls::Error as TlsError,
 };
 use pubsub_core::{Error, ErrorKind};
 
@@ -31,16 +32,16 @@ pub(super) fn connect(error: ConnectError) -> Error {
 fn is_tls(error: &ConnectError) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
+        if let Some(io) = error.downcast_ref::<io::Error>()
             && let Some(inner) = io.get_ref()
-            && inner.is::<async_nats::rustls::Error>()
+            && inner.is::<TlsError>()
         {
             return true;
         }
-        if error.is::<async_nats::rustls::Error>() {
+        if error.is::<TlsError>() {
             return true;
         }
-        cause = error.source();
+        cause = StdError::source(error);
     }
     false
 }
@@ -56,10 +57,9 @@ pub(super) fn is_auth(text: &str) -> bool {
 pub(super) fn request(operation: &'static str, error: async_nats::jetstream::context::RequestError) -> Error {
     let (kind, text) = match error.kind() {
         RequestErrorKind::TimedOut => (ErrorKind::Timeout, "the server did not answer in time"),
-        RequestErrorKind::NoResponders => (
-            ErrorKind::Unavailable,
-            "JetStream does not answer; if the server has it turned off, start it with `-js`",
-        ),
+        RequestErrorKind::NoResponders => {
+            (ErrorKind::Unavailable, "JetStream does not answer; if the server has it turned off, start it with `-js`")
+        }
         _ => (ErrorKind::Backend, "the request failed"),
     };
     Error::new(kind, operation, text).because(error)

@@ -128,10 +128,15 @@ impl Shared {
         }
     }
 
-    /// Shortens the time that a consumer gives its members, where a member wants less.
-    pub(super) async fn shorten_lease(&self, channel: &ChannelName, info: &ConsumerInfo, lease: Duration) -> Result<Duration> {
+    /// Shortens the time that a consumer gives its members, where a member wants less and nobody relies on more.
+    pub(super) async fn shorten_lease(
+        &self,
+        channel: &ChannelName,
+        info: &ConsumerInfo,
+        lease: Duration,
+    ) -> Result<Duration> {
         let lease = lease.max(SHORTEST_LEASE);
-        if info.config.ack_wait <= lease {
+        if info.config.ack_wait <= lease || info.num_waiting > 0 || info.num_ack_pending > 0 {
             return Ok(info.config.ack_wait);
         }
         let config = pull::Config {

@@ -75,7 +75,9 @@ pub(super) fn resolve(channel: &ChannelName, info: &Info, start: &StartPosition,
             let (sequence, epoch) = position.as_pair(SCHEME).map_err(|error| error.on(channel))?;
             let expired = |text: String| Err(Error::new(ErrorKind::PositionExpired, "start", text).on(channel));
             if epoch != born(info) {
-                return expired(format!("position {position} is of an earlier life of this channel, or of another one"));
+                return expired(format!(
+                    "position {position} is of an earlier life of this channel, or of another one"
+                ));
             }
             if sequence >= end {
                 let text = format!("field `position` lies beyond the end of the channel: {position}");
@@ -116,7 +118,9 @@ pub(super) async fn read(shared: &Shared, range: &HistoryRange) -> Result<Histor
         From::Time(_) => state.last_sequence,
     };
     let nothing = || History::new(Vec::new(), Some(position(before, epoch)), true).dropped(dropped);
-    if range.limit == 0 || state.messages == 0 || matches!(from, From::Sequence(sequence) if sequence > state.last_sequence)
+    if range.limit == 0
+        || state.messages == 0
+        || matches!(from, From::Sequence(sequence) if sequence > state.last_sequence)
     {
         return Ok(nothing());
     }
@@ -150,13 +154,15 @@ async fn collect(
     epoch: u64,
 ) -> Result<(Vec<Stored>, Option<u64>, bool)> {
     let deadline = Instant::now() + PAGE;
-    let late = || Error::new(ErrorKind::Timeout, "read history", "the server did not send the page in time").on(&range.channel);
+    let late = || {
+        Error::new(ErrorKind::Timeout, "read history", "the server did not send the page in time").on(&range.channel)
+    };
     let (mut events, mut last) = (Vec::new(), None);
     loop {
         puller.fetch(range.limit - events.len()).await?;
         loop {
             match timeout_at(deadline, puller.hear()).await.map_err(|_| late())? {
-                Heard::Event(event) => {
+                Heard::Event(mut event) => {
                     last = Some(event.sequence);
                     let message = event.read(shared, &range.channel);
                     let (pending, sequence) = (event.pending, event.sequence);
@@ -186,4 +192,3 @@ async fn collect(
         }
     }
 }
-

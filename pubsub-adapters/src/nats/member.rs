@@ -11,7 +11,7 @@ use std::{
 
 use async_nats::jetstream::{consumer::DeliverPolicy, stream::Info};
 use pubsub_core::{
-    AckHandle, ChannelName, Delivery, Result,
+    AckHandle, ChannelName, Delivery, Result, StartPosition,
     driver::{Gap, GapReason, Outcome, Settler, SubscriptionState},
 };
 use tokio::{
@@ -48,6 +48,8 @@ pub(super) struct Part {
     pub(super) sub: Arc<GroupSub>,
     pub(super) route: Arc<Route>,
     pub(super) shard: Option<u16>,
+    /// Where a fresh group begins.
+    pub(super) start: StartPosition,
     pub(super) gauge: Arc<Gauge>,
     pub(super) mode: watch::Sender<Mode>,
     /// Before this time nothing is pulled: an earlier owner's leases run out first.
@@ -124,7 +126,7 @@ impl Part {
             }
             None => {
                 let (from, origin) = match before {
-                    None => (resolve(channel, &stream, &self.sub.options.start, false)?, Origin::Fresh),
+                    None => (resolve(channel, &stream, &self.start, false)?, Origin::Fresh),
                     Some(before) if before.born == born(&stream) => {
                         (From::Sequence(before.floor + 1), Origin::Recovered)
                     }
@@ -139,6 +141,8 @@ impl Part {
             self.take_back();
         }
         let ack_wait = shared.shorten_lease(channel, &info, lease).await?;
+        let millis = u64::try_from(ack_wait.as_millis()).unwrap_or(u64::MAX);
+        self.sub.shortest.fetch_min(millis, Ordering::Relaxed);
         let puller = Puller::open(shared, &stream.config.name, &name).await?;
         if lost_data {
             self.sub.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
@@ -187,7 +191,7 @@ impl Part {
     }
 
     /// Hands out one event.
-    fn hand_out(&self, place: &Place, arrived: Arrived) -> Option<Delivery> {
+    fn hand_out(&self, place: &Place, mut arrived: Arrived) -> Option<Delivery> {
         let (shared, sub) = (&self.sub.shared, &self.sub);
         if arrived.delivered > 1 {
             // Whoever has it still has lost it.
@@ -202,7 +206,15 @@ impl Part {
         let slot = self.gauge.take();
         let item = |id| {
             Item::new(
-                id, attempt, arrived.sequence, arrived.reply.clone(), place.key.clone(), place.ack_wait, until, place.moves, slot,
+                id,
+                attempt,
+                arrived.sequence,
+                arrived.reply.clone(),
+                place.key.clone(),
+                place.ack_wait,
+                until,
+                place.moves,
+                slot,
             )
         };
         let Some((message, fault)) = read else {
@@ -329,6 +341,10 @@ async fn reopen(part: &Part, place: &Place, why: Option<&str>) -> Option<Place> 
         if sub.is_over() || *part.mode.borrow() != Mode::Run {
             return None;
         }
+        if sub.place() % 2 == 1 {
+            sleep(Duration::from_millis(2)).await; // the group is being moved
+            continue;
+        }
         let opened: Result<Place> = tokio::select! {
             opened = part.open_after(Some(before)) => opened,
             () = sub.over() => return None,
@@ -419,6 +435,9 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
                 && info.created.unix_timestamp_nanos() == place.made
             {
                 place.floor = info.ack_floor.stream_sequence;
+                place.ack_wait = info.config.ack_wait;
+                let millis = u64::try_from(place.ack_wait.as_millis()).unwrap_or(u64::MAX);
+                sub.shortest.fetch_min(millis, Ordering::Relaxed);
             }
         }
     }

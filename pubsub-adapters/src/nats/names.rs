@@ -104,7 +104,8 @@ impl Names {
         if let Some(inbox) = rest.strip_prefix(".i.") {
             return ChannelName::inbox(&inbox.replace('=', ".")).ok();
         }
-        let parts: Vec<_> = rest.strip_prefix(".e.")?.split('.').map(|part| if part == "=" { "" } else { part }).collect();
+        let parts: Vec<_> =
+            rest.strip_prefix(".e.")?.split('.').map(|part| if part == "=" { "" } else { part }).collect();
         ChannelName::parse(&parts.join(".")).ok()
     }
 }

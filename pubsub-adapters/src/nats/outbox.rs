@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Message as NatsMessage, StatusCode, Subscriber, jetstream::ErrorCode};
+use async_nats::{Client, Message as NatsMessage, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
 use pubsub_core::{
@@ -27,6 +27,7 @@ use tokio::{
 };
 
 use super::{
+    confirm::read_confirmation,
     connection::Shared,
     error,
     history::position,
@@ -109,7 +110,8 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new() -> (Self, Jobs) {
         let (queue, jobs) = mpsc::unbounded_channel();
-        let binding = pubsub_core::wire::attributes::Binding::new("ce-", pubsub_core::wire::attributes::HeaderText::Ascii);
+        let binding =
+            pubsub_core::wire::attributes::Binding::new("ce-", pubsub_core::wire::attributes::HeaderText::Ascii);
         let outbox = Self {
             queue,
             room: Arc::new(Semaphore::new(WINDOW as usize)),
@@ -215,7 +217,7 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
         tokio::select! {
             biased;
             answer = answers.next() => match answer {
-                Some(answer) => state.hear_all(answer, &mut answers),
+                Some(answer) => state.hear_all(&answer, &mut answers),
                 None => break,
             },
             changed = link.changed() => {
@@ -328,18 +330,19 @@ impl State {
             }
             Some(Err(cause)) => Err(match cause.kind() {
                 async_nats::PublishErrorKind::MaxPayloadExceeded => {
-                    Error::new(ErrorKind::TooLarge, "publish", "the event is larger than the server allows").because(cause)
+                    Error::new(ErrorKind::TooLarge, "publish", "the event is larger than the server allows")
+                        .because(cause)
                 }
                 _ => error::client("publish", cause),
             }),
         }
     }
 
-    fn hear_all(&mut self, first: NatsMessage, answers: &mut Subscriber) {
+    fn hear_all(&mut self, first: &NatsMessage, answers: &mut Subscriber) {
         self.hear(first);
         for _ in 0..BUNDLE {
             match answers.next().now_or_never() {
-                Some(Some(answer)) => self.hear(answer),
+                Some(Some(answer)) => self.hear(&answer),
                 _ => break,
             }
         }
@@ -349,21 +352,23 @@ impl State {
         }
     }
 
-    fn hear(&mut self, answer: NatsMessage) {
+    fn hear(&mut self, answer: &NatsMessage) {
         let Some(token) = answer.subject.as_str().rsplit('.').next() else { return };
         if let Some(number) = token.strip_prefix('e') {
             let Ok(number) = number.parse::<u64>() else { return };
             while self.echoes.front().is_some_and(|echo| echo.number <= number) {
                 let Some(echo) = self.echoes.pop_front() else { break };
                 echo.posts.into_iter().for_each(|post| post.finish(Ok(Receipt::default())));
-                echo.askers.into_iter().for_each(|asker| drop(asker.send(())));
+                for asker in echo.askers {
+                    let _ = asker.send(());
+                }
             }
             return;
         }
         let index = token.parse::<u64>().ok().and_then(|number| number.checked_sub(self.first));
         let Some(slot) = index.and_then(|index| self.sent.get_mut(usize::try_from(index).ok()?)) else { return };
         let Some(post) = slot.take() else { return };
-        match read_confirmation(&answer) {
+        match read_confirmation(answer) {
             Ok((sequence, duplicate)) => {
                 let receipt = match post.route.born {
                     0 => Receipt::default(),
@@ -388,7 +393,7 @@ impl State {
                 Ok(_) => {
                     shared.route("publish", post.message.channel()).await.ok();
                     // Whoever cannot be put into the queue is dropped, and its ticket with it.
-                    drop(shared.outbox.put(post));
+                    let _ = shared.outbox.put(post);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     let text = "the channel does not exist, and channels must be declared";
@@ -432,7 +437,9 @@ impl State {
                 post.give_up(ErrorKind::Timeout, "the server did not confirm the event in time");
             }
         }
-        let late = |echo: &Echo| now.duration_since(echo.sent) > AGAIN * 2 || echo.posts.iter().any(|post| post.deadline <= now);
+        let late = |echo: &Echo| {
+            now.duration_since(echo.sent) > AGAIN * 2 || echo.posts.iter().any(|post| post.deadline <= now)
+        };
         if self.echoes.front().is_some_and(late)
             && let Some(echo) = self.echoes.pop_front()
         {
@@ -471,60 +478,4 @@ async fn accept<E>(publish: impl Future<Output = Result<(), E>>) -> Option<Resul
         return Some(outcome);
     }
     timeout(PATIENCE, publish).await.ok()
-}
-
-/// Sequence, and whether the stream had the event already.
-fn read_confirmation(answer: &NatsMessage) -> Result<(u64, bool)> {
-    if answer.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(Error::new(ErrorKind::NotFound, "publish", "no stream stores this channel"));
-    }
-    let text = std::str::from_utf8(&answer.payload).unwrap_or_default();
-    if let Some((_, fault)) = text.split_once("\"error\":") {
-        let code = number(fault, "\"err_code\":").unwrap_or(0);
-        let status = number(fault, "\"code\":").unwrap_or(0);
-        let kind = error::kind_of(ErrorCode(code), usize::try_from(status).unwrap_or(0));
-        let why = fault.split_once("\"description\":\"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or("");
-        return Err(Error::new(kind, "publish", format!("the server refused the event: {why} ({code})")));
-    }
-    match number(text, "\"seq\":") {
-        Some(sequence) => Ok((sequence, text.contains("\"duplicate\":true") || text.contains("\"duplicate\": true"))),
-        None => Err(Error::new(ErrorKind::Backend, "publish", "the server's confirmation cannot be read").perhaps_applied()),
-    }
-}
-
-fn number(text: &str, name: &str) -> Option<u64> {
-    let (_, rest) = text.split_once(name)?;
-    let rest = rest.trim_start();
-    rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(payload: &'static str, status: Option<StatusCode>) -> NatsMessage {
-        NatsMessage {
-            subject: "a.1".into(),
-            reply: None,
-            payload: Bytes::from_static(payload.as_bytes()),
-            headers: None,
-            status,
-            description: None,
-            length: 0,
-        }
-    }
-
-    #[test]
-    fn confirmations_are_read() {
-        let read = |payload| read_confirmation(&answer(payload, None));
-        assert_eq!(read(r#"{"stream":"s","seq":17}"#).unwrap(), (17, false));
-        assert_eq!(read(r#"{"stream":"s", "seq": 3, "duplicate": true}"#).unwrap(), (3, true));
-        let refused = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"},"seq":0}"#;
-        let error = read(refused).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooLarge);
-        assert!(error.message().contains("message size exceeds"), "{error}");
-        assert_eq!(read("\u{0}nonsense").unwrap_err().kind(), ErrorKind::Backend);
-        let nobody = read_confirmation(&answer("", Some(StatusCode::NO_RESPONDERS)));
-        assert_eq!(nobody.unwrap_err().kind(), ErrorKind::NotFound);
-    }
 }

@@ -52,10 +52,13 @@ pub(super) fn encode(shared: &Shared, route: &Route, message: &Message, options:
         }
         _ => target,
     };
-    let framed: usize = headers.iter().map(|(name, values)| {
-        let name: &str = name.as_ref();
-        values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
-    }).sum();
+    let framed: usize = headers
+        .iter()
+        .map(|(name, values)| {
+            let name: &str = name.as_ref();
+            values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
+        })
+        .sum();
     let size = body.len() + framed + 128; // with the frame and the headers that are added when it is sent
     if let Some(limit) = shared.outbox.max_payload()
         && size > limit
@@ -108,7 +111,7 @@ impl Publisher for Nats {
             let route = match route {
                 Some(route) => route,
                 None => match timeout_at(deadline, shared.route("publish", channel)).await {
-                    Ok(route) => route?,
+                    Ok(route) => route.map_err(|error| shared.or_closed("publish", error))?,
                     Err(_) => {
                         let text = "the channel could not be looked up in time";
                         return Err(Error::new(ErrorKind::Unavailable, "publish", text).on(channel));
@@ -145,12 +148,24 @@ fn send(
 ) -> Result<Tickets> {
     let mut encoded = Vec::with_capacity(batch.len());
     for message in batch {
-        encoded.push(encode(shared, route, message, options)?);
+        match encode(shared, route, message, options) {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+            outcome => encoded.push(outcome),
+        }
     }
     let deadline = Instant::now() + options.timeout.min(Duration::from_secs(86_400 * 365));
     let mut receivers = Vec::with_capacity(batch.len());
     for (message, encoded) in batch.iter().zip(encoded) {
         let (sender, receiver) = oneshot::channel();
+        receivers.push(receiver);
+        let encoded = match encoded {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                shared.outbox.ledger.fail(&error);
+                let _ = sender.send(Err(error.on(message.channel())));
+                continue;
+            }
+        };
         let confirmed = route.policy.durability == Durability::Durable;
         let post = Post {
             route: route.clone(),
@@ -169,7 +184,6 @@ fn send(
             room: room.split(1),
         };
         shared.outbox.put(post).map_err(|()| error::closed("publish").on(message.channel()))?;
-        receivers.push(receiver);
     }
     Ok(tickets(receivers))
 }
@@ -182,7 +196,8 @@ fn tickets(receivers: Vec<oneshot::Receiver<Result<pubsub_core::driver::Receipt>
         let mut receipts: Receipts = SmallVec::new();
         for receiver in receivers {
             let gone = |_| Err(error::closed("publish").perhaps_applied());
-            receipts.push(receiver.await.unwrap_or_else(gone));
+            // Outside of tokio's budget: what is there is there, however many tickets a task has looked at.
+            receipts.push(tokio::task::unconstrained(receiver).await.unwrap_or_else(gone));
         }
         Ok(receipts)
     })

@@ -9,10 +9,10 @@ use tokio::time::{Instant, timeout};
 
 use super::{connection::Shared, error, wire};
 
-/// How long a request for events stays open.
-const EXPIRES: Duration = Duration::from_secs(20);
-/// How often the server gives a sign of life while it has no events.
-const HEARTBEAT: Duration = Duration::from_millis(1_500);
+/// How long a request for events stays open. It is short, for its end is the only one that loses nothing: what the server
+/// has on its way when the subscription behind a request goes, stays with nobody until the lease is over. Its end is a
+/// sign of life, too.
+const EXPIRES: Duration = Duration::from_millis(500);
 /// Silence after which the requests are given up.
 const SILENCE: Duration = Duration::from_millis(4_000);
 
@@ -28,7 +28,8 @@ pub(super) struct Arrived {
     /// How many more there are.
     pub(super) pending: u64,
     pub(super) stored: Timestamp,
-    message: NatsMessage,
+    /// Until it is read.
+    message: Option<NatsMessage>,
 }
 
 impl Arrived {
@@ -49,17 +50,18 @@ impl Arrived {
             stored: wire::from_nanos(i128::from(number(at + 3)?)),
             pending: number(at + 4)?,
             reply,
-            message,
+            message: Some(message),
         })
     }
 
     /// The event, or its bytes and why they are none; nothing if its time is over.
-    pub(super) fn read(&self, shared: &Shared, channel: &ChannelName) -> Option<(Arc<Message>, Option<Error>)> {
-        if wire::is_expired(self.message.headers.as_ref(), self.stored) {
+    pub(super) fn read(&mut self, shared: &Shared, channel: &ChannelName) -> Option<(Arc<Message>, Option<Error>)> {
+        let message = self.message.take()?;
+        if wire::is_expired(message.headers.as_ref(), self.stored) {
             return None;
         }
         let place = format!("nats-{}-{}", self.sequence, self.stored.as_millis());
-        Some(wire::decode(shared, channel, self.stored, &place, self.message.clone()))
+        Some(wire::decode(shared, channel, self.stored, &place, message))
     }
 }
 
@@ -122,11 +124,7 @@ impl Puller {
         if more == 0 || !worth {
             return Ok(());
         }
-        let body = format!(
-            r#"{{"batch":{more},"expires":{},"idle_heartbeat":{}}}"#,
-            EXPIRES.as_nanos(),
-            HEARTBEAT.as_nanos()
-        );
+        let body = format!(r#"{{"batch":{more},"expires":{}}}"#, EXPIRES.as_nanos());
         self.ask(more, body).await
     }
 
@@ -209,17 +207,15 @@ impl Puller {
         }
     }
 
-    /// Withdraws what was asked for, and gives what was on its way.
+    /// Waits for the end of what was asked for, and gives what came until then.
     pub(super) async fn withdraw(&mut self) -> Vec<Arrived> {
         let mut rest = Vec::new();
-        if self.answers.drain().await.is_err() {
-            return rest;
-        }
-        // The client ends the subscription once the server has answered.
         let all = async {
-            while let Some(message) = self.answers.next().await {
-                if let Heard::Event(arrived) = self.take(message) {
-                    rest.push(*arrived);
+            while self.outstanding > 0 {
+                match self.hear().await {
+                    Heard::Event(arrived) => rest.push(*arrived),
+                    Heard::Gone(_) => break,
+                    Heard::Nothing | Heard::Less => {}
                 }
             }
         };

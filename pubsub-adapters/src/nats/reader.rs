@@ -72,7 +72,10 @@ impl Reader {
             let halt = match &*command.borrow_and_update() {
                 Command::Halt(number) => Some(*number),
                 Command::Go(number, places) => {
-                    if sub.readers.lock().is_ok_and(|readers| readers.get(&self.route.channel).is_some_and(|at| at < number))
+                    if sub
+                        .readers
+                        .lock()
+                        .is_ok_and(|readers| readers.get(&self.route.channel).is_some_and(|at| at < number))
                         && let Some(from) = places.get(&self.route.channel)
                     {
                         self.from = *from;
@@ -230,7 +233,7 @@ impl Reader {
     }
 
     /// Hands out one event; false if some before it are missing here.
-    async fn hand_out(&mut self, arrived: Arrived) -> bool {
+    async fn hand_out(&mut self, mut arrived: Arrived) -> bool {
         if arrived.consumer_sequence != self.last + 1 {
             return false;
         }

@@ -20,7 +20,7 @@ use pubsub_core::{
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{connection::Shared, error};
@@ -66,7 +66,19 @@ impl Item {
         slot: Slot,
     ) -> Self {
         let renewed = Instant::now();
-        Self { id, attempt, sequence, reply, consumer, ack_wait, renewed, until, moves, lapsed: false, slot: Some(slot) }
+        Self {
+            id,
+            attempt,
+            sequence,
+            reply,
+            consumer,
+            ack_wait,
+            renewed,
+            until,
+            moves,
+            lapsed: false,
+            slot: Some(slot),
+        }
     }
 
     /// When the server's lease is over; a little earlier, for it began when the server sent the event.
@@ -130,13 +142,15 @@ pub(super) struct GroupSub {
     pub(super) group: GroupName,
     pub(super) feed: Feed,
     pub(super) desk: Desk<Item>,
+    /// The shortest `ack_wait` of its consumers, in milliseconds.
+    pub(super) shortest: AtomicU64,
     /// How many consumers it reads.
     pub(super) parts: AtomicUsize,
     /// How many tasks may still give something back.
     pub(super) holders: AtomicUsize,
     /// How many of them are being restored.
     pub(super) recovering: AtomicUsize,
-    /// Grows with each seek: what was delivered before is void.
+    /// Grows with each seek, twice: what was delivered before is void, and while it is odd, nothing is opened.
     pub(super) moves: AtomicU64,
     pub(super) moved: Notify,
 }
@@ -158,6 +172,23 @@ impl GroupSub {
         }
     }
 
+    /// The present place: how often the group was moved here.
+    pub(super) fn place(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// Begins to move the group, until what is returned is dropped.
+    pub(super) fn begin_move(self: &Arc<Self>) -> Moving {
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        Moving(self.clone())
+    }
+
+    /// How often leases are looked at.
+    fn period(&self) -> Duration {
+        let shortest = Duration::from_millis(self.shortest.load(Ordering::Relaxed));
+        (self.options.lease.duration.min(shortest) / 8).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
     /// Keeps the settling task there until what is returned is dropped.
     pub(super) fn hold(self: &Arc<Self>) -> Holder {
         self.holders.fetch_add(1, Ordering::AcqRel);
@@ -176,6 +207,16 @@ impl GroupSub {
                 self.desk.push(item, Outcome::Nack(Duration::ZERO));
             }
         }
+    }
+}
+
+/// A group that is being moved.
+pub(super) struct Moving(Arc<GroupSub>);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.moves.fetch_add(1, Ordering::AcqRel);
+        self.0.moved.notify_waiters();
     }
 }
 
@@ -262,12 +303,14 @@ fn payload(outcome: Outcome) -> Bytes {
 
 /// The task of a subscription that tells the server of settlements and renews leases.
 pub(super) async fn run(sub: Arc<GroupSub>) {
-    let mut tick = interval((sub.options.lease.duration / 8).clamp(Duration::from_millis(10), Duration::from_secs(1)));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = Instant::now();
     loop {
         tokio::select! {
             batch = sub.desk.next_batch() => tell(&sub, batch).await,
-            _ = tick.tick() => renew(&sub).await,
+            () = sleep_until(next) => {
+                renew(&sub).await;
+                next = Instant::now() + sub.period();
+            }
             () = sub.over() => break,
         }
     }

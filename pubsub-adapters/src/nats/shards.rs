@@ -20,10 +20,11 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
-use pubsub_core::{ErrorKind, EventId, Result};
+use pubsub_core::{ErrorKind, EventId, Result, StartPosition};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{
+    confirm::number,
     connection::Shared,
     member::{self, Mode, Part, Place},
     names::consumer,
@@ -106,10 +107,7 @@ pub(super) async fn run(sub: Arc<GroupSub>, route: Arc<Route>) {
     };
     let shared = sub.shared.clone();
     let names = &shared.names;
-    let watched = [
-        names.lease(&sub.group, &keeper.route.channel, "*"),
-        names.beats(&sub.group, &keeper.route.channel),
-    ];
+    let watched = [names.lease(&sub.group, &keeper.route.channel, "*"), names.beats(&sub.group, &keeper.route.channel)];
     let mut tick = interval(term / 8);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let Ok((client, _)) = shared.connected("subscribe", Duration::from_secs(3600)).await else { return };
@@ -270,6 +268,7 @@ impl Keeper {
             sub: self.sub.clone(),
             route: self.route.clone(),
             shard: Some(shard),
+            start: self.sub.options.start.clone(),
             gauge: Arc::default(),
             mode: tokio::sync::watch::Sender::new(Mode::Run),
             not_before: None,
@@ -310,10 +309,7 @@ impl Keeper {
         if text.contains("\"error\"") {
             return text.contains("10071").then_some(Err(())).or_else(|| text.contains("10164").then_some(Err(())));
         }
-        let (_, rest) = text.split_once("\"seq\":")?;
-        let rest = rest.trim_start();
-        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..end].parse().ok().map(Ok)
+        number(&text, "\"seq\":").map(Ok)
     }
 
     /// The end of the subscription: what is settled is given back, and what is in hand is kept until it is.
@@ -365,12 +361,12 @@ impl Drop for CountedPart {
 ///
 /// # Errors
 /// As [`Part::open`].
-pub(super) async fn prepare_consumers(sub: &Arc<GroupSub>, route: &Arc<Route>) -> Result<()> {
+pub(super) async fn prepare_consumers(sub: &Arc<GroupSub>, route: &Arc<Route>, start: &StartPosition) -> Result<()> {
     for shard in 0..shards(&route.policy) {
         let name = consumer(&sub.group, Some(shard));
         if sub.shared.consumer("subscribe", &route.channel, &name).await?.is_none() {
             let info = sub.shared.must_exist("subscribe", &route.channel).await?;
-            let from = super::history::resolve(&route.channel, &info, &sub.options.start, false)?;
+            let from = super::history::resolve(&route.channel, &info, start, false)?;
             let lease = sub.options.lease.duration;
             let origin = super::group::Origin::Fresh;
             sub.shared.make_consumer(&route.channel, &name, Some(shard), from, lease, origin).await?;

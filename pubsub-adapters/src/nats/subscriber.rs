@@ -43,11 +43,12 @@ const NEWS: &str = "$JS.EVENT.ADVISORY.STREAM.CREATED.>";
 impl Subscriber for Nats {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         self.shared.check_open("subscribe")?;
-        if options.group.is_some() {
+        let opened = if options.group.is_some() {
             subscribe_group(&self.shared, options).await
         } else {
             broadcast::subscribe(&self.shared, options).await
-        }
+        };
+        opened.map_err(|error| self.shared.or_closed("subscribe", error))
     }
 }
 
@@ -99,6 +100,7 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
         parts: AtomicUsize::new(0),
         recovering: AtomicUsize::new(0),
         holders: AtomicUsize::new(0),
+        shortest: AtomicU64::new(u64::MAX),
         moves: AtomicU64::new(0),
         moved: Notify::new(),
         options,
@@ -106,20 +108,20 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
     let joined = Joined::new(&sub);
     let mut ready = Vec::new();
     for route in routes {
-        ready.extend(joined.open(route).await?);
+        ready.extend(joined.open(route, &sub.options.start).await?);
     }
     let wildcards = sub.options.channels.iter().any(ChannelPattern::is_wildcard) && sub.options.reach.durable;
     if wildcards {
         for channel in matching(shared, &sub.options.channels).await? {
             let route = shared.route("subscribe", &channel).await?;
-            ready.extend(joined.open(route).await?);
+            ready.extend(joined.open(route, &sub.options.start).await?);
         }
     }
     // Nothing below can fail or be given up: what is started belongs to the source.
     let joined = Arc::new(joined);
     let _ = slot.set(joined.clone());
     ready.into_iter().for_each(|start| start.run(&sub));
-    let (task, holder) = (joined.clone(), sub.hold());
+    let (task, holder) = (joined, sub.hold());
     spawn_reader(&sub, async move {
         task.follow(wildcards).await;
         drop(holder);
@@ -182,20 +184,21 @@ impl Joined {
     }
 
     /// Opens a channel, unless it is open.
-    async fn open(&self, route: Arc<Route>) -> Result<Option<Start>> {
+    async fn open(&self, route: Arc<Route>, start: &StartPosition) -> Result<Option<Start>> {
         if self.channels.lock().await.contains(&route.channel) {
             return Ok(None);
         }
         let membership = self.sub.shared.join(&route.channel, &self.sub.group);
         let start = if super::topology::shards(&route.policy) > 0 {
             shards::prepare(&self.sub.shared).await?;
-            shards::prepare_consumers(&self.sub, &route).await?;
+            shards::prepare_consumers(&self.sub, &route, start).await?;
             Start::Shards(route.clone())
         } else {
             let part = Part {
                 sub: self.sub.clone(),
                 route: route.clone(),
                 shard: None,
+                start: start.clone(),
                 gauge: Arc::default(),
                 mode: watch::Sender::new(Mode::Run),
                 not_before: None,
@@ -243,7 +246,8 @@ impl Joined {
             };
             for channel in channels {
                 if let Ok(route) = shared.route("subscribe", &channel).await {
-                    match self.open(route).await {
+                    // It came later, so nothing of it was missed.
+                    match self.open(route, &StartPosition::Earliest).await {
                         Ok(Some(start)) => start.run(&self.sub),
                         Ok(None) => {}
                         Err(error) => self.sub.feed.error(error),
@@ -285,17 +289,16 @@ impl Control for GroupControl {
             }
             // What was settled before is settled, and must not reach the consumers that come now.
             sub.desk.flush().await?;
-            sub.moves.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            let moving = sub.begin_move();
             drop(sub.desk.take_if(|_| true));
             let mut outcome = Ok(());
             for (channel, from) in places {
                 let moved = sub.shared.move_group(&channel, &sub.group, from, sub.options.lease.duration).await;
                 outcome = outcome.and(moved);
             }
-            sub.moves.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-            drop(sub.desk.take_if(|_| true));
+            drop(moving);
+            drop(sub.desk.take_if(|item| item.moves < sub.place()));
             sub.feed.take_deliveries().into_iter().for_each(Delivery::forget);
-            sub.moved.notify_waiters();
             outcome
         })
     }

@@ -15,11 +15,7 @@ use pubsub_core::{
     driver::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport},
 };
 
-use super::{
-    connection::Shared,
-    names::UNSHARDED,
-    options::NatsStorage,
-};
+use super::{connection::Shared, names::UNSHARDED, options::NatsStorage};
 
 /// The window of the server that drops what is sent again after a broken connection.
 const RESEND_WINDOW: Duration = Duration::from_secs(60);
@@ -261,7 +257,10 @@ impl Shared {
                 report.push(Difference::new(&spec.channel, "channel", "declared", "missing").mended());
                 self.create(OPERATION, &spec.channel, &spec.policy, true).await?
             }
-            None => return Ok(report.push(Difference::new(&spec.channel, "channel", "declared", "missing"))),
+            None => {
+                report.push(Difference::new(&spec.channel, "channel", "declared", "missing"));
+                return Ok(());
+            }
         };
         let there = policy_of(&found.config);
         // A channel that somebody merely used has the default policy, which nobody asked for. Only its order cannot

@@ -75,12 +75,15 @@ pub(super) fn decode(
     let NatsMessage { headers, payload, .. } = message;
     let ours = |name: &str| {
         let lower = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-        OURS.iter().any(|prefix| lower(&prefix))
+        OURS.iter().any(lower)
     };
+    let own_source = shared.binding.name(Attribute::Source);
     let list = headers.iter().flat_map(HeaderMap::iter).filter_map(|(name, values)| {
         let name: &str = name.as_ref();
         let value: &[u8] = values.last()?.as_ref();
-        (!ours(name)).then_some((name, value))
+        // What this deployment has published itself is not foreign, whatever its source is called.
+        let own = name == own_source && value == shared.options.broker.source.as_bytes();
+        (!ours(name) && !own).then_some((name, value))
     });
     let arrival = Arrival { channel, time: arrived };
     let read = shared.binding.decode(list, Some(payload.clone()), arrival);
