@@ -56,7 +56,7 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
             Ok(crate::redis::Redis::open(crate::redis::RedisOptions::from_url(url)?).await?)
         }
         #[cfg(feature = "kafka")]
-        "kafka" => crate::kafka::Kafka::open(url).await,
+        "kafka" => Ok(crate::kafka::Kafka::open(crate::kafka::KafkaOptions::from_url(url)?).await?),
         #[cfg(feature = "nats")]
         "nats" | "tls" | "wss" => Ok(crate::nats::Nats::open(crate::nats::NatsOptions::from_url(url)?).await?),
         #[cfg(feature = "rabbitmq")]
