@@ -60,7 +60,9 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
         #[cfg(feature = "nats")]
         "nats" | "tls" | "wss" => Ok(crate::nats::Nats::open(crate::nats::NatsOptions::from_url(url)?).await?),
         #[cfg(feature = "rabbitmq")]
-        "amqp" | "amqps" => crate::rabbitmq::RabbitMq::open(url).await,
+        "amqp" | "amqps" => {
+            Ok(crate::rabbitmq::RabbitMq::open(crate::rabbitmq::RabbitMqOptions::from_url(url)?).await?)
+        }
         scheme => Err(unknown(scheme)),
     }
 }

@@ -99,12 +99,15 @@ impl Feed {
 
     /// Puts a delivery in. Its number is bounded by whoever hands it out.
     pub(crate) fn deliver(&self, delivery: Delivery) {
-        self.put(|state| state.push(Ok(Item::Delivery(delivery))));
+        self.deliver_all([delivery]);
     }
 
     /// Puts many deliveries in, with one wake-up.
     pub(crate) fn deliver_all(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        self.put(|state| deliveries.into_iter().for_each(|delivery| state.push(Ok(Item::Delivery(delivery)))));
+        let mut deliveries: Vec<_> = deliveries.into_iter().collect();
+        self.put(|state| deliveries.drain(..).for_each(|delivery| state.push(Ok(Item::Delivery(delivery)))));
+        // Where the subscription is gone already, nobody has seen them.
+        give_back(deliveries);
     }
 
     /// Puts a delivery of a broadcast in, whose reader may lag `buffer` events behind before `slow` says what happens.
