@@ -35,8 +35,12 @@ cargo xtask test [--only PART…] [--no-brokers] [--long] [--yes]
         --yes         installs packages without asking, as CI=true does
 cargo xtask brokers up [--yes] [redis] [nats] [kafka] [rabbitmq] | down | status
         the same servers for a person; `up` prints their URLs as environment lines
-cargo xtask bench [--quick] [CASE…]
-        measures, and prints case, ours, limit, ratio, unit, pairs, spread
+cargo xtask bench [--quick] [--limits] [CASE…]
+        measures, and prints case, ours, limit, ratio, unit, pairs, spread; starts the brokers that the cases need
+        --quick       three pairs and fewer events
+        --limits      the bare clients of the brokers alone
+cargo xtask bench rss [--quick] [memory] [redis] [nats] [kafka] [rabbitmq]
+        the memory of a process that reads a million events, or that publishes into a full bus
 
 Parts of `test`:
 ",
