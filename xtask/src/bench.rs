@@ -3,6 +3,7 @@
 //! The program runs once for what needs no broker and once per broker, so that no other server takes part of the cores.
 
 #[path = "../../benches/src/names.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the measuring program needs all of it, and has it in a library")]
 mod names;
 
 use std::fs::{self, File};

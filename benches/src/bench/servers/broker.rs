@@ -110,9 +110,11 @@ impl Bench {
         F: Future<Output: Send> + Send + 'static,
     {
         let place = Place { url: self.url.clone(), name: fresh(), prompt: self.prompt };
-        let sample = timeout(LONGEST, work(place.clone()));
-        let taken = runtime.block_on(runtime.spawn(sample)).map_err(|_| "a run failed as told above".to_owned())?;
-        let swept = runtime.block_on(runtime.spawn(timeout(LONGEST, async move { L::sweep(&place).await })));
+        let sample = work(place.clone());
+        let sample = runtime.spawn(async { timeout(LONGEST, sample).await });
+        let taken = runtime.block_on(sample).map_err(|_| "a run failed as told above".to_owned())?;
+        let sweep = runtime.spawn(async move { timeout(LONGEST, L::sweep(&place)).await });
+        let swept = runtime.block_on(sweep);
         if !matches!(swept, Ok(Ok(()))) {
             return Err("what a run left could not be removed".to_owned());
         }
