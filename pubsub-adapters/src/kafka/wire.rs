@@ -81,7 +81,7 @@ impl Wire {
         let source = envelope.meta.extra.get(FOREIGN_SOURCE);
         if source.is_some_and(|source| source.as_str() == Some(self.source.as_str())) {
             envelope.meta.extra.remove(FOREIGN_SOURCE);
-            if *envelope.meta == *Meta::default() {
+            if envelope.meta.is_empty() {
                 // Metadata that is empty is told from none at all.
                 envelope.meta = Meta::default();
             }
