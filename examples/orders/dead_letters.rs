@@ -1,6 +1,10 @@
 //! What the groups have given up, read from where the library keeps it.
 
-use pubsub::{ChannelName, ErrorKind, Event, GroupName, HistoryRange, Message, PubSub, StartPosition, driver::Stored};
+use std::collections::HashSet;
+
+use pubsub::{
+    ChannelName, ErrorKind, Event, EventId, GroupName, HistoryRange, Message, PubSub, StartPosition, driver::Stored,
+};
 use serde::Serialize;
 
 use super::{failure::Failure, order::OrderCreated, publish::LINE};
@@ -25,12 +29,14 @@ pub(crate) struct DeadLetters {
     pub(crate) letters: Vec<DeadLetter>,
     channel: ChannelName,
     from: StartPosition,
+    /// A letter is written at least once, as everything is: after a fault the same event may lie there again.
+    known: HashSet<EventId>,
 }
 
 impl DeadLetters {
     pub(crate) fn of(group: &'static str) -> pubsub::Result<Self> {
         let channel = ChannelName::from_static(OrderCreated::CHANNEL)?.dead_letter(&GroupName::parse(group)?);
-        Ok(Self { group, letters: Vec::new(), channel, from: StartPosition::Earliest })
+        Ok(Self { group, letters: Vec::new(), channel, from: StartPosition::Earliest, known: HashSet::new() })
     }
 
     /// Reads what has come since the last time.
@@ -38,12 +44,12 @@ impl DeadLetters {
         loop {
             let range = HistoryRange::new(self.channel.clone()).from(self.from.clone()).limit(PAGE);
             let page = match bus.history(&range).await {
-                // The channel comes into being with its first dead letter.
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                // The channel comes into being with its first dead letter. What cannot be read now is read next time.
+                Err(error) if error.kind() == ErrorKind::NotFound || error.is_retryable() => return Ok(()),
                 page => page?,
             };
             for Stored { message, .. } in &page.events {
-                if message.meta().correlation_id.as_deref() == Some(run) {
+                if message.meta().correlation_id.as_deref() == Some(run) && self.known.insert(message.id().clone()) {
                     self.letters.push(self.read(message)?);
                 }
             }

@@ -15,7 +15,7 @@ use super::{
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// When nothing moves for this long, it waits no longer: the report shows what is missing.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often the numbers are told.
 const TELL: Duration = Duration::from_millis(500);
 

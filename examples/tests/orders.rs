@@ -206,8 +206,8 @@ fn what_cannot_begin_says_why_and_ends_with_2() {
         (&[env!("CARGO_MANIFEST_DIR")], None, "cannot read"),
         (&["--jsno"], None, "usage: orders"),
         (&["a", "b"], None, "usage: orders"),
-        (&["-"], Some("amqp://localhost:1"), "feature of pubsub-kit is `rabbitmq`"),
-        (&["-"], Some("redis://localhost:1"), "feature of pubsub-kit is `redis`"),
+        (&["-"], Some("amqp://localhost:1"), "the feature `rabbitmq` of pubsub-kit"),
+        (&["-"], Some("redis://localhost:1"), "the feature `redis` of pubsub-kit"),
         (&["-"], Some("memory:?capacity=0"), "`capacity`"),
     ];
     for (args, url, expected) in cases {
