@@ -35,6 +35,8 @@ use super::{
 const OPERATION: &str = "subscribe";
 /// How long another process may take to make the group.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the broker keeps the queue of a lock that nobody asks for, in milliseconds.
+const LOCK_KEPT: u64 = 600_000;
 /// Events that were routed before the group's queue was bound are in the stream after this time.
 const GRACE: Duration = Duration::from_millis(30);
 /// Returns are counted by the library; the broker must never give an event up by itself. Version 4 would after 20.
@@ -196,8 +198,12 @@ impl Founder<'_> {
     async fn lock(&self, scope: &Scope) -> Result<Option<Channel>> {
         let name = short(&self.topology.names.lock(&scope.group, &scope.name));
         let channel = self.topology.scratch(OPERATION).await?;
-        let options = QueueDeclareOptions { durable: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        let declared = within(OPERATION, channel.queue_declare(name.clone(), options, FieldTable::default())).await?;
+        // It outlives its holder for a while: on a queue that goes with its last consumer, the next one could hold a lock
+        // that is just going.
+        let mut arguments = FieldTable::default();
+        number(&mut arguments, "x-expires", LOCK_KEPT);
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declared = within(OPERATION, channel.queue_declare(name.clone(), options, arguments)).await?;
         declared.map_err(|error| convert(OPERATION, error))?;
         let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
         let consume = channel.basic_consume(name, short("lock"), options, FieldTable::default());
