@@ -16,15 +16,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// A server of ours, with its user and password if it has one.
     pub(crate) fn of(address: SocketAddr, options: &BrokerOptions) -> Self {
-        let (user, password) = options.security.as_ref().map(|of| (of.user.clone(), of.password.clone())).unzip();
+        let secured = options.security.as_ref().map(|of| (of.user.clone(), of.password.clone()));
+        let (user, password) = secured.or_else(|| options.credentials.clone()).unzip();
         Self { address, user, password, path: String::new() }
-    }
-
-    pub(crate) fn with_credentials(mut self, credentials: Option<&(String, String)>) -> Self {
-        if let Some((user, password)) = credentials {
-            (self.user, self.password) = (Some(user.clone()), Some(password.clone()));
-        }
-        self
     }
 
     /// Reads `scheme://[user[:password]@]host:port[,host:port…][/path][?query]`; of several hosts the first counts.
