@@ -1,5 +1,7 @@
 //! Ours and the limit in turn, and what to make of the numbers.
 
+use std::convert::Infallible;
+
 /// The figures of one case.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -17,24 +19,40 @@ pub struct Row {
 
 /// Runs ours and the limit alternately, the order changing with each pair, after one pair that does not count.
 pub fn run(pairs: usize, mut ours: impl FnMut() -> f64, mut limit: impl FnMut() -> f64) -> Row {
-    ours();
-    limit();
-    let (mut a, mut b, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let Ok([row]) = try_run(pairs, || Ok::<_, Infallible>([ours()]), || Ok([limit()]));
+    row
+}
+
+/// The same for several figures of each run, and for runs that can fail.
+///
+/// # Errors
+/// That of the first run that failed.
+pub fn try_run<const N: usize, E>(
+    pairs: usize,
+    mut ours: impl FnMut() -> Result<[f64; N], E>,
+    mut limit: impl FnMut() -> Result<[f64; N], E>,
+) -> Result<[Row; N], E> {
+    ours()?;
+    limit()?;
+    let mut taken = Vec::with_capacity(pairs);
     for pair in 0..pairs {
-        let (x, y) = if pair % 2 == 0 {
-            let x = ours();
-            (x, limit())
+        taken.push(if pair % 2 == 0 {
+            let x = ours()?;
+            (x, limit()?)
         } else {
-            let y = limit();
-            (ours(), y)
-        };
-        a.push(x);
-        b.push(y);
-        ratios.push(x / y);
+            let y = limit()?;
+            (ours()?, y)
+        });
     }
+    Ok(std::array::from_fn(|figure| row(taken.iter().map(|(ours, limit)| (ours[figure], limit[figure])))))
+}
+
+fn row(pairs: impl Iterator<Item = (f64, f64)>) -> Row {
+    let (mut ours, mut limit): (Vec<f64>, Vec<f64>) = pairs.unzip();
+    let mut ratios: Vec<f64> = ours.iter().zip(&limit).map(|(ours, limit)| ours / limit).collect();
     let ratio = quantile(&mut ratios, 0.5);
     let spread = (quantile(&mut ratios, 0.75) - quantile(&mut ratios, 0.25)) / ratio;
-    Row { ours: quantile(&mut a, 0.5), limit: quantile(&mut b, 0.5), ratio, pairs, spread }
+    Row { ours: quantile(&mut ours, 0.5), limit: quantile(&mut limit, 0.5), ratio, pairs: ratios.len(), spread }
 }
 
 fn quantile(values: &mut [f64], at: f64) -> f64 {

@@ -15,7 +15,7 @@ pub mod rabbitmq;
 pub mod redis;
 #[cfg(any(feature = "redis", feature = "kafka", feature = "nats", feature = "rabbitmq"))]
 pub mod options {
-    //! The options that the address of every broker takes.
+    //! What the options of all brokers have in common.
 
     pub use crate::common::options::{BrokerOptions, StartMode};
 }

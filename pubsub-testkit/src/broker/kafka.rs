@@ -116,6 +116,12 @@ impl Launch for Kafka {
         vec![command]
     }
 
+    fn tool(&self, site: &Site, arguments: &[&str]) -> Option<Command> {
+        let mut command = self.java(&["-Xshare:auto", "-XX:TieredStopAtLevel=1"]);
+        command.args(arguments).args(["--bootstrap-server", &site.client_address().to_string()]);
+        Some(command)
+    }
+
     fn version(&self) -> Option<String> {
         Some(self.version.clone())
     }

@@ -28,6 +28,12 @@ pub(crate) trait Launch: fmt::Debug + Send + Sync {
     /// The processes to start; the last one is the server, those before it are its companions.
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command>;
 
+    /// The broker's own command-line tool, where it has one.
+    fn tool(&self, site: &Site, arguments: &[&str]) -> Option<Command> {
+        let _ = (site, arguments);
+        None
+    }
+
     /// The version, where the protocol does not tell it.
     fn version(&self) -> Option<String> {
         None

@@ -13,6 +13,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "faults")]
+pub(crate) mod admin;
 mod certificates;
 mod detached;
 mod error;

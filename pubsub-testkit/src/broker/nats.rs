@@ -70,6 +70,9 @@ impl Launch for Nats {
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command> {
         let mut command = Command::new(&self.server);
         command.args(["-a", "127.0.0.1", "-p", &site.port(0), "-js", "-sd"]).arg(site.data());
+        if let Some((user, password)) = &options.credentials {
+            command.args(["--user", user, "--pass", password]);
+        }
         if options.security.is_some() {
             command.arg("-c").arg(site.home.join(SETTINGS));
         }

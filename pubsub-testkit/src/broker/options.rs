@@ -12,6 +12,7 @@ pub struct BrokerOptions {
     pub(super) port: Option<u16>,
     pub(super) fsync_always: bool,
     pub(super) advertised: Option<SocketAddr>,
+    pub(super) credentials: Option<(String, String)>,
     pub(super) security: Option<Security>,
     pub(super) extra: Vec<String>,
 }
@@ -24,6 +25,7 @@ impl Default for BrokerOptions {
             port: None,
             fsync_always: false,
             advertised: None,
+            credentials: None,
             security: None,
             extra: Vec::new(),
         }
@@ -70,6 +72,13 @@ impl BrokerOptions {
     #[must_use]
     pub fn advertised(mut self, address: SocketAddr) -> Self {
         self.advertised = Some(address);
+        self
+    }
+
+    /// Lets in only this user with this password; Redis knows its user `default` alone. Kafka ignores it.
+    #[must_use]
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some((user.into(), password.into()));
         self
     }
 

@@ -1,7 +1,7 @@
 //! RabbitMQ with a port mapper (`epmd`) of its own, so that nothing is shared with, or left to, the machine.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ impl Launch for RabbitMq {
 
     fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError> {
         let mut settings = format!("listeners.tcp.1 = {}\n", plain_address(site));
+        if let Some((user, password)) = &options.credentials {
+            settings += &format!("default_user = {user}\ndefault_pass = {password}\n");
+        }
         settings += &options.security.as_ref().map(|security| secured(site, security)).unwrap_or_default();
         for line in &options.extra {
             settings += line;
@@ -58,6 +61,20 @@ impl Launch for RabbitMq {
         site.write("rabbitmq.conf", &settings)?;
         site.write("enabled_plugins", "[].\n")?;
         Ok(())
+    }
+
+    fn tool(&self, site: &Site, arguments: &[&str]) -> Option<Command> {
+        let folder = self.server.parent().unwrap_or(Path::new(DEBIAN_PROGRAMS));
+        let mut command = Command::new(folder.join("rabbitmqctl"));
+        command
+            .current_dir(&site.home)
+            .env("HOME", &site.home)
+            .env("ERL_EPMD_PORT", site.port(PORT_MAPPER))
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_CONF_ENV_FILE", site.home.join("no-rabbitmq-env.conf"))
+            .args(["-q", "-n", &node(site)])
+            .args(arguments);
+        Some(command)
     }
 
     fn commands(&self, site: &Site, _: &BrokerOptions) -> Vec<Command> {
@@ -71,7 +88,7 @@ impl Launch for RabbitMq {
             .env("HOME", &site.home)
             .env("ERL_EPMD_PORT", site.port(PORT_MAPPER))
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", format!("pubsub-{}@localhost", site.port(0)))
+            .env("RABBITMQ_NODENAME", node(site))
             .env("RABBITMQ_DIST_PORT", site.port(DISTRIBUTION))
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
             .env("RABBITMQ_MNESIA_BASE", site.data())
@@ -87,6 +104,10 @@ impl Launch for RabbitMq {
             .env_remove("RABBITMQ_NODE_IP_ADDRESS");
         vec![epmd, server]
     }
+}
+
+fn node(site: &Site) -> String {
+    format!("pubsub-{}@localhost", site.port(0))
 }
 
 fn plain_address(site: &Site) -> SocketAddr {

@@ -61,8 +61,11 @@ impl Launch for Redis {
             .args(["--appendfsync", if options.fsync_always { "always" } else { "everysec" }])
             .arg("--dir")
             .arg(site.data())
-            .args(options.security.iter().flat_map(|security| secured(site, security)))
-            .args(&options.extra);
+            .args(options.security.iter().flat_map(|security| secured(site, security)));
+        if let Some((_, password)) = &options.credentials {
+            command.args(["--requirepass", password]);
+        }
+        command.args(&options.extra);
         vec![command]
     }
 }

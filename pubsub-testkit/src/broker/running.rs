@@ -75,7 +75,10 @@ impl Broker {
     /// The URL that an adapter connects to.
     #[must_use]
     pub fn url(&self) -> String {
-        self.url_of(Listener::Tls).unwrap_or_else(|| format!("{}://{}", self.kind.scheme(), self.address()))
+        let credentials = self.options.credentials.as_ref();
+        let credentials = credentials.map(|(user, password)| format!("{user}:{password}@")).unwrap_or_default();
+        let plain = || format!("{}://{credentials}{}", self.kind.scheme(), self.address());
+        self.url_of(Listener::Tls).unwrap_or_else(plain)
     }
 
     /// The URL of one of the listeners of a [secured](BrokerOptions::secured) server, with the secrets that it wants.
@@ -187,6 +190,23 @@ impl Broker {
         fs::remove_dir_all(&data).map_err(BrokerError::path("delete", data))
     }
 
+    /// Runs the broker's own command-line tool and returns what it prints: `rabbitmqctl`, or for Kafka the class that
+    /// comes first among the arguments.
+    ///
+    /// # Errors
+    /// When the broker has no such tool, or it fails.
+    pub fn tool(&self, arguments: &[&str]) -> Result<String, BrokerError> {
+        let action = || format!("run the tool of {} with {}", self.kind, arguments.join(" "));
+        let mut command = self.launch.tool(&self.site, arguments).ok_or_else(|| self.state("it has no tool"))?;
+        let output = command.output().map_err(BrokerError::io(action()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        let fault = format!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr));
+        Err(BrokerError::io(action())(std::io::Error::other(fault)))
+    }
+
     /// Lets the broker outlive this process. Its folder is kept.
     ///
     /// # Errors
@@ -228,6 +248,7 @@ impl Broker {
         const ONE_HANDSHAKE: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_millis(20);
         let begun = Instant::now();
+        let endpoint = Endpoint::at(self.address()).with_credentials(self.options.credentials.as_ref());
         loop {
             if let Some(status) = group.ended().map_err(BrokerError::io(format!("watch {}", self.kind)))? {
                 return Err(BrokerError::Exited { kind: self.kind, status, log: self.site.log_since(logged) });

@@ -20,6 +20,13 @@ impl Endpoint {
         Self { address, user, password, path: String::new() }
     }
 
+    pub(crate) fn with_credentials(mut self, credentials: Option<&(String, String)>) -> Self {
+        if let Some((user, password)) = credentials {
+            (self.user, self.password) = (Some(user.clone()), Some(password.clone()));
+        }
+        self
+    }
+
     /// Reads `scheme://[user[:password]@]host:port[,host:port…][/path][?query]`; of several hosts the first counts.
     ///
     /// # Errors

@@ -5,9 +5,9 @@
 
 mod endpoint;
 mod kafka;
-mod nats;
+pub(super) mod nats;
 mod rabbitmq;
-mod redis;
+pub(super) mod redis;
 
 use std::fmt;
 use std::time::Duration;

@@ -8,11 +8,16 @@ use serde_json::{Value, json};
 use super::{Endpoint, HandshakeError, Opened, ServerInfo, Session, unexpected};
 use crate::broker::wire::Wire;
 
-struct Nats(Wire);
+pub(in crate::broker) struct Nats(Wire);
 
 const INBOX: &str = "_INBOX.handshake";
 
 pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
+    let (session, info) = connect(endpoint, within)?;
+    Ok((Box::new(session), info))
+}
+
+pub(in crate::broker) fn connect(endpoint: &Endpoint, within: Duration) -> Result<(Nats, ServerInfo), HandshakeError> {
     let mut wire = Wire::connect(endpoint.address, within)?;
     let greeting = wire.receive_line()?;
     let Some(info) = greeting.strip_prefix("INFO ") else {
@@ -37,9 +42,7 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     let mut session = Nats(wire);
     let account = session.request("$JS.API.INFO", "")?;
     match account["streams"].as_u64() {
-        Some(streams) => {
-            Ok((Box::new(session), ServerInfo { version, proof: format!("JetStream with {streams} streams") }))
-        }
+        Some(streams) => Ok((session, ServerInfo { version, proof: format!("JetStream with {streams} streams") })),
         None => unexpected(account),
     }
 }
@@ -71,7 +74,7 @@ fn get(address: SocketAddr, path: &str, within: Duration) -> Result<Value, Hands
 }
 
 impl Nats {
-    fn request(&mut self, subject: &str, body: &str) -> Result<Value, HandshakeError> {
+    pub(in crate::broker) fn request(&mut self, subject: &str, body: &str) -> Result<Value, HandshakeError> {
         self.0.send(format!("PUB {subject} {INBOX} {}\r\n{body}\r\n", body.len()).as_bytes())?;
         loop {
             let line = self.0.receive_line()?;

@@ -1,6 +1,4 @@
-//! `bench [--quick] [CASE…]`: one line per case, ours beside its limit, as tab-separated values.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // the table is the purpose
-#![allow(clippy::unwrap_used)] // a run that cannot start has nothing to say
+//! The cases that need no broker.
 
 use std::{
     future::Future,
@@ -19,38 +17,10 @@ use pubsub_benches::{
     event, memory, pairs, plain,
 };
 
-/// A case: its name, its unit, and a function that measures it over so many pairs.
-type Case = (String, &'static str, Box<dyn Fn(usize) -> pairs::Row>);
+use crate::case::Case;
 
-fn main() {
-    let (options, wanted): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|arg| arg.starts_with("--"));
-    if let Some(unknown) = options.iter().find(|option| *option != "--quick") {
-        eprintln!("unknown option {unknown}\nusage: bench [--quick] [CASE…]");
-        std::process::exit(2);
-    }
-    let quick = !options.is_empty();
-    let (count, pairs) = if quick { (50_000, 3) } else { (300_000, 11) };
-    println!("case\tours\tlimit\tratio\tunit\tpairs\tspread");
-    let mut found = false;
-    for (name, unit, measure) in cases(count) {
-        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
-            continue;
-        }
-        found = true;
-        let row = measure(pairs);
-        let digits = if row.ours < 1_000.0 { 1 } else { 0 };
-        println!(
-            "{name}\t{:.digits$}\t{:.digits$}\t{:.2}\t{unit}\t{}\t{:.2}",
-            row.ours, row.limit, row.ratio, row.pairs, row.spread
-        );
-    }
-    if !found {
-        eprintln!("no case of that name");
-        std::process::exit(2);
-    }
-}
-
-fn cases(count: usize) -> Vec<Case> {
+/// The cases over so many events.
+pub(crate) fn cases(count: usize) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     cases.extend(driver_cases(count));
     for size in [256, 4096] {
@@ -92,7 +62,7 @@ where
             || runtime.block_on(runtime.spawn(limit())).unwrap(),
         )
     };
-    (name, "events/s", Box::new(measure))
+    Case::one(name, "events/s", measure)
 }
 
 /// A boxed call against one that is ready, and a settlement in the memory adapter against one that only counts.
@@ -126,8 +96,8 @@ fn driver_cases(count: usize) -> Vec<Case> {
         )
     };
     vec![
-        ("driver/boxed-call/0".to_owned(), "calls/s", Box::new(call)),
-        ("memory/ack/256".to_owned(), "acks/s", Box::new(ack)),
+        Case::one("driver/boxed-call/0".to_owned(), "calls/s", call),
+        Case::one("memory/ack/256".to_owned(), "acks/s", ack),
     ]
 }
 
@@ -150,8 +120,8 @@ fn codec_cases(size: usize, count: usize) -> Vec<Case> {
         )
     };
     vec![
-        (format!("envelope/encode/{size}"), "calls/s", Box::new(encode)),
-        (format!("envelope/decode/{size}"), "calls/s", Box::new(decode)),
+        Case::one(format!("envelope/encode/{size}"), "calls/s", encode),
+        Case::one(format!("envelope/decode/{size}"), "calls/s", decode),
     ]
 }
 

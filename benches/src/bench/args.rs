@@ -1,0 +1,63 @@
+//! The command line.
+
+pub(crate) const USAGE: &str =
+    "usage: bench [--quick] [--limits] [--part PART] [CASE…] | bench rss [--quick] [--part PART]";
+
+pub(crate) enum Command {
+    Measure(Options),
+    Rss(Options),
+    /// What `rss` starts a process of its own for.
+    RssOf(Job),
+}
+
+#[derive(Default)]
+pub(crate) struct Options {
+    /// Three pairs and fewer events.
+    pub(crate) quick: bool,
+    /// The limits of the brokers alone.
+    pub(crate) limits: bool,
+    pub(crate) part: Option<String>,
+    pub(crate) words: Vec<String>,
+}
+
+/// Reads so many events out of a backlog, or through memory where there is no address.
+pub(crate) struct Job {
+    pub(crate) address: Option<String>,
+    pub(crate) count: usize,
+}
+
+impl Options {
+    pub(crate) fn takes(&self, part: &str) -> bool {
+        self.part.as_deref().is_none_or(|wanted| wanted == part)
+    }
+
+    pub(crate) fn pairs(&self) -> usize {
+        if self.quick { 3 } else { 11 }
+    }
+}
+
+pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
+    match arguments {
+        [first, count, rest @ ..] if first == "rss-of" => {
+            let count = count.parse().map_err(|_| "rss-of needs a number of events")?;
+            Ok(Command::RssOf(Job { address: rest.first().cloned(), count }))
+        }
+        [first, rest @ ..] if first == "rss" => options(rest).map(Command::Rss),
+        all => options(all).map(Command::Measure),
+    }
+}
+
+fn options(arguments: &[String]) -> Result<Options, String> {
+    let mut options = Options::default();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => options.quick = true,
+            "--limits" => options.limits = true,
+            "--part" => options.part = Some(arguments.next().ok_or("--part needs a name")?.clone()),
+            unknown if unknown.starts_with("--") => return Err(format!("unknown option {unknown}")),
+            word => options.words.push(word.to_owned()),
+        }
+    }
+    Ok(options)
+}

@@ -1,0 +1,5 @@
+//! What is done with every broker, once through the library and once through the bare client.
+
+pub mod ours;
+pub mod side;
+pub mod work;

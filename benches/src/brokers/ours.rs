@@ -1,0 +1,127 @@
+//! The library on a broker.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use pubsub::{ChannelName, EventName, PubSub, StartPosition, Ticket, driver::PublishOptions, driver::Tickets};
+use smallvec::smallvec;
+
+use super::side::Side;
+use crate::{
+    event::{Order, message},
+    limit::Place,
+};
+
+/// How many tickets are open at a time; the adapter may take fewer.
+const WINDOW: usize = 2_048;
+/// How many events one call of `publish_all` takes.
+const TOGETHER: usize = 2_048;
+/// What a consumer takes that has a limit's freedom; the default is 256.
+const WIDE: usize = 2_048;
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// A handle, and the group `g` on the channel of the event.
+#[derive(Debug)]
+pub struct Ours {
+    bus: PubSub,
+}
+
+impl Ours {
+    /// The handle.
+    pub fn bus(&self) -> &PubSub {
+        &self.bus
+    }
+
+    /// Publishes by `publish_all`.
+    pub async fn publish_all(&self, count: usize, event: &Order) {
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(TOGETHER);
+            for receipt in self.bus.publish_all(std::iter::repeat_n(event, now)).await.unwrap() {
+                receipt.unwrap();
+            }
+            left -= now;
+        }
+    }
+
+    /// Publishes bytes by the driver's own call, one message each.
+    pub async fn publish_raw(&self, count: usize, body: &Bytes) {
+        let name = EventName::from_static("orders:created").unwrap();
+        let channel = ChannelName::from_static("orders").unwrap();
+        let options = PublishOptions::default();
+        let mut open: VecDeque<Tickets> = VecDeque::with_capacity(WINDOW);
+        for _ in 0..count {
+            if open.len() >= WINDOW {
+                confirmed(open.pop_front().unwrap()).await;
+            }
+            let batch = smallvec![Arc::new(message(&name, &channel, body))];
+            open.push_back(self.bus.adapter().enqueue(batch, &options).await.unwrap());
+        }
+        for tickets in open {
+            confirmed(tickets).await;
+        }
+    }
+}
+
+async fn confirmed(tickets: Tickets) {
+    for receipt in tickets.await.unwrap() {
+        receipt.unwrap();
+    }
+}
+
+/// The address with the place's name as its prefix.
+pub fn address(place: &Place) -> String {
+    let mark = if place.url.contains('?') { '&' } else { '?' };
+    format!("{}{mark}prefix={}", place.url, place.name)
+}
+
+impl Side for Ours {
+    async fn open(place: &Place) -> Self {
+        let bus = pubsub::connect(&address(place)).await.unwrap();
+        drop(bus.subscribe::<Order>().group("g").start(StartPosition::Earliest).await.unwrap());
+        Self { bus }
+    }
+
+    async fn publish(&self, count: usize, event: &Order) {
+        let mut open: VecDeque<Ticket> = VecDeque::with_capacity(WINDOW);
+        for _ in 0..count {
+            if open.len() >= WINDOW {
+                open.pop_front().unwrap().await.unwrap();
+            }
+            open.push_back(self.bus.publish(event).enqueue().await.unwrap());
+        }
+        for ticket in open {
+            ticket.await.unwrap();
+        }
+    }
+
+    fn send(&self, event: Order) -> impl Future<Output = ()> + Send + 'static {
+        let bus = self.bus.clone();
+        async move {
+            bus.publish(&event).await.unwrap();
+        }
+    }
+
+    async fn consume(&self, count: usize, wide: bool, mut each: impl FnMut(&Order) + Send) {
+        let mut subscribe = self.bus.subscribe::<Order>().group("g").start(StartPosition::Earliest);
+        if wide {
+            subscribe = subscribe.max_in_flight(WIDE);
+        }
+        let mut events = subscribe.await.unwrap();
+        for seen in 1..=count {
+            let event = events.next().await.unwrap().unwrap();
+            each(&event);
+            if seen < count {
+                event.ack();
+            } else {
+                event.ack_confirmed().await.unwrap();
+            }
+        }
+    }
+
+    async fn close(self) {
+        // An adapter that cannot delete a group leaves it to the sweep; the figures are known already.
+        let _ = self.bus.delete_group("orders", "g").await;
+        let _ = self.bus.close(CLOSE).await;
+    }
+}

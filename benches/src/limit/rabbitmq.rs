@@ -1,0 +1,107 @@
+//! RabbitMQ: a quorum queue, persistent messages with a window of 1,024 confirms; a prefetch of 2,000, and every 200th
+//! delivery acknowledged for all before it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
+};
+
+use super::{Limit, Place};
+
+const WINDOW: usize = 1_024;
+const PREFETCH: u16 = 2_000;
+const TOGETHER: usize = 200;
+
+/// The client and its queue, with a connection for each direction.
+pub struct RabbitMq {
+    publisher: Channel,
+    consumer: Channel,
+    queue: ShortString,
+    _connections: [Connection; 2],
+}
+
+impl std::fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RabbitMq").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+async fn connect(place: &Place) -> Connection {
+    let address = place.url.split('?').next().unwrap();
+    Connection::connect(address, ConnectionProperties::default()).await.unwrap()
+}
+
+fn queue(place: &Place) -> ShortString {
+    format!("{}-limit", place.name).into()
+}
+
+async fn publish(channel: Channel, queue: ShortString, body: Bytes) -> PublisherConfirm {
+    let properties = BasicProperties::default().with_delivery_mode(2);
+    channel.basic_publish("".into(), queue, BasicPublishOptions::default(), &body, properties).await.unwrap()
+}
+
+async fn confirmed(confirm: PublisherConfirm) {
+    assert!(confirm.await.unwrap().is_ack());
+}
+
+impl Limit for RabbitMq {
+    async fn open(place: &Place) -> Self {
+        let connections = [connect(place).await, connect(place).await];
+        let publisher = connections[0].create_channel().await.unwrap();
+        publisher.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        let consumer = connections[1].create_channel().await.unwrap();
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+        consumer.queue_declare(queue(place), QueueDeclareOptions::durable(), arguments).await.unwrap();
+        consumer.basic_qos(PREFETCH, BasicQosOptions::default()).await.unwrap();
+        Self { publisher, consumer, queue: queue(place), _connections: connections }
+    }
+
+    async fn publish(&self, count: usize, mut body: impl FnMut() -> Bytes + Send) {
+        let mut open = VecDeque::with_capacity(WINDOW);
+        for _ in 0..count {
+            if open.len() >= WINDOW {
+                confirmed(open.pop_front().unwrap()).await;
+            }
+            open.push_back(publish(self.publisher.clone(), self.queue.clone(), body()).await);
+        }
+        for confirm in open {
+            confirmed(confirm).await;
+        }
+    }
+
+    fn send(&self, body: Bytes) -> impl Future<Output = ()> + Send + 'static {
+        let (channel, queue) = (self.publisher.clone(), self.queue.clone());
+        async move { confirmed(publish(channel, queue, body).await).await }
+    }
+
+    async fn consume(&self, count: usize, mut each: impl FnMut(&[u8]) + Send) {
+        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+        let channel = &self.consumer;
+        let mut deliveries = channel.basic_consume(self.queue.clone(), "".into(), options, arguments).await.unwrap();
+        for seen in 1..=count {
+            let delivery = deliveries.next().await.unwrap().unwrap();
+            each(&delivery.data);
+            if seen % TOGETHER == 0 || seen == count {
+                channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true }).await.unwrap();
+            }
+        }
+        // What is sent on a channel is done in order: with this answer, the acknowledgement before it is known.
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.unwrap();
+    }
+
+    async fn sweep(place: &Place) {
+        let connection = connect(place).await;
+        let channel = connection.create_channel().await.unwrap();
+        // A queue that is not there ends the channel, and nothing else.
+        let _ = channel.queue_delete(queue(place), QueueDeleteOptions::default()).await;
+    }
+}

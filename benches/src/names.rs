@@ -1,0 +1,33 @@
+//! The names of the cases that need a broker. `cargo xtask bench` includes this file to know what to build and start.
+
+/// The brokers, by the names of their features.
+pub const BROKERS: [&str; 4] = ["redis", "kafka", "nats", "rabbitmq"];
+
+/// What is measured of every broker, with the size of the events; a case is `<broker>/<operation>/<size>`.
+pub const OPERATIONS: [(&str, usize); 15] = [
+    ("publish", 256),
+    ("publish", 4096),
+    ("publish-all", 256),
+    ("publish-all", 4096),
+    ("publish-raw", 256),
+    ("publish-raw", 4096),
+    ("consume", 256),
+    ("consume", 4096),
+    ("consume-wide", 256),
+    ("consume-wide", 4096),
+    ("e2e", 256),
+    ("e2e", 4096),
+    ("publish-one", 256),
+    ("latency-p50", 256),
+    ("latency-p99", 256),
+];
+
+/// The name of a case.
+pub fn case(broker: &str, operation: &str, size: usize) -> String {
+    format!("{broker}/{operation}/{size}")
+}
+
+/// Whether the case is one of those asked for; without any words all are.
+pub fn is_wanted(case: &str, words: &[String]) -> bool {
+    words.is_empty() || words.iter().any(|word| case.contains(word.as_str()))
+}
