@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pubsub_core::{
-    ChannelName, Error, ErrorKind, EventId, Key, Message, Result, Timestamp,
+    ChannelName, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
     wire::{
         Arrival, FOREIGN_SOURCE, WireFormat,
         attributes::{Binding, HeaderText},
@@ -81,6 +81,10 @@ impl Wire {
         let source = envelope.meta.extra.get(FOREIGN_SOURCE);
         if source.is_some_and(|source| source.as_str() == Some(self.source.as_str())) {
             envelope.meta.extra.remove(FOREIGN_SOURCE);
+            if envelope.meta.is_empty() {
+                // Metadata that is empty is told from none at all.
+                envelope.meta = Meta::default();
+            }
         }
         if envelope.key.is_none() {
             // Others' events carry their key in the record alone.

@@ -248,7 +248,6 @@ impl Broker {
         const ONE_HANDSHAKE: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_millis(20);
         let begun = Instant::now();
-        let endpoint = Endpoint::at(self.address()).with_credentials(self.options.credentials.as_ref());
         loop {
             if let Some(status) = group.ended().map_err(BrokerError::io(format!("watch {}", self.kind)))? {
                 return Err(BrokerError::Exited { kind: self.kind, status, log: self.site.log_since(logged) });

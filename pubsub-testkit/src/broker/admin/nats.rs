@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use super::{WITHIN, failed};
-use crate::broker::{BrokerError, Endpoint, handshake::nats};
+use crate::broker::{BrokerError, BrokerOptions, Endpoint, handshake::nats};
 
 /// Asks the server's API; an error that it answers with is an error.
 pub(crate) fn request(server: SocketAddr, subject: &str, body: &str) -> Result<Value, BrokerError> {
     let failed = failed(&format!("ask NATS for {subject}"));
-    let (mut session, _) = nats::connect(&Endpoint::at(server), WITHIN).map_err(&failed)?;
+    let (mut session, _) = nats::connect(&Endpoint::of(server, &BrokerOptions::new()), WITHIN).map_err(&failed)?;
     let answer = session.request(subject, body).map_err(&failed)?;
     if answer["error"].is_null() {
         return Ok(answer);
