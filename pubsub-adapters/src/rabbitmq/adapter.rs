@@ -9,7 +9,7 @@ use pubsub_core::{
         Topology, TopologyMode, TopologyReport, async_trait,
     },
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     topology::Topologist,
     wire::Wire,
 };
-use crate::common::options::StartMode;
+use crate::common::{backoff::Backoff, options::StartMode};
 
 /// The RabbitMQ adapter: two connections, one to publish and one to consume and declare. See the module's documentation.
 pub struct RabbitMq {
@@ -91,6 +91,27 @@ impl RabbitMq {
         if self.closing.is_cancelled() { closed(operation) } else { error }
     }
 
+    /// Until when something may be tried again that failed for want of a connection.
+    pub(super) fn patience(&self) -> (Instant, Backoff) {
+        (Instant::now() + self.options.broker.connect_timeout, Backoff::default())
+    }
+
+    /// Waits before another try, unless the failure is one that stays or the time is over.
+    pub(super) async fn once_more(
+        &self,
+        operation: &'static str,
+        (deadline, backoff): &mut (Instant, Backoff),
+        error: Error,
+    ) -> Result<()> {
+        let error = self.or_closed(operation, error);
+        let passes = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Backend);
+        if !passes || Instant::now() >= *deadline {
+            return Err(error);
+        }
+        sleep(backoff.next()).await;
+        Ok(())
+    }
+
     /// What broadcasts need.
     pub(super) fn parts(&self) -> (Arc<Topologist>, Arc<Wire>) {
         (self.topology.clone(), self.sender.wire.clone())
@@ -124,8 +145,13 @@ impl Adapter for RabbitMq {
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         self.check_open("ensure topology")?;
-        let ensured = self.topology.ensure(topology).await;
-        let mut report = ensured.map_err(|error| self.or_closed("ensure topology", error))?;
+        let mut patience = self.patience();
+        let mut report = loop {
+            match self.topology.ensure(topology).await {
+                Ok(report) => break report,
+                Err(error) => self.once_more("ensure topology", &mut patience, error).await?,
+            }
+        };
         if report.differences.iter().all(|difference| difference.mended) {
             let ensured = self.ensure_groups(topology, &mut report).await;
             ensured.map_err(|error| self.or_closed("ensure topology", error))?;

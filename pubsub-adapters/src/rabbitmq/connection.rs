@@ -40,7 +40,7 @@ use crate::common::backoff::Backoff;
 /// How often the broker is asked for a sign of life.
 const PROBE_EVERY: Duration = Duration::from_millis(1_500);
 /// How long it may take to give one.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// How long a channel of the protocol may take to open on a connection that lives.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one host may take to let us in.

@@ -35,6 +35,8 @@ use super::{
 const OPERATION: &str = "subscribe";
 /// How long another process may take to make the group.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the broker keeps the queue of a lock that nobody asks for, in milliseconds.
+const LOCK_KEPT: u64 = 600_000;
 /// Events that were routed before the group's queue was bound are in the stream after this time.
 const GRACE: Duration = Duration::from_millis(30);
 /// Returns are counted by the library; the broker must never give an event up by itself. Version 4 would after 20.
@@ -152,7 +154,7 @@ impl Founder<'_> {
                 return Ok(());
             }
             let all: Vec<_> = (0..scope.len()).collect();
-            let made = self.make(scope, &all, start).await;
+            let made = self.make(&lock, scope, &all, start).await;
             unlock(&lock).await;
             return made;
         }
@@ -164,14 +166,7 @@ impl Founder<'_> {
             self.topology.restore(channel).await?;
         }
         self.topology.base(true).await?;
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        let lock = loop {
-            match self.lock(scope).await? {
-                Some(lock) => break lock,
-                None if Instant::now() >= deadline => return Err(late(OPERATION)),
-                None => sleep(Duration::from_millis(20)).await,
-            }
-        };
+        let lock = self.hold(scope).await?;
         let mut missing = Vec::new();
         for index in 0..scope.len() {
             if !exists(self.topology, &scope.queue(&self.topology.names, index)).await? {
@@ -181,7 +176,7 @@ impl Founder<'_> {
         let made = if missing.is_empty() && self.is_ready(scope).await? {
             Ok(())
         } else {
-            self.make(scope, &missing, start).await
+            self.make(&lock, scope, &missing, start).await
         };
         unlock(&lock).await;
         made
@@ -203,8 +198,12 @@ impl Founder<'_> {
     async fn lock(&self, scope: &Scope) -> Result<Option<Channel>> {
         let name = short(&self.topology.names.lock(&scope.group, &scope.name));
         let channel = self.topology.scratch(OPERATION).await?;
-        let options = QueueDeclareOptions { durable: true, auto_delete: true, ..QueueDeclareOptions::default() };
-        let declared = within(OPERATION, channel.queue_declare(name.clone(), options, FieldTable::default())).await?;
+        // It outlives its holder for a while: on a queue that goes with its last consumer, the next one could hold a lock
+        // that is just going.
+        let mut arguments = FieldTable::default();
+        number(&mut arguments, "x-expires", LOCK_KEPT);
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let declared = within(OPERATION, channel.queue_declare(name.clone(), options, arguments)).await?;
         declared.map_err(|error| convert(OPERATION, error))?;
         let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
         let consume = channel.basic_consume(name, short("lock"), options, FieldTable::default());
@@ -218,8 +217,25 @@ impl Founder<'_> {
         }
     }
 
+    /// Waits for the lock of a group.
+    pub(super) async fn hold(&self, scope: &Scope) -> Result<Channel> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            match self.lock(scope).await? {
+                Some(lock) => return Ok(lock),
+                None if Instant::now() >= deadline => return Err(late(OPERATION)),
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
     /// Makes some queues of a group, under its lock.
-    async fn make(&self, scope: &Scope, indices: &[usize], start: &StartPosition) -> Result<()> {
+    async fn make(&self, lock: &Channel, scope: &Scope, indices: &[usize], start: &StartPosition) -> Result<()> {
+        // With its connection the lock is lost, and may be somebody else's by now.
+        let held = || match lock.status().connected() {
+            true => Ok(()),
+            false => Err(super::error::unavailable(OPERATION, "the connection was lost")),
+        };
         let names = &self.topology.names;
         // A position that is gone is refused before anything is made.
         let history = self.history(scope, start).await?;
@@ -228,6 +244,7 @@ impl Founder<'_> {
             let queue = scope.queue(names, index);
             // What an earlier attempt left behind, which nobody has read.
             for name in [&queue, &scope.backlog(names, index)] {
+                held()?;
                 delete(&scratch, name).await?;
             }
             quorum(&scratch, OPERATION, &queue, arguments(scope.ordered)).await?;
@@ -238,6 +255,7 @@ impl Founder<'_> {
         if let (true, Some(channel)) = (history, &scope.channel) {
             self.backlog(scope, channel, indices, start).await?;
         }
+        held()?;
         let ready = short(&names.ready(&scope.group, &scope.name));
         let declared = scratch.exchange_declare(ready, ExchangeKind::Fanout, lasting(), FieldTable::default());
         within(OPERATION, declared).await?.map_err(|error| convert(OPERATION, error))
@@ -451,7 +469,7 @@ fn arguments(single: bool) -> FieldTable {
     arguments
 }
 
-async fn unlock(lock: &Channel) {
+pub(super) async fn unlock(lock: &Channel) {
     let _ = within(OPERATION, lock.close(200, short("unlock"))).await;
 }
 

@@ -140,6 +140,11 @@ impl Lane {
 
     /// Gives deliveries back to the queue, in their order.
     pub(super) async fn give_back(&mut self, mut tags: Vec<u64>) -> Result<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        // What goes back to a backlog comes again before its end does.
+        tags.extend(self.end.take().map(|(_, tag)| tag));
         tags.retain(|tag| self.open.remove(tag));
         tags.sort_unstable();
         let words = tags

@@ -203,7 +203,8 @@ fn event_key(key: &str) -> Option<(&str, &str)> {
     let is_digit = |word: &str| word.len() == 1 && word.bytes().all(|byte| byte.is_ascii_digit());
     let mut rest = key;
     if key.split('.').count() > DIGITS && key.split('.').take(DIGITS).all(is_digit) {
-        rest = key.splitn(DIGITS + 1, '.').last()?.strip_prefix(SCHEDULED)?;
+        let behind = key.splitn(DIGITS + 1, '.').last()?;
+        rest = behind.strip_prefix(SCHEDULED).unwrap_or(key);
     }
     rest.split_once('.')
 }

@@ -29,11 +29,17 @@ impl Subscriber for RabbitMq {
                 used.map_err(|error| self.or_closed("subscribe", error).on(channel))?;
             }
         }
-        let source = match &options.group {
-            Some(_) => self.group(&options).await,
-            None => self.broadcast(&options).await,
+        let mut patience = self.patience();
+        let source = loop {
+            let opened = match &options.group {
+                Some(_) => self.group(&options).await,
+                None => self.broadcast(&options).await,
+            };
+            match opened {
+                Ok(source) => break source,
+                Err(error) => self.once_more("subscribe", &mut patience, error).await?,
+            }
         };
-        let source = source.map_err(|error| self.or_closed("subscribe", error))?;
         // Whoever closed meanwhile has set its mark first.
         self.check_open("subscribe")?;
         Ok(Subscription::new(source))

@@ -22,11 +22,11 @@ impl Member {
             .filter_map(|lane| lane.end.map(|(queue, _)| (lane.number, queue)))
             .collect();
         for (number, index) in ready {
-            let (Some(lane), Some(queue)) = (self.lanes.get_mut(&number), self.plan.queues.get(index)) else {
-                continue;
-            };
-            // Whoever reads it is told by the end of its consumer, and goes on with the queue.
-            let _ = lane.delete(&queue.backlog).await;
+            let plan = self.plan.clone();
+            if let Some(lane) = self.lanes.get_mut(&number) {
+                // Whoever reads it is told by the end of its consumer, and goes on with the queue.
+                let _ = plan.delete(lane, index).await;
+            }
         }
     }
 

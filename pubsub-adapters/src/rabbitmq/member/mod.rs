@@ -179,7 +179,12 @@ impl Member {
                 next = self.arrivals.next().now_or_never().flatten();
             }
         }
+        let none = deliveries.is_empty();
         self.feed.deliver_all(deliveries);
+        if none {
+            // What nobody is to see is settled without anybody.
+            self.tell().await;
+        }
         if let Some((lane, queue, backlog)) = ended {
             self.ended(lane, queue, backlog).await;
         }

@@ -7,10 +7,7 @@ use pubsub_core::driver::Outcome;
 use tokio::time::sleep;
 
 use super::{
-    super::{
-        group::{consumers, exists},
-        names::short,
-    },
+    super::{group::consumers, names::short},
     COPY_AGAIN, Member,
 };
 
@@ -70,14 +67,12 @@ impl Member {
             self.silent = false;
             return;
         }
+        let plan = self.plan.clone();
         let numbers: Vec<_> = self.lanes.keys().copied().collect();
         for number in numbers {
             let Some(lane) = self.lanes.get_mut(&number) else { continue };
             for index in lane.queues.clone() {
-                let Some(queue) = self.plan.queues.get(index) else { continue };
-                let backlog = matches!(exists(&self.plan.topology, &queue.backlog).await, Ok(true));
-                let name = if backlog { &queue.backlog } else { &queue.name };
-                match lane.consume(name, index, backlog).await {
+                match plan.consume(lane, index).await {
                     Ok(arrivals) => self.arrivals.push(arrivals),
                     Err(_) => {
                         let _ = lane.channel.close(200, short("lost")).await;

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use pubsub_core::{Result, StartPosition};
+use pubsub_core::{Error, ErrorKind, Result, StartPosition};
 
 use super::super::{
     connection::Link,
-    group::{Founder, Scope, exists},
+    group::{Founder, Scope, exists, unlock},
     lease::{Arrivals, Lane},
     publisher::Sender,
     topology::Topologist,
@@ -78,14 +78,40 @@ impl Plan {
             let number = LANES.fetch_add(1, Ordering::Relaxed);
             let mut lane = Lane::open(live.clone(), number, self.prefetch(), part.clone()).await?;
             for index in part {
-                let Some(queue) = self.queues.get(index) else { continue };
-                let backlog = exists(&self.topology, &queue.backlog).await?;
-                let name = if backlog { &queue.backlog } else { &queue.name };
-                arrivals.push(lane.consume(name, index, backlog).await?);
+                arrivals.push(self.consume(&mut lane, index).await?);
             }
             lanes.push(lane);
         }
         Ok((lanes, arrivals))
+    }
+
+    /// Begins to take from a queue, or from its backlog as long as there is one. Nobody deletes the backlog meanwhile: the
+    /// broker ends the whole connection of whoever comes to a queue that is just going.
+    pub(super) async fn consume(&self, lane: &mut Lane, index: usize) -> Result<Arrivals> {
+        let missing = || Error::new(ErrorKind::NotFound, "receive", "there is no such queue");
+        let queue = self.queues.get(index).ok_or_else(missing)?;
+        if !exists(&self.topology, &queue.backlog).await? {
+            return lane.consume(&queue.name, index, false).await;
+        }
+        let scope = self.scopes.get(queue.scope).ok_or_else(missing)?;
+        let lock = self.founder().hold(scope).await?;
+        let arrivals = match exists(&self.topology, &queue.backlog).await {
+            Ok(true) => lane.consume(&queue.backlog, index, true).await,
+            Ok(false) => lane.consume(&queue.name, index, false).await,
+            Err(error) => Err(error),
+        };
+        unlock(&lock).await;
+        arrivals
+    }
+
+    /// Deletes a backlog that is read to its end.
+    pub(super) async fn delete(&self, lane: &mut Lane, index: usize) -> Result<()> {
+        let Some(queue) = self.queues.get(index) else { return Ok(()) };
+        let Some(scope) = self.scopes.get(queue.scope) else { return Ok(()) };
+        let lock = self.founder().hold(scope).await?;
+        let deleted = lane.delete(&queue.backlog).await;
+        unlock(&lock).await;
+        deleted
     }
 
     /// Makes again what was deleted.
