@@ -14,13 +14,18 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// A server without a password.
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address, user: None, password: None, path: String::new() }
+    }
+
     /// A server of ours, with its user and password if it has one.
     pub(crate) fn of(address: SocketAddr, options: &BrokerOptions) -> Self {
         let (user, password) = options.security.as_ref().map(|of| (of.user.clone(), of.password.clone())).unzip();
-        Self { address, user, password, path: String::new() }
+        Self { address, user, password, path: String::new() }.with_credentials(options.credentials.as_ref())
     }
 
-    pub(crate) fn with_credentials(mut self, credentials: Option<&(String, String)>) -> Self {
+    fn with_credentials(mut self, credentials: Option<&(String, String)>) -> Self {
         if let Some((user, password)) = credentials {
             (self.user, self.password) = (Some(user.clone()), Some(password.clone()));
         }
