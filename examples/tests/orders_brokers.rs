@@ -16,7 +16,8 @@ use serde_json::Value;
 /// The program with every adapter, built once.
 static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "pubsub-examples", "--all-features", "--example", "orders"]);
+    // Of the whole workspace, as the tests are: so both share what they depend on.
+    cargo.args(["build", "--quiet", "--workspace", "--all-features", "--example", "orders"]);
     let built = cargo.arg("--message-format=json").stderr(Stdio::inherit()).output().map_err(|e| e.to_string())?;
     if !built.status.success() {
         return Err("the example does not build".to_owned());

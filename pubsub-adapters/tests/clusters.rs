@@ -1,7 +1,13 @@
 //! Clusters of three nodes on this machine: a smoke test of what the conformance suite proves on one.
 #![allow(missing_docs)]
 
-use std::{collections::BTreeSet, process::Command, process::ExitCode, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    process::Command,
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use pubsub_core::{
@@ -60,11 +66,12 @@ fn nats() -> Result<(), Failed> {
     run(async move {
         let bus = open(&url).await?;
         smoke(&bus).await?;
+        // A channel of three copies can only be made while all three are there.
+        let mut survivors = bus.subscribe_channel("after").group("survivors").await?;
         // Two of three are a majority, which goes on, whichever of them led.
         nodes[0].kill()?;
-        let mut survivors = bus.subscribe_channel("after").group("survivors").await?;
         for number in 0..EVENTS {
-            publish(&bus, "after", number).await?;
+            publish_patiently(&bus, "after", number).await?;
         }
         all(&mut survivors, "the survivors' group").await?;
         Ok(bus.close(LIMIT).await?)
@@ -103,11 +110,24 @@ async fn open(url: &str) -> Result<PubSub, Failed> {
     Ok(builder.policy(ORDERED, ChannelPolicy::new().ordered_per_key(4))?.build())
 }
 
-async fn publish(bus: &PubSub, channel: &str, number: usize) -> Result<(), Failed> {
+async fn publish(bus: &PubSub, channel: &str, number: usize) -> pubsub_core::Result<()> {
     let name = EventName::parse("cluster:event")?;
     let mut envelope = Envelope::new(name, ChannelName::parse(channel)?, Payload::json(number.to_string()));
     envelope.key = Some(Key::new(&format!("key-{}", number % KEYS))?);
-    Ok(bus.publish_envelope(envelope).await.map(drop)?)
+    bus.publish_envelope(envelope).await.map(drop)
+}
+
+/// Publishes in spite of errors that pass, such as while the nodes elect another leader.
+async fn publish_patiently(bus: &PubSub, channel: &str, number: usize) -> Result<(), Failed> {
+    let begun = Instant::now();
+    loop {
+        match publish(bus, channel, number).await {
+            Err(error) if error.is_retryable() && begun.elapsed() < LIMIT => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// Waits for all numbers, and settles them. On the ordered channel those of one key come in order.

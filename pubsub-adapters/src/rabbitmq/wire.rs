@@ -97,7 +97,9 @@ impl Wire {
             if name.starts_with("x-pubsub-") || is_the_brokers(name) {
                 continue;
             }
-            texts.extend(bytes_of(value).map(|bytes| (name, bytes)));
+            let time = (self.binding.attribute(name) == Some(Attribute::Time)).then(|| time_of(value)).flatten();
+            let bytes = time.map(|time| time.to_string().into_bytes().into()).or_else(|| bytes_of(value));
+            texts.extend(bytes.map(|bytes| (name, bytes)));
         }
         if let Some(content_type) = raw.properties.content_type() {
             texts.push(("content-type", content_type.as_str().as_bytes().into()));
@@ -260,6 +262,17 @@ fn is_the_brokers(name: &str) -> bool {
         || name == RETURNS
 }
 
+/// The time that other libraries write as a number: seconds in the protocol's own type, or else milliseconds.
+fn time_of(value: &AMQPValue) -> Option<Timestamp> {
+    let millis = match value {
+        AMQPValue::Timestamp(seconds) => i64::try_from(*seconds).ok()?.checked_mul(1000)?,
+        AMQPValue::LongLongInt(millis) => *millis,
+        AMQPValue::LongInt(millis) => i64::from(*millis),
+        _ => return None,
+    };
+    Timestamp::from_millis(millis).ok()
+}
+
 fn bytes_of(value: &AMQPValue) -> Option<std::borrow::Cow<'_, [u8]>> {
     Some(match value {
         AMQPValue::LongString(text) => text.as_bytes().into(),
@@ -278,4 +291,37 @@ fn bytes_of(value: &AMQPValue) -> Option<std::borrow::Cow<'_, [u8]>> {
         AMQPValue::Double(value) => value.to_string().into_bytes().into(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_other_libraries_are_read() {
+        let wire = Wire::new("/pubsub", WireFormat::Binary);
+        let channel = ChannelName::parse("orders").unwrap();
+        let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+        for (time, expected) in [
+            (text("2026-01-31T12:00:00.500Z"), "2026-01-31T12:00:00.500Z"),
+            (AMQPValue::LongLongInt(1_769_860_800_500), "2026-01-31T12:00:00.500Z"),
+            (AMQPValue::Timestamp(1_769_860_800), "2026-01-31T12:00:00.000Z"),
+            (AMQPValue::LongInt(500), "1970-01-01T00:00:00.500Z"),
+        ] {
+            let mut headers = FieldTable::default();
+            for (name, value) in [("id", text("o-7")), ("type", text("orders:created")), ("time", time)] {
+                headers.insert(short(&format!("cloudEvents_{name}")), value);
+            }
+            let properties = BasicProperties::default().with_headers(headers);
+            let raw = Raw { properties, body: Bytes::from_static(b"{}"), routing_key: short("-.orders") };
+            let (message, fault) = wire.decode(&raw, &channel);
+            assert!(fault.is_none(), "{fault:?}");
+            assert_eq!(message.timestamp().to_string(), expected);
+        }
+        let headers = FieldTable::default();
+        let properties = BasicProperties::default().with_headers(headers);
+        let raw = Raw { properties, body: Bytes::from_static(b"{}"), routing_key: short("-.orders") };
+        assert!(wire.decode(&raw, &channel).1.is_some());
+        assert!(time_of(&AMQPValue::Timestamp(u64::MAX)).is_none());
+    }
 }
