@@ -16,9 +16,24 @@ pub use pubsub_core::{
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
 
+/// The adapter for Kafka (feature `kafka`).
+#[cfg(feature = "kafka")]
+pub use pubsub_adapters::kafka;
 /// The adapter for events inside one process (feature `memory`).
 #[cfg(feature = "memory")]
 pub use pubsub_adapters::memory;
+/// The adapter for NATS (feature `nats`).
+#[cfg(feature = "nats")]
+pub use pubsub_adapters::nats;
+/// What the options of all brokers have in common.
+#[cfg(any(feature = "redis", feature = "kafka", feature = "nats", feature = "rabbitmq"))]
+pub use pubsub_adapters::options;
+/// The adapter for RabbitMQ (feature `rabbitmq`).
+#[cfg(feature = "rabbitmq")]
+pub use pubsub_adapters::rabbitmq;
+/// The adapter for Redis (feature `redis`).
+#[cfg(feature = "redis")]
+pub use pubsub_adapters::redis;
 
 #[doc(hidden)]
 pub use pubsub_core::__private;

@@ -52,13 +52,17 @@ pub async fn adapter(url: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
         #[cfg(feature = "memory")]
         "memory" => Ok(crate::memory::Memory::open(crate::memory::MemoryOptions::from_url(url)?)?),
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => crate::redis::Redis::open(url).await,
+        "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => {
+            Ok(crate::redis::Redis::open(crate::redis::RedisOptions::from_url(url)?).await?)
+        }
         #[cfg(feature = "kafka")]
-        "kafka" => crate::kafka::Kafka::open(url).await,
+        "kafka" => Ok(crate::kafka::Kafka::open(crate::kafka::KafkaOptions::from_url(url)?).await?),
         #[cfg(feature = "nats")]
-        "nats" | "tls" | "wss" => crate::nats::Nats::open(url).await,
+        "nats" | "tls" | "wss" => Ok(crate::nats::Nats::open(crate::nats::NatsOptions::from_url(url)?).await?),
         #[cfg(feature = "rabbitmq")]
-        "amqp" | "amqps" => crate::rabbitmq::RabbitMq::open(url).await,
+        "amqp" | "amqps" => {
+            Ok(crate::rabbitmq::RabbitMq::open(crate::rabbitmq::RabbitMqOptions::from_url(url)?).await?)
+        }
         scheme => Err(unknown(scheme)),
     }
 }

@@ -13,6 +13,12 @@ pub mod nats;
 pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(any(feature = "redis", feature = "kafka", feature = "nats", feature = "rabbitmq"))]
+pub mod options {
+    //! What the options of all brokers have in common.
+
+    pub use crate::common::options::{BrokerOptions, StartMode};
+}
 pub mod url;
 
 pub use connect::{adapter, builder, connect};

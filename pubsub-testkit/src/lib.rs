@@ -1,5 +1,5 @@
 //! What programs over `pubsub` and adapters of it are tested with: a bus whose time is moved by hand, the conformance
-//! suite, adapters that are wrong on purpose, real brokers as child processes, and a TCP proxy that injects faults.
+//! and fault suites, adapters that are wrong on purpose, real brokers as child processes, and a TCP proxy that injects faults.
 
 #[cfg(all(feature = "brokers", unix))]
 pub mod broker;
@@ -7,6 +7,8 @@ pub mod broker;
 mod bus;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(all(feature = "faults", unix))]
+pub mod faults;
 #[cfg(feature = "conformance")]
 pub mod faulty;
 #[cfg(any(feature = "brokers", feature = "proxy"))]
@@ -16,3 +18,5 @@ pub mod proxy;
 
 #[cfg(feature = "bus")]
 pub use bus::TestBus;
+#[cfg(any(feature = "brokers", feature = "proxy"))]
+pub use ports::free_address;

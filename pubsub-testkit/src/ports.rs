@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 500;
 ///
 /// # Errors
 /// When no free port was found.
-pub(crate) fn free_address() -> io::Result<SocketAddr> {
+pub fn free_address() -> io::Result<SocketAddr> {
     let highest = ephemeral_start().max(LOWEST + 1_000);
     let span = u64::from(highest - LOWEST);
     let mut handed_out = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,9 @@ use std::process::{self, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use pubsub_testkit::broker::{self, Broker, BrokerError, BrokerKind, BrokerOptions, DetachedBroker, find};
+use pubsub_testkit::broker::{
+    self, Broker, BrokerError, BrokerKind, BrokerOptions, Certificates, DetachedBroker, Listener, Security, find,
+};
 use pubsub_testkit::proxy::FaultProxy;
 
 /// For an answer that must come.
@@ -23,7 +25,7 @@ const MARK: &str = "mark";
 type Outcome = Result<(), Box<dyn Error>>;
 type Case = (&'static str, fn(BrokerKind) -> Outcome);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("starts_and_answers", starts_and_answers),
     ("two_run_side_by_side", two_run_side_by_side),
     ("says_that_its_port_is_taken", says_that_its_port_is_taken),
@@ -34,6 +36,7 @@ const CASES: [Case; 10] = [
     ("ends_with_a_killed_owner", ends_with_a_killed_owner),
     ("outlives_its_starter", outlives_its_starter),
     ("answers_behind_the_proxy", answers_behind_the_proxy),
+    ("is_secured", is_secured),
 ];
 
 /// Makes this program start a broker, print its address and wait to be killed.
@@ -277,5 +280,47 @@ fn answers_behind_the_proxy(kind: BrokerKind) -> Outcome {
     runtime.block_on(proxy.refuse())?;
     check(broker::handshake(kind, &url, SOON).is_err(), "a closed port answered")?;
     answers(&broker)?;
+    Ok(())
+}
+
+/// Whether the server shows a certificate that this authority signed for this address.
+fn is_vouched_for(server: SocketAddr, authority: &Path) -> Result<bool, Box<dyn Error>> {
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-verify_return_error", "-verify_ip", "127.0.0.1", "-connect", &server.to_string()]);
+    client.arg("-CAfile").arg(authority).stdin(Stdio::null());
+    Ok(client.output()?.status.success())
+}
+
+fn is_secured(kind: BrokerKind) -> Outcome {
+    let folder = std::env::temp_dir().join(format!("pubsub-secured-{kind}-{}", process::id()));
+    let (ours, others) = (folder.join("ours"), folder.join("others"));
+    std::fs::create_dir_all(&ours)?;
+    std::fs::create_dir_all(&others)?;
+    let (certificates, strangers) = (Certificates::create(ours)?, Certificates::create(others)?);
+    let security = Security::new(certificates.clone(), "alice", "p/a@s:s");
+    let mut broker = Broker::start(kind, &BrokerOptions::new().secured(security))?;
+    check(broker.url().contains("alice:p%2Fa%40s%3As@127.0.0.1:"), "its URL lacks the password")?;
+    check(broker.url().contains("ca="), "its URL lacks the authority")?;
+    broker.restart()?;
+    check(broker.info().version.is_some(), "it told no version")?;
+
+    // NATS greets in plain text before it encrypts, which openssl does not know.
+    if kind != BrokerKind::Nats {
+        check(is_vouched_for(broker.address(), &certificates.authority())?, "its certificate is refused")?;
+        check(!is_vouched_for(broker.address(), &strangers.authority())?, "any certificate will do")?;
+    }
+    check(
+        broker::handshake(kind, &format!("any://{}", broker.address()), SILENCE).is_err(),
+        "its port takes plain text",
+    )?;
+    // Kafka's SASL is not part of our handshake.
+    if let (Some(url), true) = (broker.url_of(Listener::Plain), kind != BrokerKind::Kafka) {
+        broker::handshake(kind, &url, SOON)?;
+        for wrong in [url.replace("alice:p", "alice:q"), url.replace("alice:p%2Fa%40s%3As@", "")] {
+            check(broker::handshake(kind, &wrong, SOON).is_err(), "a wrong password will do")?;
+        }
+    }
+    drop(broker);
+    std::fs::remove_dir_all(folder)?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use pubsub_testkit::broker::BrokerKind;
 
 use crate::Fault;
+use crate::chaos::ChaosOptions;
 use crate::install::Consent;
 use crate::parts::PARTS;
 
@@ -13,6 +14,7 @@ pub(crate) enum Request {
     BrokersDown,
     BrokersStatus,
     Bench(Vec<String>),
+    Chaos(ChaosOptions),
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,12 +31,15 @@ pub(crate) fn usage() -> String {
         "\
 cargo xtask test [--only PART…] [--no-brokers] [--long] [--yes]
         gets and starts the four brokers, runs every part, stops them
-        --only        these parts or groups alone
+        --only        these parts, groups or families (as `faults`) alone
         --no-brokers  leaves out the parts that need a broker
         --long        full counts, seeds and soaks
         --yes         installs packages without asking, as CI=true does
 cargo xtask brokers up [--yes] [redis] [nats] [kafka] [rabbitmq] | down | status
         the same servers for a person; `up` prints their URLs as environment lines
+cargo xtask chaos [--minutes N] [--seed S] [--broker B]… [--yes]
+        breaks brokers, connections and consumers at random, and fails if something confirmed is lost;
+        4 minutes over all four brokers; a seed makes the same things happen again
 cargo xtask bench [--quick] [--limits] [CASE…]
         measures, and prints case, ours, limit, ratio, unit, pairs, spread; starts the brokers that the cases need
         --quick       three pairs and fewer events
@@ -46,7 +51,7 @@ Parts of `test`:
 ",
     );
     for part in PARTS {
-        usage += &format!("  {:<12} {:<6} {}\n", part.name, part.group, part.about);
+        usage += &format!("  {:<20} {:<6} {}\n", part.name, part.group, part.about);
     }
     usage
 }
@@ -59,6 +64,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, Fault> {
         ["brokers", "up", ref rest @ ..] => up(rest),
         ["brokers", "down"] => Ok(Request::BrokersDown),
         ["brokers", "status"] => Ok(Request::BrokersStatus),
+        ["chaos", ref rest @ ..] => chaos(rest).map(Request::Chaos),
         ["bench", ..] => Ok(Request::Bench(arguments[1..].to_vec())),
         _ => Err(format!("not a command: {}", arguments.join(" ")).into()),
     }
@@ -73,7 +79,7 @@ fn test(words: &[&str]) -> Result<TestOptions, Fault> {
             "--no-brokers" => options.no_brokers = true,
             "--long" => options.long = true,
             "--yes" => options.consent = Consent::Given,
-            part if naming && PARTS.iter().any(|known| known.name == part || known.group == part) => {
+            part if naming && PARTS.iter().any(|known| known.answers_to(part)) => {
                 options.only.push(part.into());
             }
             other if naming && !other.starts_with('-') => {
@@ -84,6 +90,25 @@ fn test(words: &[&str]) -> Result<TestOptions, Fault> {
     }
     if naming && options.only.is_empty() {
         return Err("--only needs the name of a part".into());
+    }
+    Ok(options)
+}
+
+fn chaos(words: &[&str]) -> Result<ChaosOptions, Fault> {
+    let mut options = ChaosOptions { consent: Consent::from_environment(), ..ChaosOptions::default() };
+    let mut words = words.iter();
+    while let Some(&word) = words.next() {
+        let mut value = || words.next().copied().ok_or(format!("{word} needs a value"));
+        match word {
+            "--minutes" => options.minutes = Some(value()?.parse()?),
+            "--seed" => options.seed = Some(value()?.parse()?),
+            "--broker" => {
+                let name = value()?;
+                options.brokers.push(BrokerKind::from_name(name).ok_or(format!("not a broker: {name}"))?);
+            }
+            "--yes" => options.consent = Consent::Given,
+            other => return Err(format!("not an option of chaos: {other}").into()),
+        }
     }
     Ok(options)
 }
@@ -123,6 +148,17 @@ mod tests {
     }
 
     #[test]
+    fn options_of_chaos_are_read() -> Result<(), Fault> {
+        let Request::Chaos(options) = parsed("chaos --seed 7 --broker nats --minutes 2 --broker redis --yes")? else {
+            return Err("not a chaos request".into());
+        };
+        let brokers = vec![BrokerKind::Nats, BrokerKind::Redis];
+        let expected = ChaosOptions { minutes: Some(2), seed: Some(7), brokers, consent: Consent::Given };
+        assert_eq!(options, expected);
+        Ok(())
+    }
+
+    #[test]
     fn what_is_unknown_is_refused() {
         for line in [
             "tset",
@@ -132,6 +168,10 @@ mod tests {
             "brokers",
             "brokers up redis mqtt",
             "brokers down x",
+            "chaos --minutes",
+            "chaos --minutes x",
+            "chaos --broker mqtt",
+            "chaos 1",
         ] {
             assert!(parsed(line).is_err(), "{line} was accepted");
         }

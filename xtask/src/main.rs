@@ -1,9 +1,10 @@
-//! The project's one command for a developer and for CI: `cargo xtask test`, `brokers`, `bench`.
+//! The project's one command for a developer and for CI: `cargo xtask test`, `brokers`, `bench`, `chaos`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to a terminal")]
 
 mod args;
 mod bench;
 mod brokers;
+mod chaos;
 mod compose;
 mod examples;
 mod fleet;
@@ -55,6 +56,7 @@ fn obey(request: Request) -> Result<bool, Fault> {
         Request::BrokersUp(kinds, consent) => brokers::up(&workspace, &kinds, consent),
         Request::BrokersDown => brokers::down(&workspace),
         Request::BrokersStatus => brokers::status(&workspace),
+        Request::Chaos(options) => chaos::run(&workspace, &options),
         Request::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }

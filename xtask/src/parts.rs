@@ -2,17 +2,19 @@
 
 use crate::examples;
 use crate::gates;
-use crate::install::Consent;
+use crate::install::{self, Consent};
 use crate::log::Log;
 use crate::report::Outcome;
 use crate::workspace::Workspace;
 
 pub(crate) struct Part {
     pub(crate) name: &'static str,
-    /// `gates` or `tests`; `--only` takes it too.
+    /// `gates` or `tests`.
     pub(crate) group: &'static str,
     pub(crate) about: &'static str,
     pub(crate) needs: Needs,
+    /// Whether it compiles every adapter, which takes a C and a C++ compiler.
+    pub(crate) compiles: bool,
     pub(crate) steps: &'static [Step],
 }
 
@@ -28,7 +30,8 @@ pub(crate) enum Needs {
 pub(crate) enum Step {
     /// A cargo command, with environment variables.
     Cargo(&'static [&'static str], &'static [(&'static str, &'static str)]),
-    /// The integration tests of this name, in whatever package has them.
+    /// The integration tests of this name, in whatever package has them. Built as `OtherTests` builds: what they share
+    /// is compiled once.
     Tests(&'static str),
     /// All tests that no other part names.
     OtherTests,
@@ -53,14 +56,21 @@ pub(crate) const PARTS: &[Part] = &[
         "clippy",
         "no warning in any target with all features",
         &[Step::Cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"], &[])],
-    ),
-    gate("features", "the facade builds with each feature alone, none and all", &[Step::Check(gates::features::check)]),
+    )
+    .compiling(true),
+    gate(
+        "features",
+        "the facade builds with each feature alone, with sets that belong together, none and all",
+        &[Step::Check(gates::features::check)],
+    )
+    .compiling(true),
     gate(
         "docs",
         "documentation builds without a warning",
         &[Step::Cargo(&["doc", "--workspace", "--no-deps", "--all-features"], &[("RUSTDOCFLAGS", "-D warnings")])],
-    ),
-    gate("msrv", "the oldest supported Rust compiles everything", &[Step::Install(gates::msrv::check)]),
+    )
+    .compiling(true),
+    gate("msrv", "the oldest supported Rust compiles everything", &[Step::Install(gates::msrv::check)]).compiling(true),
     gate("deny", "licences, duplicates and sources of all dependencies", &[Step::Check(gates::deny::check)]),
     gate("budget", "a hello world stays small and quick to build", &[Step::Check(gates::budget::check)]),
     tests(
@@ -69,24 +79,76 @@ pub(crate) const PARTS: &[Part] = &[
         Nothing,
         &[Step::OtherTests, Step::Cargo(&["test", "--workspace", "--all-features", "--doc", "--no-fail-fast"], &[])],
     ),
-    tests("examples", "every example runs to its end", Nothing, &[Step::Check(examples::check)]),
+    tests(
+        "examples",
+        "every example builds with the default features and runs to its end",
+        Nothing,
+        &[Step::Check(examples::check)],
+    )
+    .compiling(false),
     tests("fuzz", "no reader of foreign bytes panics; two seconds each", Nothing, &[Step::Tests("short")]),
     tests("brokers", "the four brokers start, answer, die and come back", Servers, &[Step::Tests("brokers")]),
     tests(
         "conformance",
-        "every adapter keeps the same promises, and every case bites",
-        Servers,
+        "the adapter for memory keeps all promises, and every case bites",
+        Nothing,
         &[Step::Tests("conformance_memory"), Step::Tests("conformance_masked"), Step::Tests("conformance_bites")],
     ),
-    tests("faults", "nothing is lost when brokers and networks fail", Programs, &[Step::Tests("faults")]),
+    tests("conformance-redis", "the same promises on Redis", Servers, &[Step::Tests("conformance_redis")]),
+    tests("conformance-nats", "the same promises on NATS", Servers, &[Step::Tests("conformance_nats")]),
+    tests("conformance-kafka", "the same promises on Kafka", Servers, &[Step::Tests("conformance_kafka")]),
+    tests("conformance-rabbitmq", "the same promises on RabbitMQ", Servers, &[Step::Tests("conformance_rabbitmq")]),
+    tests(
+        "bad-input",
+        "foreign bytes and wrong settings are typed errors in time",
+        Servers,
+        &[Step::Tests("bad_input")],
+    ),
+    tests(
+        "interop",
+        "plain clients of the brokers read us and are read",
+        Servers,
+        &[Step::Install(install::clients::ensure), Step::Tests("interop")],
+    ),
+    tests("clusters", "three nodes of NATS and of Redis serve as one does", Programs, &[Step::Tests("clusters")]),
+    tests(
+        "orders",
+        "the example reconciles on every broker by its address alone, and when the broker is killed",
+        Programs,
+        &[Step::Tests("orders_brokers")],
+    ),
+    tests("security", "wrong certificates and passwords are refused at once", Programs, &[Step::Tests("security")]),
+    tests("faults", "the suite of faults finds an adapter that loses events", Programs, &[Step::Tests("faults_bite")]),
+    tests("faults-redis", "nothing is lost when Redis or the network fails", Programs, &[Step::Tests("faults_redis")]),
+    tests("faults-nats", "nothing is lost when NATS or the network fails", Programs, &[Step::Tests("faults_nats")]),
+    tests("faults-kafka", "nothing is lost when Kafka or the network fails", Programs, &[Step::Tests("faults_kafka")]),
+    tests(
+        "faults-rabbitmq",
+        "nothing is lost when RabbitMQ or the network fails",
+        Programs,
+        &[Step::Tests("faults_rabbitmq")],
+    ),
 ];
 
 const fn gate(name: &'static str, about: &'static str, steps: &'static [Step]) -> Part {
-    Part { name, group: "gates", about, needs: Nothing, steps }
+    Part { name, group: "gates", about, needs: Nothing, compiles: false, steps }
 }
 
 const fn tests(name: &'static str, about: &'static str, needs: Needs, steps: &'static [Step]) -> Part {
-    Part { name, group: "tests", about, needs, steps }
+    Part { name, group: "tests", about, needs, compiles: true, steps }
+}
+
+impl Part {
+    const fn compiling(self, compiles: bool) -> Self {
+        Self { compiles, ..self }
+    }
+
+    /// Whether `--only` with this word means the part: its name, its group, or the family that it belongs to, such as
+    /// `faults` for `faults-redis`.
+    pub(crate) fn answers_to(&self, word: &str) -> bool {
+        let family = || self.name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-'));
+        self.name == word || self.group == word || family()
+    }
 }
 
 /// The names of integration tests that a part has for itself.

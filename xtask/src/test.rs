@@ -13,7 +13,8 @@ use crate::workspace::Workspace;
 use crate::{Fault, install};
 
 pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<bool, Fault> {
-    let mut run = Run { workspace, options, rows: Vec::new(), fleet: Fleet::default(), installed: false };
+    let mut run =
+        Run { workspace, options, rows: Vec::new(), fleet: Fleet::default(), installed: false, equipped: false };
     for part in PARTS.iter().filter(|part| is_wanted(part, options)) {
         run.provide(part)?;
         let outcome = |run: &Run<'_>, log: &mut Log| run.part(part, log);
@@ -28,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<bool, 
 }
 
 fn is_wanted(part: &Part, options: &TestOptions) -> bool {
-    let named = options.only.is_empty() || options.only.iter().any(|name| name == part.name || name == part.group);
+    let named = options.only.is_empty() || options.only.iter().any(|word| part.answers_to(word));
     named && !(options.no_brokers && part.needs != Needs::Nothing)
 }
 
@@ -38,12 +39,23 @@ struct Run<'a> {
     rows: Vec<Row>,
     fleet: Fleet,
     installed: bool,
+    equipped: bool,
 }
 
 impl Run<'_> {
-    /// Gets and starts the brokers right before the first part that needs them.
+    /// Gets compilers and brokers, and starts the latter, right before the first part that needs them.
     fn provide(&mut self, part: &Part) -> Result<(), Fault> {
-        if part.needs == Needs::Nothing || !self.has_work(part) {
+        if !self.has_work(part) {
+            return Ok(());
+        }
+        if part.compiles && !self.equipped {
+            self.equipped = true;
+            self.row("get-compilers", |run, log| {
+                let note = install::toolchain::ensure(run.options.consent, log)?;
+                Ok((Verdict::Noted(note), Counts::default()))
+            })?;
+        }
+        if part.needs == Needs::Nothing {
             return Ok(());
         }
         if !self.installed {
@@ -65,7 +77,7 @@ impl Run<'_> {
 
     /// Runs one row of the table: shows its name, keeps its log, shows how it ended.
     fn row(&mut self, name: &'static str, work: impl FnOnce(&Self, &mut Log) -> Outcome) -> Result<(), Fault> {
-        print!("{name:<14} ");
+        print!("{name:<20} ");
         io::stdout().flush()?;
         let mut log = Log::create(&self.workspace.logs_folder(), name)?;
         let begun = Instant::now();
@@ -110,13 +122,13 @@ impl Run<'_> {
                 command.args(*arguments).envs(environment.iter().copied());
             }
             Step::Tests(name) => {
-                let packages = self.packages_with_test(name);
-                if packages.is_empty() {
+                if !self.has_test(name) {
                     let note = format!("no integration test is named {name}");
                     return Ok((Verdict::Absent(note), Counts::default()));
                 }
-                command.args(["test", "--all-features", "--no-fail-fast", "--test", name]);
-                command.args(packages.iter().flat_map(|package| ["-p", package]));
+                // Of the whole workspace, although few packages have it: with another set of packages cargo unites the
+                // features of what they depend on in another way, and compiles it anew.
+                command.args(["test", "--workspace", "--all-features", "--no-fail-fast", "--test", name]);
             }
             Step::OtherTests => {
                 command.args(["test", "--workspace", "--all-features", "--no-fail-fast", "--lib", "--bins"]);
@@ -144,13 +156,12 @@ impl Run<'_> {
 
     fn has_work(&self, part: &Part) -> bool {
         part.steps.iter().any(|step| match step {
-            Step::Tests(name) => !self.packages_with_test(name).is_empty(),
+            Step::Tests(name) => self.has_test(name),
             _ => true,
         })
     }
 
-    fn packages_with_test(&self, name: &str) -> Vec<String> {
-        let tests = self.workspace.targets("test");
-        tests.into_iter().filter(|test| test.name == name).map(|test| test.package).collect()
+    fn has_test(&self, name: &str) -> bool {
+        self.workspace.targets("test").iter().any(|test| test.name == name)
     }
 }

@@ -52,6 +52,19 @@ impl State {
         item
     }
 
+    /// Takes out every delivery that can be given back.
+    fn take_settleable(&mut self) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        for item in std::mem::take(&mut self.items) {
+            match item {
+                Ok(Item::Delivery(delivery)) if delivery.ack.settler().is_some() => taken.push(delivery),
+                other => self.items.push_back(other),
+            }
+        }
+        self.deliveries -= taken.len();
+        taken
+    }
+
     /// Takes the oldest delivery out, and counts it into the gap at the front.
     fn drop_oldest(&mut self) {
         let Some(index) = self.items.iter().position(|item| matches!(item, Ok(Item::Delivery(_)))) else { return };
@@ -86,12 +99,15 @@ impl Feed {
 
     /// Puts a delivery in. Its number is bounded by whoever hands it out.
     pub(crate) fn deliver(&self, delivery: Delivery) {
-        self.put(|state| state.push(Ok(Item::Delivery(delivery))));
+        self.deliver_all([delivery]);
     }
 
     /// Puts many deliveries in, with one wake-up.
     pub(crate) fn deliver_all(&self, deliveries: impl IntoIterator<Item = Delivery>) {
-        self.put(|state| deliveries.into_iter().for_each(|delivery| state.push(Ok(Item::Delivery(delivery)))));
+        let mut deliveries: Vec<_> = deliveries.into_iter().collect();
+        self.put(|state| deliveries.drain(..).for_each(|delivery| state.push(Ok(Item::Delivery(delivery)))));
+        // Where the subscription is gone already, nobody has seen them.
+        give_back(deliveries);
     }
 
     /// Puts a delivery of a broadcast in, whose reader may lag `buffer` events behind before `slow` says what happens.
@@ -308,11 +324,12 @@ impl Source for FeedSource {
     fn set_paused(&mut self, paused: bool) {
         let mut state = self.feed.lock();
         state.paused = paused;
+        // What has no settlement cannot come again: it waits here.
+        let returned = if paused { state.take_settleable() } else { Vec::new() };
         drop(state);
         self.feed.0.pace.notify_waiters();
-        if paused {
-            give_back(self.feed.take_deliveries());
-        }
+        self.feed.0.taken.notify_waiters();
+        give_back(returned);
     }
 }
 

@@ -81,12 +81,13 @@ impl Ledger {
             let closed = self.0.closed.notified();
             tokio::pin!(closed);
             closed.as_mut().enable();
-            let mut state = self.lock();
-            state.shrink();
-            if state.first > epoch {
-                return state.error.take().map_or(Ok(()), Err);
+            {
+                let mut state = self.lock();
+                state.shrink();
+                if state.first > epoch {
+                    return state.error.take().map_or(Ok(()), Err);
+                }
             }
-            drop(state);
             closed.await;
         }
     }

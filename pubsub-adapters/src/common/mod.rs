@@ -8,4 +8,5 @@ pub(crate) mod ledger;
 pub(crate) mod options;
 pub(crate) mod policies;
 pub(crate) mod secret;
+pub(crate) mod tls;
 pub(crate) mod unreadable;

@@ -45,7 +45,7 @@ impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
             prefix: None,
-            source: "/pubsub".to_owned(),
+            source: "/pubsub/app".to_owned(),
             wire: WireFormat::Binary,
             start: StartMode::Wait,
             connect_timeout: Duration::from_secs(10),

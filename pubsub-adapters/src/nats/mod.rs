@@ -1,5 +1,79 @@
-//! Events over Nats.
+//! Events over NATS: durable channels in JetStream, ephemeral ones on core subjects.
+//!
+//! ```no_run
+//! # async fn example() -> pubsub_core::Result<()> {
+//! let bus = pubsub_adapters::connect("nats://localhost:4222?prefix=shop").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What becomes what
+//!
+//! | here | there |
+//! |---|---|
+//! | durable channel | a stream of its own, file storage, `Limits` retention; `Interest` where the policy offers no history |
+//! | ephemeral channel | a core subject |
+//! | event | body = payload, headers `ce-*` with CloudEvents names, ASCII, percent-encoded |
+//! | group | a durable pull consumer with explicit acks, `ack_wait` = the lease of the member that made it |
+//! | group on an ordered channel | a consumer per shard, owned by one member at a time through a record in the stream `<prefix>~_leases` |
+//! | broadcast of a durable channel | a consumer without acks, made anew from where it was |
+//! | nack, reject, extension | `-NAK` with delay, `+TERM`, `+WPI` |
+//! | dead letters | the channel `_dlq.<group>.<channel>`, written by the library, confirmed, then settled |
+//! | scheduled event | `Nats-Schedule` (server 2.12 and later) |
+//! | time to live | a header that readers obey to the millisecond, and `Nats-TTL` (server 2.11 and later) to clean up |
+//! | position | sequence, and when the stream was made |
+//! | inbox | a core subject of the deployment |
+//!
+//! # Guarantees
+//!
+//! - A durable event is confirmed once its stream has it. After a broken connection it is sent again within the publish
+//!   timeout, with the same `Nats-Msg-Id`: the event's id on channels with a dedup window, else one of this attempt alone.
+//! - An ephemeral event is confirmed once the server has seen it; nobody keeps it. A connection that breaks before is
+//!   an error that says it may have arrived.
+//! - Settlements are told in bundles, and are confirmed by a message to ourselves behind them on the same connection.
+//! - A lease outlives a broken connection for as long as the server's `ack_wait`; after that, settlements are refused.
+//! - Streams and consumers that are deleted are made anew, with a gap of reason `DataLoss`; a consumer goes on from the
+//!   last place that was written down, so events may come twice.
+//! - The order of a key holds across the members of a group. When a member dies, its shards go to others after the
+//!   owner's term (at most 5 s, and 1 s) and its leases.
+//!
+//! # Options of the address
+//!
+//! `nats://` or `tls://` with `user:password@`, `token`, `nkey` (a file with the seed) or `creds` (a file); `ca`, `cert`,
+//! `key`, `tls_first`; several hosts with commas; `replicas`, `storage=file|memory`; and what all adapters take: `prefix`,
+//! `source`, `wire`, `start`, `connect_timeout`, `strict`. `wss://` is refused: it is not built in.
+//!
+//! # What it cannot do
+//!
+//! - Hold a publisher back for a slow broadcast, and confirm by settlement.
+//! - Events of one task that were on their way when the connection broke may be stored behind later ones.
+//! - Events that a member releases unseen are not counted as attempts by this process; another process does count them.
+//! - Several members that find the same retention gap each tell of it. Gaps inside a shard are told at (re)opening only.
+//! - Byte retention counts whole messages, headers included; count retention counts scheduled events that are not due.
+//! - A group's consumer on a channel without history sees what is published from its making on.
 
 mod adapter;
+mod broadcast;
+mod capabilities;
+mod confirm;
+mod connection;
+mod delay;
+mod error;
+mod group;
+mod history;
+mod inbox;
+mod member;
+mod names;
+mod options;
+mod outbox;
+mod publisher;
+mod puller;
+mod reader;
+mod settler;
+mod shards;
+mod subscriber;
+mod topology;
+mod wire;
 
 pub use adapter::Nats;
+pub use options::{NatsOptions, NatsStorage};

@@ -1,21 +1,213 @@
 //! The adapter as a whole.
 
-use std::sync::Arc;
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
-use pubsub_core::{Error, ErrorKind, Result, driver::Adapter};
+use pubsub_core::{
+    ChannelName, Error, ErrorKind, GroupName, Result,
+    driver::{
+        Adapter, AdapterState, Capabilities, Difference, Health, History, HistoryRange, Inbox, StateSender, States,
+        Topology, TopologyMode, TopologyReport, async_trait,
+    },
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::url::BrokerUrl;
+use super::{
+    capabilities,
+    connection::{Board, Link},
+    error::closed,
+    group::{Founder, Scope},
+    history, inbox,
+    options::RabbitMqOptions,
+    publisher::Sender,
+    topology::Topologist,
+    wire::Wire,
+};
+use crate::common::options::StartMode;
 
-/// The RabbitMq adapter.
-#[derive(Debug)]
-pub struct RabbitMq;
+/// The RabbitMQ adapter: two connections, one to publish and one to consume and declare. See the module's documentation.
+pub struct RabbitMq {
+    pub(super) options: Arc<RabbitMqOptions>,
+    pub(super) consume: Arc<Link>,
+    publish: Arc<Link>,
+    pub(super) topology: Arc<Topologist>,
+    pub(super) sender: Arc<Sender>,
+    states: Arc<StateSender>,
+    pub(super) tasks: TaskTracker,
+    /// Ends the tasks of subscriptions.
+    pub(super) closing: CancellationToken,
+}
 
 impl RabbitMq {
-    /// Opens the adapter that an address names.
+    /// Connects to a broker.
     ///
     /// # Errors
-    /// `Unsupported`.
-    pub async fn open(_: &BrokerUrl) -> Result<Arc<dyn Adapter>> {
-        Err(Error::new(ErrorKind::Unsupported, "connect", "not yet"))
+    /// `Invalid` that names the option; `Auth` at once where the broker refuses us; `Unavailable` when there is no
+    /// connection in time, unless the options say to start degraded.
+    pub async fn open(options: RabbitMqOptions) -> Result<Arc<Self>> {
+        options.check()?;
+        let options = Arc::new(options);
+        let states = Arc::new(StateSender::new(AdapterState::Connecting));
+        let board = Board::new(states.clone(), &["publish", "consume"]);
+        let publish = Link::start(&options, "publish", &board);
+        let consume = Link::start(&options, "consume", &board);
+        let topology = Topologist::new(consume.clone(), options.clone());
+        let sender = Sender::start(&options, &publish, &topology);
+        topology.set_sender(&sender);
+        let adapter = Arc::new(Self {
+            consume,
+            publish,
+            topology,
+            sender,
+            states,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            options,
+        });
+        if adapter.options.broker.start == StartMode::Wait {
+            let deadline = Instant::now() + adapter.options.broker.connect_timeout;
+            let connected = async {
+                adapter.consume.live_until("connect", deadline).await?;
+                adapter.publish.live_until("connect", deadline).await?;
+                adapter.topology.base(false).await
+            };
+            if let Err(error) = connected.await {
+                let _ = adapter.close(Duration::from_millis(100)).await;
+                return Err(error);
+            }
+        }
+        Ok(adapter)
+    }
+
+    pub(super) fn check_open(&self, operation: &'static str) -> Result<()> {
+        if self.closing.is_cancelled() {
+            return Err(closed(operation));
+        }
+        Ok(())
+    }
+
+    /// What fails because the adapter is being closed says so.
+    pub(super) fn or_closed(&self, operation: &'static str, error: Error) -> Error {
+        if self.closing.is_cancelled() { closed(operation) } else { error }
+    }
+
+    /// What broadcasts need.
+    pub(super) fn parts(&self) -> (Arc<Topologist>, Arc<Wire>) {
+        (self.topology.clone(), self.sender.wire.clone())
+    }
+
+    async fn ensure_groups(&self, topology: &Topology, report: &mut TopologyReport) -> Result<()> {
+        let founder = Founder { topology: &self.topology, sender: &self.sender };
+        for spec in &topology.channels {
+            for (group, start) in &spec.groups {
+                let scope = Scope::exact(group, &spec.channel, spec.policy.ordering);
+                if founder.is_ready(&scope).await? {
+                    continue;
+                }
+                let mut difference = Difference::new(&spec.channel, format!("group:{group}"), "declared", "missing");
+                if topology.mode != TopologyMode::Validate {
+                    founder.join(&scope, start).await?;
+                    difference = difference.mended();
+                }
+                report.push(difference);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Adapter for RabbitMq {
+    fn capabilities(&self) -> Capabilities {
+        capabilities::capabilities(&self.options)
+    }
+
+    async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
+        self.check_open("ensure topology")?;
+        let ensured = self.topology.ensure(topology).await;
+        let mut report = ensured.map_err(|error| self.or_closed("ensure topology", error))?;
+        if report.differences.iter().all(|difference| difference.mended) {
+            let ensured = self.ensure_groups(topology, &mut report).await;
+            ensured.map_err(|error| self.or_closed("ensure topology", error))?;
+        }
+        report.into_result()
+    }
+
+    async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
+        self.check_open("delete group")?;
+        let ordering = self.topology.policies.get(channel).unwrap_or_default().ordering;
+        let founder = Founder { topology: &self.topology, sender: &self.sender };
+        founder.delete(&Scope::exact(group, channel, ordering)).await.map_err(|error| error.on(channel))
+    }
+
+    async fn history(&self, range: &HistoryRange) -> Result<History> {
+        self.check_open("read history")?;
+        history::read(self, range).await.map_err(|error| self.or_closed("read history", error))
+    }
+
+    async fn open_inbox(&self) -> Result<Inbox> {
+        self.check_open("open inbox")?;
+        inbox::open(self).await.map_err(|error| self.or_closed("open inbox", error))
+    }
+
+    fn states(&self) -> States {
+        self.states.watch()
+    }
+
+    async fn health(&self) -> Health {
+        let round_trip = match self.consume.now() {
+            Some(live) if !self.closing.is_cancelled() => live.probe().await.ok(),
+            _ => None,
+        };
+        let state = match self.states.current() {
+            AdapterState::Ready if round_trip.is_none() => {
+                AdapterState::Degraded("the broker gives no sign of life".to_owned())
+            }
+            state => state,
+        };
+        Health::new(state, round_trip)
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        if self.closing.is_cancelled() && self.states.current() == AdapterState::Closed {
+            return Ok(());
+        }
+        let end = Instant::now() + deadline;
+        self.sender.refuse();
+        self.closing.cancel();
+        self.tasks.close();
+        // A part of the time is left for the tickets, and for saying goodbye.
+        let settled = timeout(deadline.mul_f64(0.6), self.tasks.wait()).await.is_ok();
+        let flushed = timeout_at(end - deadline.mul_f64(0.1).min(deadline), self.sender.flush()).await.is_ok();
+        let open = self.sender.open();
+        self.sender.stop();
+        self.states.set(AdapterState::Closed);
+        let rest = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(50));
+        tokio::join!(self.publish.close(rest), self.consume.close(rest));
+        if settled && flushed {
+            return Ok(());
+        }
+        let text = match (settled, flushed) {
+            (true, _) => format!("{open} events were not confirmed within {deadline:?}"),
+            _ => format!("not everything was settled within {deadline:?}; it comes again"),
+        };
+        Err(Error::new(ErrorKind::Timeout, "close", text))
+    }
+
+    fn native(&self) -> Option<&(dyn Any + Send + Sync)> {
+        Some(self)
+    }
+}
+
+impl fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RabbitMq").field("options", &self.options).field("state", &self.states.current()).finish()
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        // Tasks of subscriptions that are still held go on with their connection; publishing ends.
+        self.sender.stop();
     }
 }

@@ -1,5 +1,73 @@
-//! Events over RabbitMq.
+//! Events over RabbitMQ, 3.10 or later: `amqp://user:password@host:5672/vhost`, `amqps:` with the feature `tls`.
+//!
+//! | here | on the broker, each name behind the prefix and a slash |
+//! |---|---|
+//! | durable channel | routing key `<shard>.<channel>` on the topic exchange `events`; a stream `stream/<channel>` keeps its history |
+//! | its order | the alternate exchange of an exchange `channel/<channel>`, which nothing uses: the broker compares it |
+//! | ephemeral channel | routing key on the topic exchange `live` |
+//! | group | a quorum queue `group/<group>/<channel>/<shard>` per channel, or per shard of an ordered one, with a single active consumer there |
+//! | fresh group with history | a copy of the history in `backlog/…`, read first and deleted with its last event |
+//! | group or broadcast over wildcards | one quorum queue for all of them |
+//! | broadcast of a durable channel | a reader of its stream |
+//! | broadcast of an ephemeral channel | an exclusive queue |
+//! | delayed nack | a copy with the attempt in a header, through the ladder to the failing group's queue; then the original is acknowledged |
+//! | scheduled event | through the ladder (`delay/<level>/<digit>`) to the channel, with no process involved |
+//! | dead letters | a channel like others, of at most 256 MiB |
+//! | inbox | a queue that goes with its consumer |
+//! | position | `amqp:<offset>-0`, an offset of the channel's stream |
+//!
+//! # Guarantees
+//! - An event is confirmed when every queue and the stream have it. One that no queue takes has its channel declared
+//!   again and is sent again, within its time. On a channel whose policy keeps no history, an event that no group
+//!   takes is confirmed and gone: nobody needs it.
+//! - What was sent and not answered when the connection went is sent again with the same id, until the publish's time
+//!   is over; then it fails with `maybe_applied`. Duplicates are possible.
+//! - Acknowledgements are told in batches; a confirmed one waits until the broker has read it. Those of deliveries whose
+//!   connection is gone are refused.
+//! - Attempts are counted in a header of the copies. What the broker takes back when a connection or subscription ends
+//!   counts no attempt; but an event that came back over 100 times is likely to bring its consumers down, and then each
+//!   further return counts as one.
+//! - Two connections, one of which publishes alone: an alarm of the broker holds back publishers (`Backpressure` when
+//!   their time is over), and consumers go on. A broker that is silent for 5 seconds counts as gone.
+//! - A queue that was deleted under a group is made again, with what was sent since shortly before it was noticed, and a
+//!   gap of `DataLoss` tells of it.
+//!
+//! # What it cannot do
+//! - Leases do not run out and cannot be prolonged: an event is its consumer's as long as the connection lives, or until
+//!   the broker's own limit (30 minutes by default), which closes the channel.
+//! - Subscriptions do not seek. Publishing does not deduplicate. History is not bounded by a count of events: such a
+//!   policy is refused. Retention works by whole segments, and keeps the last one.
+//! - A start by time is exact to the chunk of the stream: it may begin with earlier events.
+//! - Deliveries of a group have a position only if they came from the backlog.
+//! - Groups and broadcasts over wildcards start with what is published from now on; a fresh group over wildcards that
+//!   says nothing about its start does so, too. They have no shards: where a channel among them is known to be ordered,
+//!   one member works at a time. Their deletion is not offered.
+//! - Members of an ordered group share its shards by handing them on: it takes some seconds until a newcomer has its part.
+//!
+//! Everything that differs from the defaults is in [`RabbitMqOptions`].
 
 mod adapter;
+mod broadcast;
+mod capabilities;
+mod connection;
+mod delay;
+mod error;
+mod group;
+mod history;
+mod inbox;
+mod lane;
+mod lease;
+mod member;
+mod names;
+mod options;
+mod publisher;
+mod settler;
+mod stream;
+mod subscriber;
+mod topology;
+mod wire;
 
 pub use adapter::RabbitMq;
+pub use options::RabbitMqOptions;
+
+pub use crate::common::options::{BrokerOptions, StartMode};

@@ -1,5 +1,66 @@
-//! Events over Redis.
+//! Events over Redis: durable channels on streams, ephemeral ones on pub/sub.
+//!
+//! # What becomes of what
+//! | the library | Redis |
+//! |---|---|
+//! | durable channel | a stream `pubsub:{prefix/channel}`; ordered per key, one stream per shard, `…}:0`, `…}:1`, … |
+//! | group | a consumer group on each of these streams; a member is a consumer whose name carries its lease |
+//! | ack, reject | XACK, many in one |
+//! | nack, release | stays pending, owned by the consumer `parked`; a sorted set says when it is due |
+//! | lease | the idle time of the pending entry, renewed at a quarter of the lease; others take over what is idle for longer |
+//! | order | one member holds a lock per shard; shards are shared evenly, and handed over when nothing of them is out |
+//! | broadcast of a durable channel | XREAD from a cursor per shard |
+//! | ephemeral channel, inbox | PUBLISH, SUBSCRIBE and PSUBSCRIBE of JSON documents |
+//! | event for later | a sorted set and a hash, moved to the stream by a task of every process, by the server's clock |
+//! | deduplication | `SET … PX` and XADD in one script |
+//! | retention | `MAXLEN ~` or `MINID ~` on each XADD |
+//! | policy | a hash, which every process compares with what it declares |
+//!
+//! All keys of a channel share a hash tag. What must happen at once does so in a script.
+//!
+//! # Guarantees
+//! - At least once on durable channels, at most once on ephemeral ones. What the server confirmed is as durable as the server:
+//!   with `appendfsync everysec` it may lose a second of it, without a file all of it.
+//! - A publish whose connection breaks before the confirmation fails as perhaps applied; on a channel with a dedup window it
+//!   is sent again until its time is over.
+//! - A settlement after the lease is refused, because somebody else may have the event.
+//! - An event that was pending when retention removed it, or that retention overtook, is told by a gap event; so is a stream
+//!   or group that was deleted, which is made again.
+//! - On ordered channels the library keeps the order of a key within a process. When a delivery of a shard is lost or given
+//!   back, the shard is read again from its first unsettled event on, and what is out of it is taken back.
+//!
+//! # What it cannot do
+//! Wildcards over durable channels, a time to live per event, `retention.bytes`, confirmation by settlement, and slow
+//! consumers that block. A channel without limits of retention grows until somebody trims it. A read takes at least one
+//! event per stream, so a subscription to more streams than its `max_in_flight` may have one of each unsettled. A position
+//! of a sharded channel resumes exactly in its own shard; of the others it repeats what has the same millisecond.
 
 mod adapter;
+mod broadcast;
+mod capabilities;
+mod channel;
+mod connect;
+mod connection;
+mod delay;
+mod error;
+mod follow;
+mod group;
+mod history;
+mod inbox;
+mod names;
+mod options;
+mod publisher;
+mod pull;
+mod scripts;
+mod settler;
+mod share;
+mod subscriber;
+mod topology;
+mod wire;
+mod writer;
 
 pub use adapter::Redis;
+pub use options::{Deployment, Fields, RedisOptions};
+
+/// The adapter's name, and the scheme of its positions.
+const SCHEME: &str = "redis";

@@ -33,7 +33,8 @@ pub fn tools_folder() -> Option<PathBuf> {
 }
 
 /// The first of these programs in the tools folder, in `likely` folders or on `PATH`.
-pub(crate) fn program(name: &str, likely: &[&str]) -> Option<PathBuf> {
+#[must_use]
+pub fn program(name: &str, likely: &[&str]) -> Option<PathBuf> {
     // System folders are not on every user's PATH.
     const SYSTEM: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
     let path = env::var_os("PATH").unwrap_or_default();

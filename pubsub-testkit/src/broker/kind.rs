@@ -1,4 +1,7 @@
 use std::fmt;
+use std::net::SocketAddr;
+
+use super::{Listener, Security};
 
 /// One of the four brokers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +54,24 @@ impl BrokerKind {
             Self::Nats => "nats",
             Self::Kafka => "kafka",
             Self::RabbitMq => "amqp",
+        }
+    }
+
+    pub(crate) fn secured_url(self, listener: Listener, security: &Security, address: SocketAddr) -> String {
+        let (secrets, authority) = (security.in_url(), security.authority_in_url());
+        let plain = self.scheme();
+        match (self, listener) {
+            (Self::Kafka, Listener::Tls) => {
+                format!("kafka://{secrets}{address}/?security=sasl_ssl&mechanism=SCRAM-SHA-512&{authority}")
+            }
+            (Self::Kafka, Listener::Plain) => {
+                format!("kafka://{secrets}{address}/?security=sasl_plaintext&mechanism=PLAIN")
+            }
+            (Self::Kafka, Listener::TlsAlone) => format!("kafka://{address}/?security=ssl&{authority}"),
+            (_, Listener::Plain) => format!("{plain}://{secrets}{address}"),
+            (Self::Redis, _) => format!("rediss://{secrets}{address}/?{authority}"),
+            (Self::Nats, _) => format!("tls://{secrets}{address}/?{authority}"),
+            (Self::RabbitMq, _) => format!("amqps://{secrets}{address}/?{authority}"),
         }
     }
 

@@ -5,21 +5,34 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use super::{BrokerError, BrokerKind, BrokerOptions, kafka, nats, rabbitmq, redis};
+use super::{
+    BrokerError, BrokerKind, BrokerOptions, HandshakeError, Listener, ServerInfo, kafka, nats, rabbitmq, redis,
+};
 
 /// The programs of one broker, found on this machine.
 pub(crate) trait Launch: fmt::Debug + Send + Sync {
     /// How many ports it needs; the first is the one that clients use.
-    fn ports(&self) -> usize {
-        1
-    }
+    fn ports(&self, options: &BrokerOptions) -> usize;
+
+    /// Which of the ports of a secured server this listener has.
+    fn port_of(&self, listener: Listener) -> Option<usize>;
+
+    /// Asks the server whether it is ready. One with TLS answers at another port of its own.
+    fn probe(&self, site: &Site, options: &BrokerOptions, within: Duration) -> Result<ServerInfo, HandshakeError>;
 
     /// Writes configuration and, on an empty data folder, whatever the server needs to start on it.
     fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError>;
 
     /// The processes to start; the last one is the server, those before it are its companions.
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command>;
+
+    /// The broker's own command-line tool, where it has one.
+    fn tool(&self, site: &Site, arguments: &[&str]) -> Option<Command> {
+        let _ = (site, arguments);
+        None
+    }
 
     /// The version, where the protocol does not tell it.
     fn version(&self) -> Option<String> {

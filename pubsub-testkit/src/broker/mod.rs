@@ -13,6 +13,9 @@
 //! # }
 //! ```
 
+#[cfg(feature = "faults")]
+pub(crate) mod admin;
+mod certificates;
 mod detached;
 mod error;
 pub mod find;
@@ -27,11 +30,15 @@ mod process;
 mod rabbitmq;
 mod redis;
 mod running;
+mod security;
 mod wire;
 
+pub use certificates::Certificates;
 pub use detached::DetachedBroker;
 pub use error::{BrokerError, HandshakeError};
 pub use handshake::{Endpoint, ServerInfo, handshake, has_mark, leave_mark};
+pub use kafka::kafka_program;
 pub use kind::BrokerKind;
 pub use options::BrokerOptions;
 pub use running::Broker;
+pub use security::{Listener, Security};

@@ -2,12 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use serde_json::json;
+
+use super::handshake::{self, Endpoint, handshake_at};
 use super::launch::{Launch, Site};
-use super::{BrokerError, BrokerKind, BrokerOptions, find};
+use super::{BrokerError, BrokerKind, BrokerOptions, HandshakeError, Listener, Security, ServerInfo, find};
 
 /// Older servers lack parts of JetStream that the adapter uses; Debian 12 packages 2.9.
 const OLDEST: (u32, u32) = (2, 11);
+
+/// The port at which a server with TLS tells its health.
+const MONITOR: usize = 1;
+const SETTINGS: &str = "nats.conf";
 
 #[derive(Debug)]
 struct Nats {
@@ -33,13 +41,42 @@ fn version(server: &Path) -> Result<String, BrokerError> {
 }
 
 impl Launch for Nats {
-    fn prepare(&self, _: &Site, _: &BrokerOptions) -> Result<(), BrokerError> {
-        Ok(())
+    fn ports(&self, options: &BrokerOptions) -> usize {
+        if options.security.is_some() { MONITOR + 1 } else { 1 }
+    }
+
+    fn port_of(&self, listener: Listener) -> Option<usize> {
+        (listener == Listener::Tls).then_some(0)
+    }
+
+    fn probe(&self, site: &Site, options: &BrokerOptions, within: Duration) -> Result<ServerInfo, HandshakeError> {
+        match options.security {
+            Some(_) => handshake::monitored(site.addresses[MONITOR], within),
+            None => handshake_at(BrokerKind::Nats, &Endpoint::of(site.client_address(), options), within),
+        }
+    }
+
+    fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError> {
+        let Some(Security { certificates, user, password }) = &options.security else { return Ok(()) };
+        let settings = json!({
+            "http": format!("127.0.0.1:{}", site.port(MONITOR)),
+            "authorization": { "user": user, "password": password },
+            "tls": { "cert_file": certificates.server(), "key_file": certificates.server_key() },
+        });
+        // Its configuration language takes JSON.
+        site.write(SETTINGS, &settings.to_string()).map(drop)
     }
 
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command> {
         let mut command = Command::new(&self.server);
-        command.args(["-a", "127.0.0.1", "-p", &site.port(0), "-js", "-sd"]).arg(site.data()).args(&options.extra);
+        command.args(["-a", "127.0.0.1", "-p", &site.port(0), "-js", "-sd"]).arg(site.data());
+        if let Some((user, password)) = &options.credentials {
+            command.args(["--user", user, "--pass", password]);
+        }
+        if options.security.is_some() {
+            command.arg("-c").arg(site.home.join(SETTINGS));
+        }
+        command.args(&options.extra);
         vec![command]
     }
 }

@@ -2,6 +2,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Security;
+
 /// How a broker is started. The default fits a test: a scratch folder that is removed in the end, a minute to get ready.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
@@ -10,6 +12,8 @@ pub struct BrokerOptions {
     pub(super) port: Option<u16>,
     pub(super) fsync_always: bool,
     pub(super) advertised: Option<SocketAddr>,
+    pub(super) credentials: Option<(String, String)>,
+    pub(super) security: Option<Security>,
     pub(super) extra: Vec<String>,
 }
 
@@ -21,6 +25,8 @@ impl Default for BrokerOptions {
             port: None,
             fsync_always: false,
             advertised: None,
+            credentials: None,
+            security: None,
             extra: Vec::new(),
         }
     }
@@ -66,6 +72,21 @@ impl BrokerOptions {
     #[must_use]
     pub fn advertised(mut self, address: SocketAddr) -> Self {
         self.advertised = Some(address);
+        self
+    }
+
+    /// Lets in only this user with this password; Redis knows its user `default` alone. Kafka ignores it.
+    #[must_use]
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.credentials = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Encrypted, and with a password: [`url`](super::Broker::url) is then that of the encrypted listener, and the others
+    /// are found by [`url_of`](super::Broker::url_of).
+    #[must_use]
+    pub fn secured(mut self, security: Security) -> Self {
+        self.security = Some(security);
         self
     }
 

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::handshake::{Endpoint, handshake_at};
 use super::launch::{Launch, Site, launcher};
 use super::process::{ProcessGroup, wait_until};
-use super::{BrokerError, BrokerKind, BrokerOptions, DetachedBroker, ServerInfo};
+use super::{BrokerError, BrokerKind, BrokerOptions, DetachedBroker, HandshakeError, Listener, ServerInfo};
 use crate::ports::free_address;
 
 /// How often a start is repeated when another process was quicker to take a port.
@@ -76,7 +75,24 @@ impl Broker {
     /// The URL that an adapter connects to.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("{}://{}", self.kind.scheme(), self.address())
+        let credentials = self.options.credentials.as_ref();
+        let credentials = credentials.map(|(user, password)| format!("{user}:{password}@")).unwrap_or_default();
+        let plain = || format!("{}://{credentials}{}", self.kind.scheme(), self.address());
+        self.url_of(Listener::Tls).unwrap_or_else(plain)
+    }
+
+    /// The URL of one of the listeners of a [secured](BrokerOptions::secured) server, with the secrets that it wants.
+    #[must_use]
+    pub fn url_of(&self, listener: Listener) -> Option<String> {
+        let security = self.options.security.as_ref()?;
+        Some(self.kind.secured_url(listener, security, self.address_of(listener)?))
+    }
+
+    /// The address of one of the listeners of a secured server.
+    #[must_use]
+    pub fn address_of(&self, listener: Listener) -> Option<SocketAddr> {
+        self.options.security.as_ref()?;
+        self.site.addresses.get(self.launch.port_of(listener)?).copied()
     }
 
     /// The address that clients connect to. It stays the same over a restart.
@@ -89,6 +105,14 @@ impl Broker {
     #[must_use]
     pub fn info(&self) -> &ServerInfo {
         &self.info
+    }
+
+    /// Asks the server again whether it is ready, a secured one at a port of its own.
+    ///
+    /// # Errors
+    /// As [`handshake`](super::handshake).
+    pub fn probe(&self, within: Duration) -> Result<ServerInfo, HandshakeError> {
+        self.launch.probe(&self.site, &self.options, within)
     }
 
     /// The file that holds all output of the processes.
@@ -166,6 +190,23 @@ impl Broker {
         fs::remove_dir_all(&data).map_err(BrokerError::path("delete", data))
     }
 
+    /// Runs the broker's own command-line tool and returns what it prints: `rabbitmqctl`, or for Kafka the class that
+    /// comes first among the arguments.
+    ///
+    /// # Errors
+    /// When the broker has no such tool, or it fails.
+    pub fn tool(&self, arguments: &[&str]) -> Result<String, BrokerError> {
+        let action = || format!("run the tool of {} with {}", self.kind, arguments.join(" "));
+        let mut command = self.launch.tool(&self.site, arguments).ok_or_else(|| self.state("it has no tool"))?;
+        let output = command.output().map_err(BrokerError::io(action()))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() {
+            return Ok(text(&output.stdout));
+        }
+        let fault = format!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr));
+        Err(BrokerError::io(action())(std::io::Error::other(fault)))
+    }
+
     /// Lets the broker outlive this process. Its folder is kept.
     ///
     /// # Errors
@@ -181,7 +222,7 @@ impl Broker {
     fn choose_ports(&mut self) -> Result<(), BrokerError> {
         let free = BrokerError::io("find a free port");
         let mut addresses: Vec<_> =
-            (0..self.launch.ports()).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
+            (0..self.launch.ports(&self.options)).map(|_| free_address()).collect::<Result<_, _>>().map_err(free)?;
         if let Some(port) = self.options.port {
             addresses[0].set_port(port);
         }
@@ -207,12 +248,12 @@ impl Broker {
         const ONE_HANDSHAKE: Duration = Duration::from_secs(2);
         const BETWEEN: Duration = Duration::from_millis(20);
         let begun = Instant::now();
-        let endpoint = Endpoint::at(self.address());
+        let endpoint = Endpoint::at(self.address()).with_credentials(self.options.credentials.as_ref());
         loop {
             if let Some(status) = group.ended().map_err(BrokerError::io(format!("watch {}", self.kind)))? {
                 return Err(BrokerError::Exited { kind: self.kind, status, log: self.site.log_since(logged) });
             }
-            let last = match handshake_at(self.kind, &endpoint, ONE_HANDSHAKE) {
+            let last = match self.launch.probe(&self.site, &self.options, ONE_HANDSHAKE) {
                 Ok(info) => {
                     self.processes = Some(group);
                     return Ok(info);

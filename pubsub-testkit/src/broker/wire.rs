@@ -61,6 +61,21 @@ impl Wire {
         String::from_utf8(line).map_err(|_| HandshakeError::Answer("a line that is not UTF-8".into()))
     }
 
+    /// All that comes until the other side ends.
+    pub(crate) fn receive_to_end(&mut self) -> Result<Vec<u8>, HandshakeError> {
+        let (mut answer, mut chunk) = (Vec::new(), [0; 4096]);
+        while answer.len() <= LONGEST_ANSWER {
+            self.stream.set_read_timeout(Some(self.left()?))?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(answer),
+                Ok(count) => answer.extend(&chunk[..count]),
+                Err(fault) if fault.kind() == io::ErrorKind::Interrupted => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Err(HandshakeError::Answer("an answer without end".into()))
+    }
+
     fn left(&self) -> Result<Duration, HandshakeError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(HandshakeError::Timeout) } else { Ok(left) }

@@ -21,10 +21,10 @@ mod ledger;
 mod memory;
 mod minimum;
 mod report;
-mod runner;
+pub(crate) mod runner;
 #[cfg(all(feature = "brokers", unix))]
 mod server;
-mod unsupported;
+pub(crate) mod unsupported;
 mod wait;
 mod world;
 

@@ -97,7 +97,7 @@ async fn judge(world: &Arc<World>, case: Case) -> (bool, Verdict) {
 }
 
 /// What the adapter declares; its strict form, if that is a mode of its own, is asked only on demand.
-async fn offered(world: &World, strict: bool) -> Verdict<Capabilities> {
+pub(crate) async fn offered(world: &World, strict: bool) -> Verdict<Capabilities> {
     let capabilities = world.capabilities().await?;
     if !strict || capabilities.has(Feature::StrictChannels) {
         return Ok(capabilities);

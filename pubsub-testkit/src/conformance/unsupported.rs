@@ -10,7 +10,7 @@ use pubsub_core::{
 use super::{Mode, Verdict, World, failed, numbered, refused};
 
 /// Asks for a feature that the adapter does not declare, and expects `Unsupported`.
-pub(super) async fn probe(world: &World, feature: Feature) -> Verdict {
+pub(crate) async fn probe(world: &World, feature: Feature) -> Verdict {
     let channel = world.channel("probe")?;
     let what = format!("asking for {}", feature.as_str());
     refused(&what, ask(world, &channel, feature).await?, ErrorKind::Unsupported).map(drop)

@@ -34,8 +34,10 @@ const ARROWS: &[(&str, May)] = &[
 ];
 
 /// The core names no broker, no HTTP and no SQL.
-const NOT_IN_CORE: &[&str] =
-    &["axum", "hyper", "reqwest", "tower", "redis", "rdkafka", "async-nats", "lapin", "sqlx", "rusqlite"];
+const NOT_IN_CORE: &[&str] = &["axum", "hyper", "reqwest", "tower", "sqlx", "rusqlite"];
+
+/// The clients of the brokers, which only the adapters use; `cargo xtask` does not build them either.
+const CLIENTS: &[&str] = &["redis", "rdkafka", "async-nats", "lapin"];
 
 const MOST_PACKAGES: usize = 40;
 
@@ -47,12 +49,20 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
         log.say(format!("{name}: {}", dependencies.join(", ")))?;
         let (ours, foreign): (Vec<_>, Vec<_>) = dependencies.into_iter().partition(|name| workspace.is_member(name));
         faults.extend(wrong_arrows(name, &ours));
+        // The benches measure beside the bare clients.
+        if !matches!(name, "pubsub-adapters" | "pubsub-benches") {
+            let clients = foreign.iter().filter(|name| CLIENTS.contains(&name.as_str()));
+            faults.extend(clients.map(|client| format!("{name} depends on {client}, which is for adapters")));
+        }
         if name == "pubsub-core" {
             let named = foreign.iter().filter(|name| NOT_IN_CORE.contains(&name.as_str()));
             faults.extend(named.map(|foreign| format!("pubsub-core depends on {foreign}")));
         }
     }
-    let tree = default_tree(workspace)?;
+    let own = tree_of(workspace, "xtask")?;
+    log.say(format!("xtask, {} packages", own.len()))?;
+    faults.extend(clients_in(&own).map(|client| format!("cargo xtask builds {client}")));
+    let tree = tree_of(workspace, FACADE)?;
     log.say(format!(
         "default tree, {} packages:\n{}",
         tree.len(),
@@ -77,10 +87,10 @@ fn wrong_arrows(package: &str, dependencies: &[String]) -> Vec<String> {
     }
 }
 
-/// `name version` of everything that a user of the default features compiles.
-fn default_tree(workspace: &Workspace) -> Result<BTreeSet<String>, Fault> {
+/// `name version` of everything that a user of the package's default features compiles.
+fn tree_of(workspace: &Workspace, package: &str) -> Result<BTreeSet<String>, Fault> {
     let mut command: Command = workspace.cargo();
-    command.args(["tree", "-p", FACADE, "-e", "normal,build", "--prefix", "none", "--no-dedupe", "--format", "{p}"]);
+    command.args(["tree", "-p", package, "-e", "normal,build", "--prefix", "none", "--no-dedupe", "--format", "{p}"]);
     let output = command.output()?;
     if !output.status.success() {
         return Err(format!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr)).into());
@@ -88,6 +98,10 @@ fn default_tree(workspace: &Workspace) -> Result<BTreeSet<String>, Fault> {
     let text = String::from_utf8(output.stdout)?;
     let packages = text.lines().filter(|line| !line.is_empty());
     Ok(packages.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect())
+}
+
+fn clients_in(tree: &BTreeSet<String>) -> impl Iterator<Item = &str> {
+    tree.iter().filter_map(|package| package.split(' ').next()).filter(|name| CLIENTS.contains(name))
 }
 
 fn faults_of_tree(tree: &BTreeSet<String>) -> Vec<String> {
@@ -113,6 +127,15 @@ mod tests {
         assert!(wrong_arrows(FACADE, &["pubsub-server".into()]).is_empty());
         assert_eq!(wrong_arrows("pubsub-core", &["pubsub-adapters".into()]).len(), 1);
         assert_eq!(wrong_arrows("pubsub-new", &[]).len(), 1);
+    }
+
+    #[test]
+    fn clients_are_found_in_a_tree() {
+        let tree = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(
+            clients_in(&tree(&["bytes 1.0.0", "redis 1.8.1", "redis-test 1.0.0"])).collect::<Vec<_>>(),
+            ["redis"]
+        );
     }
 
     #[test]

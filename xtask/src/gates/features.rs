@@ -5,6 +5,11 @@ use crate::log::Log;
 use crate::report::Outcome;
 use crate::workspace::{FACADE, Workspace};
 
+/// Features that change each other, beside each alone: TLS with every client, Kafka with its own, and brokers without
+/// memory.
+const SETS: &[&[&str]] =
+    &[&["redis", "tls"], &["rabbitmq", "tls"], &["kafka", "kafka-ssl"], &["redis", "nats", "rabbitmq", "macros"]];
+
 pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     let facade = workspace.package(FACADE)?;
     let mut packages = workspace.normal_dependencies(facade);
@@ -14,7 +19,8 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     let features: Vec<String> =
         facade["features"].as_object().into_iter().flat_map(|all| all.keys().cloned()).collect();
     let alone = features.iter().map(|feature| Some(vec![feature.clone()]));
-    let sets = [Some(Vec::new())].into_iter().chain(alone).chain([None]);
+    let together = SETS.iter().map(|set| Some(set.iter().map(|&feature| feature.to_owned()).collect()));
+    let sets = [Some(Vec::new())].into_iter().chain(alone).chain(together).chain([None]);
     let mut checked = 0;
     for set in sets {
         let mut command = workspace.cargo();

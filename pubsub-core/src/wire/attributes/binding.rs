@@ -83,7 +83,10 @@ impl Binding {
             match (self.attribute(header), std::str::from_utf8(value)) {
                 (Some(attribute), Ok(text)) => gathered.put(attribute, self.unescape(attribute, text)?)?,
                 (Some(attribute), Err(_)) => return Err(fault(&[attribute.as_str()], "is not UTF-8")),
-                (None, Ok(text)) => gathered.extra.put(self.strip(header).unwrap_or(header), text)?,
+                (None, Ok(text)) => match self.strip(header) {
+                    Some(name) => gathered.extra.put(name, &self.unescape_lossless(text))?,
+                    None => gathered.extra.put(header, text)?,
+                },
                 (None, Err(_)) => {}
             }
         }
@@ -111,6 +114,14 @@ impl Binding {
         }
         let decoded = percent_decode_str(text).decode_utf8();
         decoded.map_err(|_| fault(&[attribute.as_str()], "is not UTF-8 behind its percent signs"))
+    }
+
+    /// An attribute of another library, which is kept as it came where it is not escaped as it should be.
+    fn unescape_lossless<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.text {
+            HeaderText::Utf8 => Cow::Borrowed(text),
+            HeaderText::Ascii => percent_decode_str(text).decode_utf8().unwrap_or(Cow::Borrowed(text)),
+        }
     }
 }
 

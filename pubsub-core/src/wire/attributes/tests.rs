@@ -125,6 +125,21 @@ fn a_foreign_event_is_adopted() {
 }
 
 #[test]
+fn foreign_attributes_are_unescaped_and_other_headers_are_not() {
+    let headers = [
+        ("ce_id", "1"),
+        ("ce_type", "a:b"),
+        ("ce_region", "Z%C3%BCrich"),
+        ("ce_broken", "50%ff"),
+        ("ce_rest", "50% off"),
+        ("x-path", "a%20b"),
+    ];
+    let extra = foreign(&headers, "{}").unwrap().meta.extra.clone();
+    let expected = [("region", "Zürich"), ("broken", "50%ff"), ("rest", "50% off"), ("x-path", "a%20b")];
+    assert_eq!(extra, expected.map(|(name, text)| (name.to_owned(), text.into())).into());
+}
+
+#[test]
 fn faults_name_the_attribute() {
     let good = [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_type", "a:b"), ("ce_source", "/x")];
     assert!(foreign(&good, "{}").is_ok());

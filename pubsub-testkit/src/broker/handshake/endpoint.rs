@@ -1,6 +1,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::HandshakeError;
+use crate::broker::BrokerOptions;
 
 /// The part of a broker URL that a handshake needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +14,17 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn at(address: SocketAddr) -> Self {
-        Self { address, user: None, password: None, path: String::new() }
+    /// A server of ours, with its user and password if it has one.
+    pub(crate) fn of(address: SocketAddr, options: &BrokerOptions) -> Self {
+        let (user, password) = options.security.as_ref().map(|of| (of.user.clone(), of.password.clone())).unzip();
+        Self { address, user, password, path: String::new() }
+    }
+
+    pub(crate) fn with_credentials(mut self, credentials: Option<&(String, String)>) -> Self {
+        if let Some((user, password)) = credentials {
+            (self.user, self.password) = (Some(user.clone()), Some(password.clone()));
+        }
+        self
     }
 
     /// Reads `scheme://[user[:password]@]host:port[,host:port…][/path][?query]`; of several hosts the first counts.

@@ -5,14 +5,15 @@
 
 mod endpoint;
 mod kafka;
-mod nats;
+pub(super) mod nats;
 mod rabbitmq;
-mod redis;
+pub(super) mod redis;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use endpoint::Endpoint;
+pub(super) use nats::monitored;
 
 use super::{BrokerKind, HandshakeError};
 

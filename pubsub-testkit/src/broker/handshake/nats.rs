@@ -1,5 +1,6 @@
 //! `INFO`, `CONNECT`, `PING` → `PONG`, then a request to the JetStream API, which answers last of all.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,11 +8,16 @@ use serde_json::{Value, json};
 use super::{Endpoint, HandshakeError, Opened, ServerInfo, Session, unexpected};
 use crate::broker::wire::Wire;
 
-struct Nats(Wire);
+pub(in crate::broker) struct Nats(Wire);
 
 const INBOX: &str = "_INBOX.handshake";
 
 pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
+    let (session, info) = connect(endpoint, within)?;
+    Ok((Box::new(session), info))
+}
+
+pub(in crate::broker) fn connect(endpoint: &Endpoint, within: Duration) -> Result<(Nats, ServerInfo), HandshakeError> {
     let mut wire = Wire::connect(endpoint.address, within)?;
     let greeting = wire.receive_line()?;
     let Some(info) = greeting.strip_prefix("INFO ") else {
@@ -36,15 +42,39 @@ pub(super) fn open(endpoint: &Endpoint, within: Duration) -> Opened {
     let mut session = Nats(wire);
     let account = session.request("$JS.API.INFO", "")?;
     match account["streams"].as_u64() {
-        Some(streams) => {
-            Ok((Box::new(session), ServerInfo { version, proof: format!("JetStream with {streams} streams") }))
-        }
+        Some(streams) => Ok((session, ServerInfo { version, proof: format!("JetStream with {streams} streams") })),
         None => unexpected(account),
     }
 }
 
+/// Asks a server that speaks TLS alone, at its monitoring port: its health includes that of JetStream.
+pub(in crate::broker) fn monitored(address: SocketAddr, within: Duration) -> Result<ServerInfo, HandshakeError> {
+    let health = get(address, "/healthz", within)?;
+    if health["status"] != "ok" {
+        return unexpected(health);
+    }
+    let server = get(address, "/varz", within)?;
+    if !server["jetstream"]["config"].is_object() {
+        return unexpected("a server without JetStream");
+    }
+    let version = server["version"].as_str().map(str::to_owned);
+    Ok(ServerInfo { version, proof: "healthy with JetStream".into() })
+}
+
+fn get(address: SocketAddr, path: &str, within: Duration) -> Result<Value, HandshakeError> {
+    let mut wire = Wire::connect(address, within)?;
+    wire.send(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let answer = String::from_utf8_lossy(&wire.receive_to_end()?).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    if head.lines().next().is_some_and(|status| status.contains(" 200 ")) {
+        parsed(body.as_bytes())
+    } else {
+        unexpected(answer)
+    }
+}
+
 impl Nats {
-    fn request(&mut self, subject: &str, body: &str) -> Result<Value, HandshakeError> {
+    pub(in crate::broker) fn request(&mut self, subject: &str, body: &str) -> Result<Value, HandshakeError> {
         self.0.send(format!("PUB {subject} {INBOX} {}\r\n{body}\r\n", body.len()).as_bytes())?;
         loop {
             let line = self.0.receive_line()?;

@@ -1,0 +1,331 @@
+//! The connection: the clients of one adapter, what they report, and the task that watches them.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use pubsub_core::{
+    ChannelName, Error, ErrorKind, Result,
+    driver::{AdapterState, StateSender},
+};
+use rdkafka::{
+    ClientContext,
+    admin::AdminClient,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    error::{code_of, error, is_auth},
+    names::Names,
+    options::KafkaOptions,
+    publisher::Outlet,
+    topology::Topics,
+    wire::Wire,
+};
+use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies};
+
+/// How long the broker has for one answer.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How often the connection is looked at while it is sound.
+const LOOK: Duration = Duration::from_millis(1500);
+/// How long a sign of life may take.
+const PING: Duration = Duration::from_secs(3);
+
+/// What the clients report from their own threads.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    refusal: Mutex<Option<Error>>,
+    /// Something is wrong: look at the connection now.
+    pub(super) trouble: Notify,
+}
+
+impl Signals {
+    fn report(&self, cause: KafkaError, reason: &str) {
+        if code_of(&cause).is_some_and(is_auth) {
+            let text = format!("the broker refused the credentials: {reason}");
+            let error = Error::new(ErrorKind::Auth, "connect", text).because(cause);
+            self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        self.trouble.notify_one();
+    }
+
+    /// Why the broker refuses us, if it does.
+    fn take_refusal(&self) -> Option<Error> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The context of clients that only ask.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Context(pub(super) Arc<Signals>);
+
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.report(error, reason);
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// A channel of which events were lost with its data.
+#[derive(Clone, Debug)]
+pub(super) struct Incident {
+    pub(super) channel: ChannelName,
+}
+
+/// What an adapter shares with its subscriptions and tasks.
+pub(super) struct Link {
+    pub(super) options: KafkaOptions,
+    pub(super) names: Names,
+    pub(super) wire: Wire,
+    pub(super) signals: Arc<Signals>,
+    pub(super) states: StateSender,
+    pub(super) topics: Topics,
+    pub(super) policies: DeclaredPolicies,
+    pub(super) outlet: Outlet,
+    /// Subscriptions end by this.
+    pub(super) closing: CancellationToken,
+    /// Every task of the adapter.
+    pub(super) tasks: TaskTracker,
+    /// Channels came to be, here or elsewhere.
+    pub(super) discovered: Notify,
+    pub(super) incidents: broadcast::Sender<Incident>,
+    /// Channels whose scheduled events this adapter brings in when they are due.
+    pub(super) movers: Mutex<HashSet<ChannelName>>,
+    closed: AtomicBool,
+    explorer: Arc<BaseConsumer<Context>>,
+    admin: Arc<AdminClient<Context>>,
+}
+
+impl Link {
+    /// Makes the clients, which connect by themselves.
+    ///
+    /// # Errors
+    /// `Invalid` for a property that the client does not take.
+    pub(super) fn new(options: KafkaOptions) -> Result<Arc<Self>> {
+        options.check()?;
+        let signals = Arc::<Signals>::default();
+        let mut config = options.client();
+        options.finish(&mut config);
+        let context = Context(signals.clone());
+        let explorer = BaseConsumer::from_config_and_context(&config, context.clone());
+        let explorer = explorer.map_err(|cause| error("connect", cause))?;
+        let admin = AdminClient::from_config_and_context(&config, context).map_err(|cause| error("connect", cause))?;
+        Ok(Arc::new(Self {
+            names: Names::new(options.broker.prefix.as_deref()),
+            wire: Wire::new(&options.broker.source, options.broker.wire),
+            signals,
+            states: StateSender::new(AdapterState::Connecting),
+            topics: Topics::default(),
+            policies: DeclaredPolicies::default(),
+            outlet: Outlet::new(),
+            closing: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            discovered: Notify::new(),
+            incidents: broadcast::channel(256).0,
+            movers: Mutex::default(),
+            closed: AtomicBool::new(false),
+            explorer: Arc::new(explorer),
+            admin: Arc::new(admin),
+            options,
+        }))
+    }
+
+    /// Waits for the first answer of the broker, as far as the options ask for it, and begins to watch.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Auth`.
+    pub(super) async fn connect(self: &Arc<Self>) -> Result<()> {
+        if self.options.broker.start == StartMode::Wait {
+            let limit = Instant::now() + self.options.broker.connect_timeout;
+            loop {
+                let left = limit.saturating_duration_since(Instant::now());
+                let pinged = self.ping(left.clamp(Duration::from_millis(50), Duration::from_secs(1))).await;
+                if let Some(refusal) = self.signals.take_refusal() {
+                    return Err(refusal);
+                }
+                match pinged {
+                    Ok(_) => break,
+                    Err(error) if error.kind() == ErrorKind::Auth => return Err(error),
+                    Err(error) if Instant::now() >= limit => {
+                        let text = format!("no broker answered within {:?}", self.options.broker.connect_timeout);
+                        return Err(Error::new(ErrorKind::Unavailable, "connect", text).because(error));
+                    }
+                    Err(_) => sleep(Duration::from_millis(50)).await,
+                }
+            }
+            self.states.set(AdapterState::Ready);
+        }
+        self.tasks.spawn(watch(Arc::downgrade(self), self.closing.clone()));
+        Ok(())
+    }
+
+    /// Asks for a sign of life, and says how long it took.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`, `Auth`.
+    pub(super) async fn ping(&self, limit: Duration) -> Result<Duration> {
+        let explorer = self.explorer.clone();
+        let asked = blocking("ping", move || {
+            let began = Instant::now();
+            drain(&explorer);
+            let answer = explorer.fetch_metadata(Some("__consumer_offsets"), limit);
+            drain(&explorer);
+            answer.map(|_| began.elapsed())
+        });
+        asked.await?.map_err(|cause| error("ping", cause))
+    }
+
+    /// Runs something with the client that asks, on a thread that may wait.
+    ///
+    /// # Errors
+    /// `Closed` once the adapter is closed, and what `ask` reports.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        ask: impl FnOnce(&BaseConsumer<Context>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.open(operation)?;
+        let explorer = self.explorer.clone();
+        blocking(operation, move || ask(&explorer)).await?
+    }
+
+    pub(super) fn admin(&self) -> &AdminClient<Context> {
+        &self.admin
+    }
+
+    /// Fails once the adapter is closed.
+    pub(super) fn open(&self, operation: &'static str) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Closed, operation, "the adapter is closed"));
+        }
+        Ok(())
+    }
+
+    /// Ends everything within the deadline; false if it was closed already.
+    pub(super) async fn close(&self, deadline: Duration) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let until = tokio::time::Instant::now() + deadline;
+        // Publishes that are underway first: handlers have settled by now, and may have published at their end.
+        let flushed = tokio::time::timeout_at(until - deadline / 4, self.outlet.flush()).await;
+        self.closing.cancel();
+        self.tasks.close();
+        let ended = tokio::time::timeout_at(until, self.tasks.wait()).await;
+        self.outlet.retire();
+        self.states.set(AdapterState::Closed);
+        let left = match (flushed, ended) {
+            (Err(_), _) => "events were not confirmed",
+            (_, Err(_)) => "subscriptions were not ended",
+            _ => return Ok(()),
+        };
+        Err(Error::new(ErrorKind::Timeout, "close", format!("{left} within {deadline:?}")))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.outlet.retire();
+        reap((self.explorer.clone(), self.admin.clone()));
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Serves what the client has to tell.
+fn drain(explorer: &BaseConsumer<Context>) {
+    for _ in 0..64 {
+        let _ = explorer.poll(Duration::ZERO);
+    }
+}
+
+/// Looks at the connection until the adapter is closed, and has what was lost declared again.
+async fn watch(link: Weak<Link>, closing: CancellationToken) {
+    let (mut backoff, mut lost) = (Backoff::default(), false);
+    loop {
+        let Some(link) = link.upgrade() else { return };
+        let ping = tokio::select! {
+            () = closing.cancelled() => return,
+            ping = link.ping(PING) => ping,
+        };
+        if let Some(refusal) = link.signals.take_refusal() {
+            link.states.set(AdapterState::Degraded(refusal.to_string()));
+            lost = true;
+        } else {
+            match ping {
+                Ok(_) => {
+                    // What was there before an outage may not be there after it.
+                    let looked = tokio::select! {
+                        () = closing.cancelled() => return,
+                        looked = link.look_after(lost) => looked,
+                    };
+                    if looked.is_ok() {
+                        backoff.reset();
+                        lost = false;
+                        if !closing.is_cancelled() {
+                            link.states.set(AdapterState::Ready);
+                        }
+                    }
+                }
+                Err(error) => {
+                    lost = true;
+                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    link.states.set(AdapterState::Degraded(format!("{error}: {cause}")));
+                }
+            }
+        }
+        let (pause, signals) =
+            (if lost { backoff.next().min(Duration::from_millis(500)) } else { LOOK }, link.signals.clone());
+        drop(link);
+        tokio::select! {
+            () = closing.cancelled() => return,
+            _ = timeout(pause, signals.trouble.notified()) => {}
+        }
+        if !lost {
+            // Many reports of one trouble are one look.
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Runs what waits on a thread that may wait.
+///
+/// # Errors
+/// `Invalid` outside of a runtime, `Closed` if the runtime ends.
+pub(super) async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let outside = |_| Error::new(ErrorKind::Invalid, operation, "this needs a tokio runtime");
+    let runtime = Handle::try_current().map_err(outside)?;
+    let ended = |_| Error::new(ErrorKind::Closed, operation, "the runtime has ended");
+    runtime.spawn_blocking(work).await.map_err(ended)
+}
+
+/// Drops a client on a thread of its own: that waits for the broker, and must not hold up anybody.
+pub(super) fn reap<T: Send + 'static>(client: T) {
+    // Without a thread it is dropped right here, which is slow and correct.
+    drop(std::thread::Builder::new().name("kafka-reaper".to_owned()).spawn(move || drop(client)));
+}

@@ -1,0 +1,204 @@
+//! Records on their way: in from the client, out to the subscription, and back as settlements.
+
+use pubsub_core::{
+    AckHandle, Delivery, Timestamp,
+    driver::{Gap, GapReason, Outcome},
+};
+use rdkafka::{Message as _, consumer::Consumer, message::BorrowedMessage};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use super::{Consumption, End, Member};
+use crate::{
+    common::unreadable,
+    kafka::{
+        position::bounds_of,
+        progress::Taken,
+        settler::{Out, Record},
+        wire::due_of,
+    },
+};
+
+impl Member {
+    /// A record has come from the client.
+    pub(super) fn arrive(&mut self, record: &BorrowedMessage<'_>, deliveries: &mut Vec<Delivery>) -> Option<End> {
+        let (partition, offset) = (record.partition(), record.offset());
+        let part = self.parts.get_mut(&partition).filter(|part| !part.revoking)?;
+        if offset < part.expected {
+            // Offsets only grow, as long as it is the same log.
+            return Some(End::Rebuild("the channel was made anew".to_owned(), true));
+        }
+        let jumped = offset > part.expected;
+        if jumped {
+            self.jumps.push((partition, part.expected, offset));
+        }
+        part.expected = offset + 1;
+        let taken = part.progress.take(offset, self.clock.mark());
+        let failed = match taken {
+            Taken::New(failed) => failed,
+            Taken::Full => 0,
+            Taken::Done => {
+                part.dirty = true;
+                return None;
+            }
+            Taken::Known => return None,
+        };
+        let (message, fault) = self.link.wire.read(record, &self.channel, self.topic.born);
+        let due = if self.later { due_of(record).ok() } else { None };
+        let record = Record {
+            partition,
+            offset,
+            message,
+            fault,
+            attempt: failed.saturating_add(1),
+            first_seen: Timestamp::now(),
+            position: self.topic.position(partition, offset),
+        };
+        if taken == Taken::Full {
+            part.stash = Some(record);
+        } else if let Some(wait) = due.map(|due| due.since(Timestamp::now())).filter(|wait| !wait.is_zero()) {
+            self.held.insert((Instant::now() + wait.min(super::LONGEST), partition, offset), record);
+        } else if !jumped
+            && self.ready.is_empty()
+            && self.is_idle()
+            && let Some(room) = self.room()
+        {
+            deliveries.push(self.deliver(record, room));
+        } else {
+            self.ready.insert((partition, offset), record);
+        }
+        None
+    }
+
+    fn room(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.spare.take().or_else(|| self.shared.room.clone().try_acquire_owned().ok())
+    }
+
+    fn deliver(&self, record: Record, room: OwnedSemaphorePermit) -> Delivery {
+        let (message, fault, attempt, first_seen, position) =
+            (record.message.clone(), record.fault.clone(), record.attempt, record.first_seen, record.position.clone());
+        let epoch = self.parts.get(&record.partition).map_or(0, |part| part.epoch);
+        let token = self.settler.desk.hand_out(Out { record, epoch, _room: room });
+        let mut delivery = Delivery::new(message, AckHandle::new(self.settler.clone(), token)).attempt(attempt);
+        if attempt > 1 {
+            delivery = delivery.first_seen(first_seen);
+        }
+        if let Some(position) = position {
+            delivery = delivery.at(position);
+        }
+        unreadable::mark(delivery, fault)
+    }
+
+    /// Hands out what is ready, as long as there is room.
+    pub(super) fn hand_out(&mut self) {
+        let mut deliveries = Vec::new();
+        while !self.ready.is_empty() {
+            let Some(room) = self.room() else { break };
+            let Some((_, record)) = self.ready.pop_first() else { break };
+            deliveries.push(self.deliver(record, room));
+        }
+        if self.ready.is_empty() {
+            self.spare = None;
+        }
+        if !deliveries.is_empty() {
+            self.shared.feed.deliver_all(deliveries);
+        }
+    }
+
+    /// What has waited long enough is ready.
+    pub(super) fn ripen(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.held.first_entry().filter(|entry| entry.key().0 <= now) {
+            let record = entry.remove();
+            self.ready.insert((record.partition, record.offset), record);
+        }
+    }
+
+    /// Applies settlements.
+    pub(super) fn settle(&mut self, batch: Vec<(Out, Outcome)>) {
+        self.commits.untold += batch.len();
+        for (out, outcome) in batch {
+            let Out { mut record, epoch, _room: room } = out;
+            drop(room);
+            let (partition, offset) = (record.partition, record.offset);
+            let Some(part) = self.parts.get_mut(&partition).filter(|part| part.epoch == epoch) else { continue };
+            match outcome {
+                Outcome::Ack | Outcome::Reject => part.dirty |= part.progress.done(offset),
+                Outcome::Nack(delay) => {
+                    part.progress.failed(offset, record.attempt);
+                    part.dirty = true;
+                    if self.leaving.is_none() && !part.revoking {
+                        record.attempt = record.attempt.saturating_add(1);
+                        // A moment later than a long delay is not to be told from it, and cannot overflow.
+                        let due = Instant::now() + delay.min(super::LONGEST);
+                        self.held.insert((due, partition, offset), record);
+                    }
+                }
+                _ if self.leaving.is_none() && !part.revoking => drop(self.ready.insert((partition, offset), record)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Fetches no more while there is no room for long, and goes on when there is.
+    pub(super) fn pace(&mut self, consumer: &Consumption) {
+        let room = self.is_idle() && self.ready.is_empty();
+        let over = self.stalled.is_some_and(|since| Instant::now() >= since + super::STALL);
+        if !self.quiet && !room && over {
+            self.quiet = true;
+            let all: Vec<_> = self.parts.keys().copied().collect();
+            self.set_paused(consumer, &all, true);
+        } else if self.quiet && room {
+            (self.quiet, self.stalled) = (false, None);
+            let all: Vec<_> =
+                self.parts.iter().filter(|(_, part)| part.stash.is_none()).map(|(partition, _)| *partition).collect();
+            self.set_paused(consumer, &all, false);
+        }
+        let mut fits = Vec::new();
+        let mark = self.clock.mark();
+        for (partition, part) in &mut self.parts {
+            let Some(record) = part.stash.take() else { continue };
+            match part.progress.take(record.offset, mark) {
+                Taken::Full => {
+                    part.stash = Some(record);
+                    fits.push((*partition, false));
+                }
+                Taken::Done => {
+                    part.dirty = true;
+                    fits.push((*partition, true));
+                }
+                _ => {
+                    fits.push((*partition, true));
+                    self.ready.insert((record.partition, record.offset), record);
+                }
+            }
+        }
+        for (partition, fits) in fits {
+            if !self.quiet {
+                self.set_paused(consumer, &[partition], !fits);
+            }
+        }
+    }
+
+    pub(super) fn set_paused(&self, consumer: &Consumption, partitions: &[i32], paused: bool) {
+        let mut list = rdkafka::TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&self.topic.name, *partition);
+        }
+        // What is refused was taken away meanwhile.
+        let _ = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
+    }
+
+    /// Records are missing: retention may have removed them, or they were never meant for readers.
+    pub(super) async fn report_jumps(&mut self) {
+        for (partition, expected, came) in std::mem::take(&mut self.jumps) {
+            let topic = self.topic.name.clone();
+            let asked = self.link.ask("receive", move |explorer| bounds_of(explorer, &topic, partition)).await;
+            let Ok(bounds) = asked else { continue };
+            let lost = bounds.low.min(came) - expected;
+            if lost > 0 {
+                let gap = Gap::new(self.channel.clone(), Some(lost.unsigned_abs()), GapReason::Retention);
+                self.shared.feed.gap(gap);
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A member's place in its group: partitions that come and go, commits, and seeking.
+
+use std::sync::Arc;
+
+use pubsub_core::{
+    ChannelName, Error, ErrorKind, Result, StartPosition,
+    driver::{Gap, GapReason},
+};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer},
+};
+use tokio::time::{Instant, timeout};
+
+use super::{COMMIT, COMMIT_LIMIT, Consumption, Member, Part, REVOKE, Revocation};
+use crate::kafka::{
+    connection::{ANSWER, Link, blocking},
+    error::error,
+    member::{Change, Client, committed, list},
+    position::{bounds_of, resolve},
+    progress::{Committed, Progress},
+    topology::Topic,
+};
+
+impl Link {
+    /// A client that takes part in a group on a channel. The group has its place when this returns.
+    pub(in crate::kafka) async fn join(
+        &self,
+        channel: &ChannelName,
+        later: bool,
+        group: &str,
+        start: &StartPosition,
+    ) -> Result<(Topic, Client)> {
+        let topic = if later { self.later_topic(channel).await? } else { self.demand(channel, "subscribe").await? };
+        let client = self.join_topic(&topic, group, start).await.map_err(|error| error.on(channel))?;
+        Ok((topic, client))
+    }
+
+    async fn join_topic(&self, topic: &Topic, group: &str, start: &StartPosition) -> Result<Client> {
+        let client = Client::new(self, group)?;
+        self.establish_with(&client, topic, start, true).await?;
+        client.get()?.subscribe(&[&topic.name]).map_err(|cause| error("subscribe", cause))?;
+        Ok(client)
+    }
+}
+
+impl Member {
+    /// Begins with partitions where the group has left off.
+    pub(super) async fn assign(&mut self, consumer: &Arc<Consumption>, partitions: &[i32]) -> Result<()> {
+        let (asking, topic, wanted) = (consumer.clone(), self.topic.name.clone(), partitions.to_vec());
+        let found = blocking("subscribe", move || {
+            let known = committed(&asking, &topic, &wanted)?;
+            let with_bounds =
+                known.into_iter().map(|(partition, place)| Ok((bounds_of(&*asking, &topic, partition)?, place)));
+            with_bounds.collect::<Result<Vec<_>>>()
+        });
+        let mut assigned = TopicPartitionList::new();
+        self.epoch += 1;
+        for (bounds, place) in found.await?? {
+            let (low, high) = (bounds.low, bounds.high);
+            let mut progress = match &place {
+                Some(place) if place.offset <= high => Progress::new(place.offset, &place.text),
+                _ => Progress::new(low, ""),
+            };
+            let mut start = place.as_ref().map_or(low, |place| place.offset);
+            if start > high {
+                // The group was further than the channel is: it is another one.
+                self.shared.feed.gap(Gap::new(self.channel.clone(), None, GapReason::DataLoss));
+                start = low;
+            } else if start < low {
+                let lost = (low - start).unsigned_abs();
+                self.shared.feed.gap(Gap::new(self.channel.clone(), Some(lost), GapReason::Retention));
+                progress.skip_to(low);
+                start = low;
+            }
+            let added = assigned.add_partition_offset(&self.topic.name, bounds.partition, Offset::Offset(start));
+            added.map_err(|cause| error("subscribe", cause))?;
+            let part =
+                Part { epoch: self.epoch, progress, expected: start, dirty: false, revoking: false, stash: None };
+            self.parts.insert(bounds.partition, part);
+        }
+        consumer.incremental_assign(&assigned).map_err(|cause| error("subscribe", cause))?;
+        if self.quiet {
+            self.set_paused(consumer, partitions, true);
+        }
+        self.recovered();
+        Ok(())
+    }
+
+    /// Partitions have to be given up: no more of them goes out, and what is out may be settled for a little while.
+    pub(super) fn revoke(&mut self, partitions: Vec<i32>, lost: bool) {
+        for partition in &partitions {
+            if let Some(part) = self.parts.get_mut(partition) {
+                part.revoking = true;
+                part.stash = None;
+            }
+        }
+        self.ready.retain(|(partition, _), _| !partitions.contains(partition));
+        self.held.retain(|(_, partition, _), _| !partitions.contains(partition));
+        let until = if lost { Instant::now() } else { Instant::now() + REVOKE };
+        self.revocations.push(Revocation { partitions, until, lost });
+    }
+
+    /// Gives up partitions whose events are settled, or that have waited long enough.
+    pub(super) async fn give_up(&mut self, consumer: &Arc<Consumption>) {
+        for revocation in std::mem::take(&mut self.revocations) {
+            let mine = |partition: i32| revocation.partitions.contains(&partition);
+            let mut open = 0;
+            self.settler.desk.for_each(|_, out| open += usize::from(mine(out.record.partition)));
+            if open > 0 && Instant::now() < revocation.until {
+                self.revocations.push(revocation);
+                continue;
+            }
+            let batch = self.settler.desk.take_batch();
+            self.settle(batch);
+            drop(self.settler.desk.take_if(|out| mine(out.record.partition)));
+            let mut commits = Vec::new();
+            for partition in &revocation.partitions {
+                if let Some(part) = self.parts.remove(partition)
+                    && (part.dirty || self.commits.underway.is_some())
+                {
+                    commits.push((*partition, part.progress.committed()));
+                }
+            }
+            let told = if revocation.lost {
+                let text = "the group gave the partition to somebody else";
+                Err(Error::new(ErrorKind::Conflict, "settle", text).on(&self.channel))
+            } else {
+                self.commit_now(consumer, commits).await
+            };
+            // Settlements of other partitions wait for their own commit.
+            if self.parts.values().all(|part| !part.dirty) && self.commits.underway.is_none() {
+                self.settler.desk.told(std::mem::take(&mut self.commits.untold), told);
+            }
+            let mut given = TopicPartitionList::new();
+            for partition in &revocation.partitions {
+                given.add_partition(&self.topic.name, *partition);
+            }
+            if consumer.incremental_unassign(&given).is_err() {
+                // It is no longer ours to give up.
+                let _ = consumer.unassign();
+            }
+        }
+    }
+
+    /// Commits, and waits for it.
+    pub(super) async fn commit_now(&self, consumer: &Arc<Consumption>, commits: Vec<(i32, Committed)>) -> Result<()> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let (consumer, topic) = (consumer.clone(), self.topic.name.clone());
+        let work = blocking("settle", move || {
+            let list = list(&topic, &commits)?;
+            consumer.commit(&list, CommitMode::Sync).map_err(|cause| error("settle", cause))
+        });
+        let late = |_| Error::new(ErrorKind::Timeout, "settle", "the broker did not take the commit in time");
+        timeout(ANSWER, work).await.map_err(late)??.map_err(|error| error.on(&self.channel))
+    }
+
+    /// Commits what is done, if it is time; at once if somebody waits.
+    pub(super) fn commit(&mut self, consumer: &Arc<Consumption>) {
+        let now = Instant::now();
+        if let Some((count, partitions, since)) = self.commits.underway.take() {
+            if now < since + COMMIT_LIMIT {
+                self.commits.underway = Some((count, partitions, since));
+                return;
+            }
+            self.commits.forgotten += 1;
+            self.dirty(&partitions);
+            let text = "the broker did not take the commit in time";
+            self.settler.desk.told(count, Err(Error::new(ErrorKind::Timeout, "settle", text).on(&self.channel)));
+        }
+        if !self.commits.urgent && now < self.commits.due {
+            return;
+        }
+        self.commits.due = now + COMMIT;
+        let dirty: Vec<_> = self.parts.iter_mut().filter(|(_, part)| part.dirty && !part.revoking).collect();
+        if dirty.is_empty() {
+            self.commits.urgent = false;
+            if self.revocations.is_empty() {
+                self.settler.desk.told(std::mem::take(&mut self.commits.untold), Ok(()));
+            }
+            return;
+        }
+        let mut commits = Vec::with_capacity(dirty.len());
+        for (partition, part) in dirty {
+            part.dirty = false;
+            commits.push((*partition, part.progress.committed()));
+        }
+        let partitions: Vec<_> = commits.iter().map(|(partition, _)| *partition).collect();
+        let count = std::mem::take(&mut self.commits.untold);
+        self.commits.underway = Some((count, partitions, now));
+        self.commits.urgent = false;
+        let (consumer, topic) = (consumer.clone(), self.topic.name.clone());
+        self.link.tasks.spawn_blocking(move || {
+            let result = list(&topic, &commits)
+                .and_then(|list| consumer.commit(&list, CommitMode::Sync).map_err(|cause| error("settle", cause)));
+            consumer.context().push(Change::Committed(result));
+            // The last one to hold a client may wait for the broker, and this thread may.
+            drop(consumer);
+        });
+    }
+
+    /// A commit has ended.
+    pub(super) fn committed(&mut self, result: Result<()>) {
+        if self.commits.forgotten > 0 {
+            self.commits.forgotten -= 1;
+            return;
+        }
+        let Some((count, partitions, _)) = self.commits.underway.take() else { return };
+        match result {
+            Ok(()) => self.settler.desk.told(count, Ok(())),
+            Err(_) => {
+                // The group is changing: it is tried again once it is settled, or given up with the partitions.
+                self.commits.untold += count;
+                self.dirty(&partitions);
+                self.commits.due = Instant::now() + COMMIT / 5;
+            }
+        }
+    }
+
+    fn dirty(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            if let Some(part) = self.parts.get_mut(partition) {
+                part.dirty = true;
+            }
+        }
+    }
+
+    /// Moves the group, once all of the channel is ours.
+    pub(super) async fn try_seek(&mut self, consumer: &Arc<Consumption>) {
+        let Some((seek, until)) = self.seeking.take() else { return };
+        let all_mine = self.parts.len() == usize::try_from(self.topic.partitions).unwrap_or(0)
+            && self.revocations.is_empty()
+            && self.commits.underway.is_none();
+        let moved = if all_mine {
+            self.seek(consumer, &seek.to).await
+        } else if Instant::now() < until {
+            self.seeking = Some((seek, until));
+            return;
+        } else {
+            let text = "other members of the group hold parts of the channel: seek while there is one member";
+            Err(Error::new(ErrorKind::Conflict, "seek", text))
+        };
+        let _ = seek.done.send(moved.map_err(|error| error.on(&self.channel)));
+    }
+
+    async fn seek(&mut self, consumer: &Arc<Consumption>, to: &StartPosition) -> Result<()> {
+        let (topic, start) = (self.topic.clone(), to.clone());
+        let offsets = self.link.ask("seek", move |explorer| resolve(explorer, &topic, &start, false)).await?;
+        let batch = self.settler.desk.take_batch();
+        self.settle(batch);
+        drop(self.settler.desk.take_if(|_| true));
+        self.ready.clear();
+        self.held.clear();
+        self.epoch += 1;
+        let all: Vec<_> = self.parts.keys().copied().collect();
+        self.set_paused(consumer, &all, false);
+        (self.quiet, self.stalled) = (false, None);
+        let mut list = TopicPartitionList::new();
+        let mut commits = Vec::new();
+        for (partition, offset) in &offsets {
+            let added = list.add_partition_offset(&self.topic.name, *partition, Offset::Offset(*offset));
+            added.map_err(|cause| error("seek", cause))?;
+            let (epoch, progress) = (self.epoch, Progress::new(*offset, ""));
+            commits.push((*partition, progress.committed()));
+            let part = Part { epoch, progress, expected: *offset, dirty: false, revoking: false, stash: None };
+            self.parts.insert(*partition, part);
+        }
+        let client = consumer.clone();
+        let moved = blocking("seek", move || client.seek_partitions(list, ANSWER).map(drop)).await?;
+        moved.map_err(|cause| error("seek", cause))?;
+        self.commit_now(consumer, commits).await
+    }
+}

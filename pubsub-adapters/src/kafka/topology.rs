@@ -1,0 +1,521 @@
+//! Channels on the broker: what is known of them, declaring them, and finding out when they are gone.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use pubsub_core::{
+    ChannelName, ChannelPolicy, Durability, Error, ErrorKind, Ordering, Position, Result,
+    driver::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport},
+};
+use rdkafka::{
+    admin::{AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
+    consumer::Consumer,
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    connection::{ANSWER, Incident, Link},
+    error::{error, is_unknown},
+    position::Marks,
+};
+
+/// A number that only compacted topics would heed, and there without a bound: its distance from the largest tells apart
+/// the lives of a channel, for the client does not hand out the broker's own ids.
+const BIRTH: &str = "max.compaction.lag.ms";
+/// For how long events of ephemeral channels stay.
+const BRIEF: Duration = Duration::from_secs(600);
+/// How much of a group's dead letters stays.
+const DEAD_LETTERS: u64 = 256 << 20;
+
+/// A channel on the broker.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    pub(super) partitions: i32,
+    /// Which life of the channel this is; 0 where it is not known.
+    pub(super) born: u64,
+    pub(super) marks: Marks,
+}
+
+impl Topic {
+    pub(super) fn new(name: &str, partitions: i32, born: u64) -> Result<Self> {
+        Ok(Self { name: name.into(), partitions, born, marks: Marks::new(partitions, born)? })
+    }
+
+    /// Where one record lies.
+    pub(super) fn position(&self, partition: i32, offset: i64) -> Option<Position> {
+        self.marks.of_one(partition, offset)
+    }
+}
+
+/// The channels in use.
+#[derive(Debug, Default)]
+pub(super) struct Topics(RwLock<HashMap<ChannelName, Topic>>);
+
+impl Topics {
+    pub(super) fn get(&self, channel: &ChannelName) -> Option<Topic> {
+        // The table is whole at every point where a panic could come from.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(channel).cloned()
+    }
+
+    fn put(&self, channel: &ChannelName, topic: &Topic) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(channel.clone(), topic.clone());
+    }
+
+    pub(super) fn forget(&self, channel: &ChannelName) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(channel);
+    }
+
+    /// Forgets this life of a channel.
+    pub(super) fn forget_if(&self, channel: &ChannelName, born: u64) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if table.get(channel).is_some_and(|topic| topic.born == born) {
+            table.remove(channel);
+        }
+    }
+
+    fn all(&self) -> Vec<(ChannelName, Topic)> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().map(|(channel, topic)| (channel.clone(), topic.clone())).collect()
+    }
+}
+
+fn patience() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
+}
+
+impl Link {
+    /// The channel, which is made where channels need no declaration.
+    ///
+    /// # Errors
+    /// `NotFound` for a strict adapter and for inboxes, otherwise as [`Link::ensure`].
+    pub(super) async fn demand(&self, channel: &ChannelName, operation: &'static str) -> Result<Topic> {
+        self.open(operation)?;
+        if let Some(topic) = self.topics.get(channel) {
+            return Ok(topic);
+        }
+        if let Some(topic) = self.find(channel).await? {
+            return Ok(topic);
+        }
+        if channel.is_inbox() || (self.options.broker.strict && !channel.is_internal()) {
+            return Err(Error::new(ErrorKind::NotFound, operation, "the channel does not exist").on(channel));
+        }
+        let policy = self.policies.get(channel).unwrap_or_default();
+        self.create(channel, &self.names.topic(channel)?, &policy).await
+    }
+
+    /// The channel, if the broker has it.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`, `Auth`.
+    pub(super) async fn find(&self, channel: &ChannelName) -> Result<Option<Topic>> {
+        let name = self.names.topic(channel)?;
+        let topic = self.find_topic(&name).await.map_err(|error| error.on(channel))?;
+        match &topic {
+            Some(topic) => self.topics.put(channel, topic),
+            None => self.topics.forget(channel),
+        }
+        Ok(topic)
+    }
+
+    pub(super) async fn find_topic(&self, name: &str) -> Result<Option<Topic>> {
+        let Some(partitions) = self.partitions(name).await? else { return Ok(None) };
+        let born = self.settings(&[name]).await?.get(name).map_or(0, born_of);
+        Topic::new(name, partitions, born).map(Some)
+    }
+
+    /// How many partitions the broker has of it, all of them led by somebody.
+    async fn partitions(&self, name: &str) -> Result<Option<i32>> {
+        let topic = name.to_owned();
+        let asked = self.ask("find channel", move |explorer| {
+            let answer = explorer.fetch_metadata(Some(&topic), ANSWER).map_err(|cause| error("find channel", cause))?;
+            let Some(found) = answer.topics().first() else { return Ok(None) };
+            if let Some(fault) = found.error() {
+                let cause = KafkaError::MetadataFetch(fault.into());
+                return if is_unknown(&cause) { Ok(None) } else { Err(error("find channel", cause)) };
+            }
+            let led =
+                !found.partitions().is_empty() && found.partitions().iter().all(|partition| partition.leader() >= 0);
+            Ok(led.then_some(found.partitions().len() as i32))
+        });
+        asked.await
+    }
+
+    /// The settings of these, by name; those that do not exist are left out.
+    async fn settings(&self, names: &[&str]) -> Result<HashMap<String, BTreeMap<String, String>>> {
+        let wanted: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let (admin, patience) = (self.admin(), patience());
+        let answer = admin.describe_configs(&wanted, &patience).await;
+        let mut found = HashMap::new();
+        for resource in answer.map_err(|cause| error("read settings", cause))?.into_iter().flatten() {
+            if let rdkafka::admin::OwnedResourceSpecifier::Topic(name) = resource.specifier {
+                let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+                found.insert(name, entries.collect());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a channel, unless somebody else was first.
+    pub(super) async fn create(&self, channel: &ChannelName, name: &str, policy: &ChannelPolicy) -> Result<Topic> {
+        let settings = Settings::of(policy, channel, self.options.partitions, self.options.replication);
+        let made = self.create_topic(name, &settings).await.map_err(|error| error.on(channel))?;
+        self.topics.put(channel, &made);
+        self.discovered.notify_waiters();
+        Ok(made)
+    }
+
+    pub(super) async fn create_topic(&self, name: &str, settings: &Settings) -> Result<Topic> {
+        let replication = self.options.replication.map_or(-1, i32::from);
+        let mut topic = NewTopic::new(name, settings.partitions, TopicReplication::Fixed(replication));
+        let entries = settings.with_birth();
+        for (key, value) in &entries {
+            topic = topic.set(key, value);
+        }
+        let patience = patience();
+        let answer = self.admin().create_topics([&topic], &patience).await;
+        let answer = answer.map_err(|cause| error("create channel", cause))?;
+        match answer.into_iter().next() {
+            Some(Err((_, code))) if code != Code::TopicAlreadyExists => {
+                return Err(error("create channel", KafkaError::AdminOp(code)));
+            }
+            _ => {}
+        }
+        // The broker says yes before it has told itself everything.
+        let limit = Instant::now() + ANSWER;
+        loop {
+            if let Some(topic) = self.find_topic(name).await? {
+                return Ok(topic);
+            }
+            if Instant::now() >= limit {
+                return Err(Error::new(ErrorKind::Timeout, "create channel", "the new channel has no leader yet"));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Compares what exists with what is declared, and mends what the mode allows.
+    ///
+    /// # Errors
+    /// As [`Adapter::ensure`](pubsub_core::driver::Adapter::ensure).
+    pub(super) async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
+        let mut report = TopologyReport::default();
+        for spec in &topology.channels {
+            spec.policy.check()?;
+            check(spec).map_err(|error| error.on(&spec.channel))?;
+        }
+        for spec in &topology.channels {
+            self.ensure_channel(topology.mode, spec, &mut report).await?;
+        }
+        report.into_result()
+    }
+
+    async fn ensure_channel(&self, mode: TopologyMode, spec: &ChannelSpec, report: &mut TopologyReport) -> Result<()> {
+        let channel = &spec.channel;
+        let missing = || Difference::new(channel, "channel", "declared", "missing");
+        let topic = match self.find(channel).await? {
+            Some(topic) => {
+                self.compare(mode, spec, &topic, report).await?;
+                topic
+            }
+            None if mode == TopologyMode::Validate => {
+                report.push(missing());
+                return Ok(());
+            }
+            None => {
+                report.push(missing().mended());
+                self.create(channel, &self.names.topic(channel)?, &spec.policy).await?
+            }
+        };
+        self.policies.insert(channel, &spec.policy);
+        for (group, start) in &spec.groups {
+            let name = self.names.group_on(&topic.name, group);
+            let create = mode != TopologyMode::Validate;
+            if self.establish(&topic, &name, start, create).await.map_err(|error| error.on(channel))? {
+                let difference = Difference::new(channel, format!("group:{group}"), "declared", "missing");
+                report.push(if create { difference.mended() } else { difference });
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare(
+        &self,
+        mode: TopologyMode,
+        spec: &ChannelSpec,
+        topic: &Topic,
+        report: &mut TopologyReport,
+    ) -> Result<()> {
+        let channel = &spec.channel;
+        let wanted = Settings::of(&spec.policy, channel, self.options.partitions, self.options.replication);
+        let ordered = spec.policy.ordering != Ordering::None;
+        if ordered && topic.partitions != wanted.partitions {
+            // Keys would move to other partitions, and their order with them.
+            let found = format!("{} partitions", topic.partitions);
+            report.push(Difference::new(channel, "ordering", spec.policy.ordering, found));
+        }
+        let grows = !ordered && topic.partitions < wanted.partitions && mode == TopologyMode::Update;
+        if grows {
+            self.grow(topic, wanted.partitions).await.map_err(|error| error.on(channel))?;
+            let (declared, found) = (wanted.partitions, topic.partitions);
+            report.push(Difference::new(channel, "partitions", declared, found).mended());
+            self.find(channel).await?;
+        }
+        let mut all = self.settings(&[&topic.name]).await?;
+        let found = all.remove(&*topic.name).unwrap_or_default();
+        let differing: Vec<_> = wanted
+            .entries
+            .iter()
+            .filter(|(key, _)| COMPARED.iter().any(|(compared, _)| *compared == **key))
+            .filter(|(key, value)| found.get(**key) != Some(*value))
+            .collect();
+        if differing.is_empty() {
+            return Ok(());
+        }
+        let mends = mode == TopologyMode::Update;
+        if mends {
+            self.alter(topic, &wanted, &found).await.map_err(|error| error.on(channel))?;
+        }
+        for (key, value) in differing {
+            let field = COMPARED.iter().find(|(compared, _)| *compared == *key).map_or(*key, |(_, field)| *field);
+            let difference = Difference::new(channel, field, value, found.get(*key));
+            report.push(if mends { difference.mended() } else { difference });
+        }
+        Ok(())
+    }
+
+    async fn grow(&self, topic: &Topic, partitions: i32) -> Result<()> {
+        let patience = patience();
+        let grown = NewPartitions::new(&topic.name, partitions.unsigned_abs() as usize);
+        let answer = self.admin().create_partitions([&grown], &patience).await;
+        match answer.map_err(|cause| error("ensure topology", cause))?.into_iter().next() {
+            Some(Err((_, code))) => Err(error("ensure topology", KafkaError::AdminOp(code))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Altering replaces everything, so what is there and not ours is sent along.
+    async fn alter(&self, topic: &Topic, wanted: &Settings, found: &BTreeMap<String, String>) -> Result<()> {
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(&topic.name));
+        for (key, value) in &wanted.entries {
+            change = change.set(key, value);
+        }
+        if let Some(born) = found.get(BIRTH) {
+            change = change.set(BIRTH, born);
+        }
+        let patience = patience();
+        let answer = self.admin().alter_configs([&change], &patience).await;
+        match answer.map_err(|cause| error("ensure topology", cause))?.into_iter().next() {
+            Some(Err((_, code))) => Err(error("ensure topology", KafkaError::AdminOp(code))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether the channels in use are still there and the same. What is gone is declared again, and everybody who
+    /// reads it is told. `thorough` after an outage; otherwise what is there is taken to be the same.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`, `Auth`.
+    pub(super) async fn look_after(&self, thorough: bool) -> Result<()> {
+        let known = self.topics.all();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let mut lost = Vec::new();
+        let names: Vec<_> = known.iter().map(|(_, topic)| topic.name.to_string()).collect();
+        let asked = self.ask("look at channels", move |explorer| {
+            let answer = explorer.fetch_metadata(None, ANSWER).map_err(|cause| error("look at channels", cause))?;
+            let there: HashMap<_, _> = answer
+                .topics()
+                .iter()
+                .map(|topic| (topic.name().to_owned(), topic.partitions().len() as i32))
+                .collect();
+            Ok(names.into_iter().map(|name| there.get(&name).copied()).collect::<Vec<_>>())
+        });
+        let found = asked.await?;
+        let mut same = Vec::new();
+        for ((channel, topic), found) in known.iter().zip(found) {
+            match found {
+                None => lost.push((channel, topic)),
+                Some(_) if topic.born != 0 => same.push((channel, topic)),
+                Some(partitions) if partitions != topic.partitions => drop(self.find(channel).await?),
+                Some(_) => {}
+            }
+        }
+        if thorough || same.len() <= 64 {
+            let names: Vec<_> = same.iter().map(|(_, topic)| &*topic.name).collect();
+            if !names.is_empty() {
+                let settings = self.settings(&names).await?;
+                let other = |topic: &Topic| settings.get(&*topic.name).is_none_or(|found| born_of(found) != topic.born);
+                lost.extend(same.iter().filter(|(_, topic)| other(topic)).copied());
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        // Numbers of producers begin anew on a broker that has lost its data: what it confirms to a producer of before
+        // may be another one's.
+        self.outlet.retire();
+        for (channel, _) in lost {
+            self.topics.forget(channel);
+            if !channel.is_inbox() && (!self.options.broker.strict || self.policies.get(channel).is_some()) {
+                let policy = self.policies.get(channel).unwrap_or_default();
+                if self.find(channel).await?.is_none() {
+                    self.create(channel, &self.names.topic(channel)?, &policy).await?;
+                }
+            }
+            let _ = self.incidents.send(Incident { channel: channel.clone() });
+        }
+        Ok(())
+    }
+
+    /// The users' channels of this deployment.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Timeout`, `Auth`.
+    pub(super) async fn channels(&self) -> Result<Vec<ChannelName>> {
+        let names = self.names.clone();
+        let asked = self.ask("look for channels", move |explorer| {
+            let answer = explorer.fetch_metadata(None, ANSWER).map_err(|cause| error("look for channels", cause))?;
+            Ok(answer.topics().iter().filter_map(|topic| names.channel(topic.name())).collect())
+        });
+        asked.await
+    }
+
+    /// Deletes what a name stands for.
+    pub(super) async fn delete(&self, name: &str) -> Result<()> {
+        let patience = patience();
+        let answer = self.admin().delete_topics(&[name], &patience).await;
+        match answer.map_err(|cause| error("delete channel", cause))?.into_iter().next() {
+            Some(Err((_, code))) => Err(error("delete channel", KafkaError::AdminOp(code))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes a group.
+    pub(super) async fn delete_members(&self, group: &str) -> Result<()> {
+        let patience = patience();
+        let answer = self.admin().delete_groups(&[group], &patience).await;
+        match answer.map_err(|cause| error("delete group", cause))?.into_iter().next() {
+            Some(Err((_, code))) => Err(error("delete group", KafkaError::AdminOp(code))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Settings that are held against what exists, and the fields of a policy that they come from.
+const COMPARED: &[(&str, &str)] = &[("retention.ms", "retention.age"), ("retention.bytes", "retention.bytes")];
+
+/// What the adapter cannot keep.
+fn check(spec: &ChannelSpec) -> Result<()> {
+    let unsupported = |text| Err(Error::new(ErrorKind::Unsupported, "ensure topology", text));
+    if spec.policy.durability == Durability::Ephemeral && !spec.groups.is_empty() {
+        return unsupported("an ephemeral channel has no groups");
+    }
+    if spec.policy.retention.count.is_some() && !spec.channel.is_internal() {
+        return unsupported("field `retention.count`: Kafka removes events by age and bytes only");
+    }
+    Ok(())
+}
+
+fn born_of(settings: &BTreeMap<String, String>) -> u64 {
+    let lag = settings.get(BIRTH).and_then(|text| text.parse::<i64>().ok()).unwrap_or(i64::MAX);
+    i64::MAX.abs_diff(lag)
+}
+
+/// How a channel is made.
+pub(super) struct Settings {
+    partitions: i32,
+    entries: BTreeMap<&'static str, String>,
+}
+
+impl Settings {
+    pub(super) fn of(policy: &ChannelPolicy, channel: &ChannelName, unordered: u16, replication: Option<u16>) -> Self {
+        let partitions = match policy.ordering {
+            Ordering::None if channel.is_internal() => 1,
+            Ordering::None => unordered,
+            Ordering::PerKey { shards } => shards,
+            _ => 1,
+        };
+        let retention = &policy.retention;
+        let brief = policy.durability == Durability::Ephemeral || channel.is_inbox();
+        let age = if brief { Some(BRIEF) } else { retention.age };
+        let bytes = retention.bytes.or(retention.count.filter(|_| channel.is_dead_letter()).map(|_| DEAD_LETTERS));
+        let mut entries = BTreeMap::from([
+            ("cleanup.policy", "delete".to_owned()),
+            ("message.timestamp.type", "LogAppendTime".to_owned()),
+        ]);
+        let mut set = |key, value: Option<u64>| {
+            entries.insert(key, value.map_or_else(|| "-1".to_owned(), |value| value.to_string()));
+        };
+        let age = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(i64::MAX as u64));
+        let share = bytes.map(|bytes| bytes.div_ceil(u64::from(partitions).max(1)));
+        set("retention.ms", age);
+        set("retention.bytes", share);
+        // What is removed goes in whole segments: small enough for the limit to show.
+        if let Some(age) = age {
+            set("segment.ms", Some((age / 4).max(1_000)));
+        }
+        if let Some(share) = share {
+            set("segment.bytes", Some((share / 4).clamp(1 << 20, 1 << 30)));
+        }
+        if replication.is_some_and(|nodes| nodes >= 3) {
+            set("min.insync.replicas", Some(2));
+        }
+        Self { partitions: i32::from(partitions), entries }
+    }
+
+    /// As they are when a channel is made: with the mark of its life.
+    fn with_birth(&self) -> BTreeMap<&'static str, String> {
+        let id = pubsub_core::EventId::random();
+        let mut buffer = [0; 36];
+        // FNV-1a over a random id: 40 bits of it, and never zero.
+        let hash = id
+            .encode(&mut buffer)
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let born = (hash >> 24).max(1);
+        let mut entries = self.entries.clone();
+        entries.insert(BIRTH, i64::MAX.saturating_sub_unsigned(born).to_string());
+        entries
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pubsub_core::Retention;
+
+    use super::*;
+
+    #[test]
+    fn policies_become_settings() {
+        let channel = ChannelName::parse("orders").unwrap();
+        let of = |policy: ChannelPolicy| Settings::of(&policy, &channel, 3, None);
+        let plain = of(ChannelPolicy::new());
+        assert_eq!((plain.partitions, plain.entries["retention.ms"].as_str()), (3, "-1"));
+        assert_eq!(of(ChannelPolicy::new().ordered_per_key(4)).partitions, 4);
+        assert_eq!(of(ChannelPolicy::new().totally_ordered()).partitions, 1);
+        let kept =
+            of(ChannelPolicy::new().retention(Retention::default().bytes(9_000_000).age(Duration::from_secs(60))));
+        assert_eq!(kept.entries["retention.bytes"], "3000000");
+        assert_eq!(kept.entries["retention.ms"], "60000");
+        assert_eq!(kept.entries["segment.ms"], "15000");
+        assert_eq!(of(ChannelPolicy::new().ephemeral()).entries["retention.ms"], "600000");
+    }
+
+    #[test]
+    fn each_life_has_a_mark_of_its_own() {
+        let settings = Settings::of(&ChannelPolicy::new(), &ChannelName::parse("a").unwrap(), 1, None);
+        let born = || {
+            let entries = settings.with_birth();
+            born_of(&entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        };
+        let (one, two) = (born(), born());
+        assert!(one != two && one > 0 && two > 0, "{one} {two}");
+        assert_eq!(born_of(&BTreeMap::new()), 0);
+    }
+}

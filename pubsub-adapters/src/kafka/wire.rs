@@ -1,0 +1,158 @@
+//! Events as records: CloudEvents headers `ce_*`, the payload as the value, the key as the record's key.
+
+use bytes::Bytes;
+use pubsub_core::{
+    ChannelName, Error, ErrorKind, EventId, Key, Message, Result, Timestamp,
+    wire::{
+        Arrival, FOREIGN_SOURCE, WireFormat,
+        attributes::{Binding, HeaderText},
+        document,
+    },
+};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+
+use crate::common::unreadable::{self, ReadOut};
+
+/// When a scheduled event is due, in milliseconds.
+pub(super) const DUE: &str = "pubsub-due";
+
+/// Writes and reads records.
+#[derive(Debug)]
+pub(super) struct Wire {
+    binding: Binding,
+    source: String,
+    format: WireFormat,
+}
+
+/// What a record is made of.
+pub(super) struct Encoded {
+    pub(super) headers: OwnedHeaders,
+    /// `None` for a tombstone.
+    pub(super) body: Option<Bytes>,
+}
+
+impl Wire {
+    pub(super) fn new(source: &str, format: WireFormat) -> Self {
+        Self { binding: Binding::new("ce_", HeaderText::Utf8), source: source.to_owned(), format }
+    }
+
+    /// An event as headers and value.
+    ///
+    /// # Errors
+    /// As [`Binding::encode`] and [`document::encode`].
+    pub(super) fn write(&self, message: &Message, due: Option<Timestamp>) -> Result<Encoded> {
+        let envelope = message.envelope();
+        let mut headers = OwnedHeaders::new_with_capacity(12);
+        if let Some(due) = due {
+            let text = due.as_millis().to_string();
+            headers = headers.insert(Header { key: DUE, value: Some(&text) });
+        }
+        if self.format == WireFormat::Envelope {
+            return Ok(Encoded { headers, body: Some(document::encode(envelope)?) });
+        }
+        let mut slot = Some(headers);
+        self.binding.encode(envelope, &self.source, |attribute, text| {
+            let header = Header { key: self.binding.name(attribute), value: Some(text) };
+            slot = slot.take().map(|headers| headers.insert(header));
+        })?;
+        Ok(Encoded { headers: slot.unwrap_or_default(), body: envelope.payload.data().cloned() })
+    }
+
+    /// The event in a record, or its bytes and why they are none. `born` tells apart the lives of the channel.
+    pub(super) fn read(&self, record: &impl rdkafka::Message, channel: &ChannelName, born: u64) -> ReadOut {
+        let body = record.payload().map(Bytes::copy_from_slice);
+        let time = arrival_of(record);
+        let read = self.decode(record, body.clone(), Arrival { channel, time });
+        let (partition, offset) = (record.partition(), record.offset());
+        let id =
+            || EventId::parse(&format!("kafka-{born:x}-{partition}-{offset}")).unwrap_or_else(|_| EventId::random());
+        unreadable::or_raw(read, channel, id, &body.unwrap_or_default())
+    }
+
+    fn decode(&self, record: &impl rdkafka::Message, body: Option<Bytes>, arrival: Arrival<'_>) -> Result<Message> {
+        let mut envelope = match record.headers() {
+            Some(headers) => {
+                let pairs = headers.iter().filter_map(|header| Some((header.key, header.value?)));
+                self.binding.decode(pairs.filter(|(name, _)| *name != DUE), body, arrival)?
+            }
+            None => self.binding.decode(std::iter::empty(), body, arrival)?,
+        };
+        // Our own source is not foreign, whatever it is.
+        let source = envelope.meta.extra.get(FOREIGN_SOURCE);
+        if source.is_some_and(|source| source.as_str() == Some(self.source.as_str())) {
+            envelope.meta.extra.remove(FOREIGN_SOURCE);
+        }
+        if envelope.key.is_none() {
+            // Others' events carry their key in the record alone.
+            let text = record.key().and_then(|key| std::str::from_utf8(key).ok());
+            envelope.key = text.and_then(|text| Key::new(text).ok());
+        }
+        Ok(Message::from(envelope))
+    }
+}
+
+/// When a record was stored.
+pub(super) fn arrival_of(record: &impl rdkafka::Message) -> Timestamp {
+    let millis = record.timestamp().to_millis();
+    millis.and_then(|millis| Timestamp::from_millis(millis).ok()).unwrap_or_else(Timestamp::now)
+}
+
+/// When a scheduled record is due.
+///
+/// # Errors
+/// `Codec` if it does not say so.
+pub(super) fn due_of(record: &impl rdkafka::Message) -> Result<Timestamp> {
+    let header = record.headers().and_then(|headers| headers.iter().find(|header| header.key == DUE));
+    let millis = header.and_then(|header| std::str::from_utf8(header.value?).ok()?.parse().ok());
+    let due = millis.and_then(|millis| Timestamp::from_millis(millis).ok());
+    due.ok_or_else(|| Error::new(ErrorKind::Codec, "decode", "a scheduled event does not say when it is due"))
+}
+
+#[cfg(test)]
+mod tests {
+    use pubsub_core::{EventName, Payload};
+    use rdkafka::message::{OwnedMessage, Timestamp as Time};
+
+    use super::*;
+
+    fn channel() -> ChannelName {
+        ChannelName::parse("orders").unwrap()
+    }
+
+    fn record(encoded: Encoded) -> OwnedMessage {
+        let body = encoded.body.map(|body| body.to_vec());
+        OwnedMessage::new(body, None, "orders".to_owned(), Time::CreateTime(5), 0, 7, Some(encoded.headers))
+    }
+
+    #[test]
+    fn events_read_back_in_both_forms() {
+        let name = EventName::parse("orders:created").unwrap();
+        for format in [WireFormat::Binary, WireFormat::Envelope] {
+            let wire = Wire::new("/test", format);
+            for payload in [Payload::json("{\"a\":1}"), Payload::bytes(Bytes::new()), Payload::Tombstone] {
+                let mut message = Message::new(name.clone(), channel(), payload);
+                message.envelope_mut().key = Some(Key::new("k").unwrap());
+                let due = Timestamp::from_millis(99).unwrap();
+                let record = record(wire.write(&message, Some(due)).unwrap());
+                let (read, fault) = wire.read(&record, &channel(), 1);
+                assert!(fault.is_none(), "{fault:?}");
+                assert_eq!(*read, message);
+                assert_eq!(due_of(&record).unwrap(), due);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_kept_and_never_panic() {
+        let wire = Wire::new("/test", WireFormat::Binary);
+        let headers = OwnedHeaders::new().insert(Header { key: "ce_id", value: Some(&[0xff_u8][..]) });
+        for headers in [None, Some(headers)] {
+            let body = Some(b"\xff\x00".to_vec());
+            let record =
+                OwnedMessage::new(body, Some(vec![0xff]), "orders".to_owned(), Time::NotAvailable, 1, 2, headers);
+            let (read, fault) = wire.read(&record, &channel(), 1);
+            assert_eq!(read.payload().data().map(|body| body.as_ref()), Some(&b"\xff\x00"[..]));
+            assert!(fault.is_some());
+        }
+    }
+}

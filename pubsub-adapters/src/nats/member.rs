@@ -1,0 +1,481 @@
+//! One member's part in one consumer: events are pulled as there is room, and the consumer is made anew when it is gone.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::jetstream::{consumer::DeliverPolicy, stream::Info};
+use pubsub_core::{
+    AckHandle, ChannelName, Delivery, Result, StartPosition,
+    driver::{Gap, GapReason, Outcome, Settler, SubscriptionState},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    group::Origin,
+    history::{From, position, resolve},
+    names::consumer,
+    puller::{Arrived, Heard, Puller},
+    settler::{Gauge, GroupSettler, GroupSub, Item},
+    topology::{Route, born},
+};
+use crate::common::{backoff::Backoff, unreadable};
+
+/// How often the place of the group is written down, to go on from there when its consumer is deleted.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What becomes of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It pulls.
+    Run,
+    /// It pulls no more, and ends once everything is settled.
+    Leave,
+    /// It is somebody else's: what is out is void.
+    Abandon,
+}
+
+/// One consumer, read by one subscription.
+pub(super) struct Part {
+    pub(super) sub: Arc<GroupSub>,
+    pub(super) route: Arc<Route>,
+    pub(super) shard: Option<u16>,
+    /// Where a fresh group begins.
+    pub(super) start: StartPosition,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) mode: watch::Sender<Mode>,
+    /// Before this time nothing is pulled: an earlier owner's leases run out first.
+    pub(super) not_before: Option<Instant>,
+    /// Its task has ended.
+    pub(super) done: Arc<AtomicBool>,
+}
+
+/// What is known of the consumer.
+pub(super) struct Place {
+    puller: Puller,
+    key: Arc<str>,
+    born: u64,
+    made: i128,
+    ack_wait: Duration,
+    /// Everything up to here is settled.
+    floor: u64,
+    moves: u64,
+}
+
+/// What was known before, for a part that begins anew.
+#[derive(Clone, Copy)]
+struct Before {
+    born: u64,
+    made: i128,
+    floor: u64,
+}
+
+impl Place {
+    /// How long the server leaves events with a member.
+    pub(super) fn lease(&self) -> Duration {
+        self.ack_wait
+    }
+}
+
+impl Part {
+    /// Whether its task has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing of it is out any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.has_ended() && self.gauge.count() == 0
+    }
+
+    fn channel(&self) -> &ChannelName {
+        &self.route.channel
+    }
+
+    fn name(&self) -> String {
+        consumer(&self.sub.group, self.shard)
+    }
+
+    /// Finds or makes the consumer. The first time, errors are the subscriber's.
+    pub(super) async fn open(&self) -> Result<Place> {
+        self.open_after(None).await
+    }
+
+    async fn open_after(&self, before: Option<Before>) -> Result<Place> {
+        let (shared, channel) = (&self.sub.shared, self.channel());
+        let moves = self.sub.moves.load(Ordering::Acquire);
+        let stream = match before {
+            None => shared.must_exist("subscribe", channel).await?,
+            Some(_) => shared.restore(&self.route).await?,
+        };
+        let mut lost_data = before.is_some_and(|before| before.born != born(&stream));
+        let (name, lease) = (self.name(), self.sub.options.lease.duration);
+        let info = match shared.consumer("subscribe", channel, &name).await? {
+            Some(info) => {
+                let again = before.is_some_and(|before| before.made != info.created.unix_timestamp_nanos());
+                lost_data |= again && Origin::of(&info) == Origin::Recovered;
+                info
+            }
+            None => {
+                let (from, origin) = match before {
+                    None => (resolve(channel, &stream, &self.start, false)?, Origin::Fresh),
+                    Some(before) if before.born == born(&stream) => {
+                        (From::Sequence(before.floor + 1), Origin::Recovered)
+                    }
+                    Some(_) => (From::Sequence(1), Origin::Recovered),
+                };
+                lost_data |= before.is_some();
+                shared.make_consumer(channel, &name, self.shard, from, lease, origin).await?
+            }
+        };
+        let made = info.created.unix_timestamp_nanos();
+        if before.is_some_and(|before| before.made != made || before.born != born(&stream)) {
+            self.take_back();
+        }
+        let ack_wait = shared.shorten_lease(channel, &info, lease).await?;
+        let millis = u64::try_from(ack_wait.as_millis()).unwrap_or(u64::MAX);
+        self.sub.shortest.fetch_min(millis, Ordering::Relaxed);
+        let puller = Puller::open(shared, &stream.config.name, &name).await?;
+        if lost_data {
+            self.sub.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
+        } else {
+            self.tell_overtaken(&stream, &info);
+        }
+        Ok(Place {
+            puller,
+            key: format!("{}/{name}/{made}", stream.config.name).into(),
+            born: born(&stream),
+            made,
+            ack_wait,
+            floor: info.ack_floor.stream_sequence,
+            moves,
+        })
+    }
+
+    /// Tells of events that retention removed before the group came to them.
+    fn tell_overtaken(&self, stream: &Info, info: &async_nats::jetstream::consumer::Info) {
+        let begun = match info.config.deliver_policy {
+            DeliverPolicy::ByStartSequence { start_sequence } => start_sequence.saturating_sub(1),
+            _ => return,
+        };
+        if self.shard.is_some_and(|shard| shard > 0) {
+            return; // once for all shards, which share the stream's numbers
+        }
+        let next = info.delivered.stream_sequence.max(begun) + 1;
+        let lost = stream.state.first_sequence.saturating_sub(next);
+        if lost > 0 {
+            self.sub.feed.gap(Gap::new(self.channel().clone(), Some(lost), GapReason::Retention));
+        }
+    }
+
+    /// Voids what is out of this part's consumer.
+    fn take_back(&self) {
+        let gauge = &self.gauge;
+        let taken = self.sub.desk.take_if(|item| item.slot.as_ref().is_some_and(|slot| slot.is_of(gauge)));
+        drop(taken);
+    }
+
+    /// How many more events there is room for here, with a fair share for each consumer of the subscription.
+    fn room(&self) -> usize {
+        let most = self.sub.options.max_in_flight;
+        let parts = self.sub.parts.load(Ordering::Acquire).max(1);
+        (most / parts).max(1).min(most).saturating_sub(self.gauge.count())
+    }
+
+    /// Hands out one event.
+    fn hand_out(&self, place: &Place, mut arrived: Arrived) -> Option<Delivery> {
+        let (shared, sub) = (&self.sub.shared, &self.sub);
+        if arrived.delivered > 1 {
+            // Whoever has it still has lost it.
+            let sequence = arrived.sequence;
+            drop(sub.desk.take_if(|item| item.sequence == sequence && item.consumer == place.key));
+        }
+        let read = arrived.read(shared, self.channel());
+        let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
+        let attempt = arrived.delivered.saturating_sub(released).max(1);
+        let until = sub.is_manual().then(|| Instant::now() + sub.options.lease.duration);
+        let at = position(arrived.sequence, place.born);
+        let slot = self.gauge.take();
+        let item = |id| {
+            Item::new(
+                id,
+                attempt,
+                arrived.sequence,
+                arrived.reply.clone(),
+                place.key.clone(),
+                place.ack_wait,
+                until,
+                place.moves,
+                slot,
+            )
+        };
+        let Some((message, fault)) = read else {
+            // Its time is over: nobody gets it.
+            sub.desk.push(item(pubsub_core::EventId::random()), Outcome::Ack);
+            return None;
+        };
+        let token = sub.desk.hand_out(item(message.id().clone()));
+        let settler: Arc<dyn Settler> = Arc::new(GroupSettler(sub.clone()));
+        let delivery = Delivery::new(message, AckHandle::new(settler, token)).attempt(attempt).at(at);
+        Some(unreadable::mark(delivery, fault))
+    }
+
+    /// Gives events back that nobody has seen.
+    fn give_back(&self, place: &Place, arrived: Vec<Arrived>) {
+        for event in arrived {
+            let (sequence, reply) = (event.sequence, event.reply.clone());
+            let id = pubsub_core::EventId::random();
+            let (key, wait) = (place.key.clone(), place.ack_wait);
+            let item = Item::new(id, 1, sequence, reply, key, wait, None, place.moves, self.gauge.take());
+            self.sub.desk.push(item, Outcome::Release);
+        }
+    }
+
+    fn is_moved(&self, place: &Place) -> bool {
+        place.moves != self.sub.moves.load(Ordering::Acquire)
+    }
+}
+
+/// Counts a part that is being restored, and tells of it.
+struct Recovery<'a>(&'a GroupSub);
+
+impl<'a> Recovery<'a> {
+    fn begin(sub: &'a GroupSub, why: &str) -> Self {
+        sub.recovering.fetch_add(1, Ordering::AcqRel);
+        sub.feed.state(SubscriptionState::Recovering(why.to_owned()));
+        Self(sub)
+    }
+}
+
+impl Drop for Recovery<'_> {
+    fn drop(&mut self) {
+        if self.0.recovering.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.feed.state(SubscriptionState::Active);
+        }
+    }
+}
+
+/// Why a part stopped pulling.
+enum Stop {
+    /// The subscription is over, or the part ends.
+    End,
+    Paused,
+    Moved,
+    /// There is no connection.
+    Down,
+    Lost(String),
+}
+
+/// The task of a part. `place` was opened before, so that what is published since reaches it.
+pub(super) async fn run(part: Arc<Part>, mut place: Place) {
+    let sub = part.sub.clone();
+    if let Some(time) = part.not_before {
+        let mut mode = part.mode.subscribe();
+        tokio::select! {
+            () = sleep_until(time) => {}
+            _ = mode.wait_for(|mode| *mode != Mode::Run) => {}
+            () = sub.over() => {}
+        }
+    }
+    loop {
+        let stop = pull(&part, &mut place).await;
+        match stop {
+            Stop::End => break,
+            Stop::Paused => {
+                let rest = place.puller.withdraw().await;
+                part.give_back(&place, rest);
+                tokio::select! {
+                    () = sub.feed.resumed() => {}
+                    () = sub.over() => break,
+                    () = sub.moved.notified() => {}
+                }
+                match reopen(&part, &place, None).await {
+                    Some(again) => place = again,
+                    None => break,
+                }
+            }
+            Stop::Moved => match reopen(&part, &place, None).await {
+                Some(again) => place = again,
+                None => break,
+            },
+            Stop::Down => {
+                let recovery = Recovery::begin(&sub, "the connection is lost, and is being restored");
+                tokio::select! {
+                    up = sub.shared.wait_up() => if !up { break },
+                    () = sub.over() => break,
+                }
+                match reopen(&part, &place, None).await {
+                    Some(again) => place = again,
+                    None => break,
+                }
+                drop(recovery);
+            }
+            Stop::Lost(why) => match reopen(&part, &place, Some(&why)).await {
+                Some(again) => place = again,
+                None => break,
+            },
+        }
+    }
+    if *part.mode.borrow() == Mode::Abandon {
+        part.take_back();
+    }
+    let rest = place.puller.withdraw().await;
+    part.give_back(&place, rest);
+}
+
+/// Opens the consumer again, as long as it takes; `None` if the part ends before.
+async fn reopen(part: &Part, place: &Place, why: Option<&str>) -> Option<Place> {
+    let sub = &part.sub;
+    let mut recovery = why.map(|why| Recovery::begin(sub, why));
+    let before = Before { born: place.born, made: place.made, floor: place.floor };
+    let mut backoff = Backoff::default();
+    loop {
+        if sub.is_over() || *part.mode.borrow() != Mode::Run {
+            return None;
+        }
+        if sub.place() % 2 == 1 {
+            sleep(Duration::from_millis(2)).await; // the group is being moved
+            continue;
+        }
+        let opened: Result<Place> = tokio::select! {
+            opened = part.open_after(Some(before)) => opened,
+            () = sub.over() => return None,
+        };
+        match opened {
+            Ok(place) => return Some(place),
+            Err(error) => {
+                let text = error.to_string();
+                match &recovery {
+                    Some(_) => sub.feed.state(SubscriptionState::Recovering(text)),
+                    None => recovery = Some(Recovery::begin(sub, &text)),
+                }
+            }
+        }
+        tokio::select! {
+            () = sleep(backoff.next()) => {}
+            () = sub.over() => return None,
+        }
+    }
+}
+
+/// Pulls until something stops it.
+async fn pull(part: &Part, place: &mut Place) -> Stop {
+    let sub = &part.sub;
+    let mut link = sub.shared.link.subscribe();
+    let epoch = link.borrow_and_update().epoch;
+    let mut mode = part.mode.subscribe();
+    let mut looked = Instant::now();
+    let mut last: Option<(u64, u64)> = None;
+    let mut batch = VecDeque::new();
+    loop {
+        if *mode.borrow_and_update() != Mode::Run || sub.is_over() {
+            return Stop::End;
+        }
+        {
+            let link = link.borrow_and_update();
+            if !link.up || link.epoch != epoch {
+                return Stop::Down;
+            }
+        }
+        if part.is_moved(place) {
+            return Stop::Moved;
+        }
+        if sub.feed.is_paused() {
+            return Stop::Paused;
+        }
+        let room = part.room();
+        if room > 0
+            && let Err(error) = place.puller.want(room).await
+        {
+            return Stop::Lost(error.to_string());
+        }
+        let silence = place.puller.silence();
+        let wake = silence.unwrap_or_else(|| Instant::now() + LOOK);
+        let heard = tokio::select! {
+            heard = place.puller.hear() => Some(heard),
+            () = part.gauge.freed.notified(), if room < sub.options.max_in_flight => None,
+            () = sub.feed.paused() => None,
+            () = sub.moved.notified() => None,
+            _ = link.changed() => None,
+            _ = mode.changed() => None,
+            () = sub.over() => None,
+            () = sleep_until(wake) => {
+                if silence.is_some() && place.puller.silence().is_some_and(|end| end <= Instant::now()) {
+                    return Stop::Lost("the server sends no signs of life for this group".to_owned());
+                }
+                None
+            }
+        };
+        let mut next = heard;
+        while let Some(heard) = next.take() {
+            match heard {
+                Heard::Event(arrived) => batch.push_back(*arrived),
+                Heard::Nothing | Heard::Less => {}
+                Heard::Gone(why) => {
+                    deliver(part, place, &mut batch, &mut last).await;
+                    return Stop::Lost(why);
+                }
+            }
+            if batch.len() < 256 {
+                next = place.puller.hear_now();
+            }
+        }
+        deliver(part, place, &mut batch, &mut last).await;
+        if looked.elapsed() > LOOK {
+            looked = Instant::now();
+            if let Ok(Some(info)) = sub.shared.consumer("receive", part.channel(), &part.name()).await
+                && info.created.unix_timestamp_nanos() == place.made
+            {
+                place.floor = info.ack_floor.stream_sequence;
+                place.ack_wait = info.config.ack_wait;
+                let millis = u64::try_from(place.ack_wait.as_millis()).unwrap_or(u64::MAX);
+                sub.shortest.fetch_min(millis, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Hands out what has come, with a gap before each place where events are missing.
+async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque<Arrived>, last: &mut Option<(u64, u64)>) {
+    if batch.is_empty() {
+        return;
+    }
+    if part.is_moved(place) {
+        batch.clear(); // of the place before the seek
+        return;
+    }
+    let mut ready = Vec::with_capacity(batch.len());
+    for arrived in batch.drain(..) {
+        let (number, sequence, first) = (arrived.consumer_sequence, arrived.sequence, arrived.delivered == 1);
+        if first && part.shard.is_none() {
+            if let Some((last_number, last_sequence)) = *last
+                && number == last_number + 1
+                && sequence > last_sequence + 1
+                && let Some(lost) = missing(part, last_sequence, sequence).await
+            {
+                part.sub.feed.deliver_all(ready.drain(..));
+                part.sub.feed.gap(Gap::new(part.channel().clone(), Some(lost), GapReason::Retention));
+            }
+            *last = Some((number, sequence));
+        } else {
+            *last = None;
+        }
+        ready.extend(part.hand_out(place, arrived));
+    }
+    part.sub.feed.deliver_all(ready);
+}
+
+/// How many of the events between two are gone because of retention; others never were this channel's.
+async fn missing(part: &Part, before: u64, after: u64) -> Option<u64> {
+    let info = part.sub.shared.stream("receive", part.channel()).await.ok()??;
+    let lost = info.state.first_sequence.min(after).saturating_sub(before + 1);
+    (lost > 0).then_some(lost)
+}

@@ -1,0 +1,413 @@
+//! Settlements of a group's deliveries, and their leases.
+//!
+//! A lease is the server's `ack_wait`, which all members of a group share. What a member holds longer is renewed for it
+//! at a third of that; what it may hold only shorter is given back when its time is over. After a broken connection the
+//! leases go on until the server's own time is over; nothing is settled after that.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+use pubsub_core::{
+    EventId, GroupName, Result,
+    driver::{AckToken, BoxFuture, Outcome, Renewal, Settler, SubscribeOptions, stale},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{connection::Shared, error};
+use crate::common::{
+    desk::{Desk, Held},
+    feed::Feed,
+};
+
+/// How long the server may take to see settlements.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A delivery that is out.
+pub(super) struct Item {
+    pub(super) id: EventId,
+    pub(super) attempt: u32,
+    pub(super) sequence: u64,
+    pub(super) reply: Subject,
+    /// The consumer, in its present life.
+    pub(super) consumer: Arc<str>,
+    /// The server's lease, counted from `renewed`.
+    pub(super) ack_wait: Duration,
+    pub(super) renewed: Instant,
+    /// When the member's own lease ends; never, where it is renewed automatically.
+    pub(super) until: Option<Instant>,
+    /// Which place of the group it was delivered at.
+    pub(super) moves: u64,
+    /// Its lease ran out; the server is told only if it would find out much later.
+    lapsed: bool,
+    pub(super) slot: Option<Slot>,
+}
+
+impl Item {
+    #[allow(clippy::too_many_arguments, reason = "the fields of one delivery")]
+    pub(super) fn new(
+        id: EventId,
+        attempt: u32,
+        sequence: u64,
+        reply: Subject,
+        consumer: Arc<str>,
+        ack_wait: Duration,
+        until: Option<Instant>,
+        moves: u64,
+        slot: Slot,
+    ) -> Self {
+        let renewed = Instant::now();
+        Self {
+            id,
+            attempt,
+            sequence,
+            reply,
+            consumer,
+            ack_wait,
+            renewed,
+            until,
+            moves,
+            lapsed: false,
+            slot: Some(slot),
+        }
+    }
+
+    /// When the server's lease is over; a little earlier, for it began when the server sent the event.
+    fn servers_end(&self) -> Instant {
+        self.renewed + self.ack_wait - (self.ack_wait / 16).min(Duration::from_millis(50))
+    }
+
+    fn has_lapsed(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now) || self.servers_end() <= now
+    }
+}
+
+impl Held for Item {
+    fn id(&self) -> &EventId {
+        &self.id
+    }
+
+    fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+/// How many deliveries of one consumer are out here.
+#[derive(Default)]
+pub(super) struct Gauge {
+    count: AtomicUsize,
+    pub(super) freed: Notify,
+}
+
+impl Gauge {
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    pub(super) fn take(self: &Arc<Self>) -> Slot {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        Slot(self.clone())
+    }
+}
+
+/// The place of one delivery.
+pub(super) struct Slot(Arc<Gauge>);
+
+impl Slot {
+    pub(super) fn is_of(&self, gauge: &Arc<Gauge>) -> bool {
+        Arc::ptr_eq(&self.0, gauge)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_one();
+    }
+}
+
+/// What the consumers of one subscription share.
+pub(super) struct GroupSub {
+    pub(super) shared: Arc<Shared>,
+    pub(super) options: SubscribeOptions,
+    pub(super) group: GroupName,
+    pub(super) feed: Feed,
+    pub(super) desk: Desk<Item>,
+    /// The shortest `ack_wait` of its consumers, in milliseconds.
+    pub(super) shortest: AtomicU64,
+    /// How many consumers it reads.
+    pub(super) parts: AtomicUsize,
+    /// How many tasks may still give something back.
+    pub(super) holders: AtomicUsize,
+    /// How many of them are being restored.
+    pub(super) recovering: AtomicUsize,
+    /// Grows with each seek, twice: what was delivered before is void, and while it is odd, nothing is opened.
+    pub(super) moves: AtomicU64,
+    pub(super) moved: Notify,
+}
+
+impl GroupSub {
+    pub(super) fn is_manual(&self) -> bool {
+        self.options.lease.renewal != Renewal::Automatic
+    }
+
+    /// Whether the subscription is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.feed.gone().is_cancelled() || self.shared.closing.is_cancelled()
+    }
+
+    pub(super) async fn over(&self) {
+        tokio::select! {
+            () = self.feed.gone().cancelled() => {}
+            () = self.shared.closing.cancelled() => {}
+        }
+    }
+
+    /// The present place: how often the group was moved here.
+    pub(super) fn place(&self) -> u64 {
+        self.moves.load(Ordering::Acquire)
+    }
+
+    /// Begins to move the group, until what is returned is dropped.
+    pub(super) fn begin_move(self: &Arc<Self>) -> Moving {
+        self.moves.fetch_add(1, Ordering::AcqRel);
+        Moving(self.clone())
+    }
+
+    /// How often leases are looked at.
+    fn period(&self) -> Duration {
+        let shortest = Duration::from_millis(self.shortest.load(Ordering::Relaxed));
+        (self.options.lease.duration.min(shortest) / 8).clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// Keeps the settling task there until what is returned is dropped.
+    pub(super) fn hold(self: &Arc<Self>) -> Holder {
+        self.holders.fetch_add(1, Ordering::AcqRel);
+        Holder(self.clone())
+    }
+
+    fn is_live_at(&self, item: &Item, now: Instant) -> bool {
+        item.moves == self.moves.load(Ordering::Acquire) && !item.has_lapsed(now)
+    }
+
+    /// Takes back a delivery whose lease is over.
+    fn lapse(&self, token: AckToken) {
+        if let Some(mut item) = self.desk.take(token) {
+            item.lapsed = true;
+            if item.moves == self.moves.load(Ordering::Acquire) {
+                self.desk.push(item, Outcome::Nack(Duration::ZERO));
+            }
+        }
+    }
+}
+
+/// A group that is being moved.
+pub(super) struct Moving(Arc<GroupSub>);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.moves.fetch_add(1, Ordering::AcqRel);
+        self.0.moved.notify_waiters();
+    }
+}
+
+/// A task that may still give something back.
+pub(super) struct Holder(Arc<GroupSub>);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.0.holders.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The settler of a subscription.
+pub(super) struct GroupSettler(pub(super) Arc<GroupSub>);
+
+impl Settler for GroupSettler {
+    fn settle(&self, token: AckToken, outcome: Outcome) {
+        // Asking takes back what is over, so that the desk counts it as stale.
+        self.is_live(token);
+        self.0.desk.settle(token, outcome);
+    }
+
+    fn is_live(&self, token: AckToken) -> bool {
+        let now = Instant::now();
+        match self.0.desk.with(token, |item| self.0.is_live_at(item, now)) {
+            Some(true) => true,
+            Some(false) => {
+                self.0.lapse(token);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn confirm(&self, token: AckToken, outcome: Outcome) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.is_live(token);
+            self.0.desk.confirm(token, outcome).await
+        })
+    }
+
+    fn extend(&self, token: AckToken, duration: Duration) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if !self.is_live(token) {
+                return Err(stale("extend lease"));
+            }
+            let manual = self.0.is_manual();
+            let reply = self.0.desk.with(token, |item| {
+                if manual {
+                    item.until = Some(Instant::now() + duration.min(Duration::from_secs(86_400 * 365)));
+                }
+                item.reply.clone()
+            });
+            let Some(reply) = reply else { return Err(stale("extend lease")) };
+            let (client, _) = self.0.shared.connected("extend lease", SEEN_WITHIN).await?;
+            let asked = Instant::now();
+            client.publish(reply, PROGRESS).await.map_err(|cause| error::client("extend lease", cause))?;
+            let renewed = self.0.desk.with(token, |item| item.renewed = item.renewed.max(asked));
+            renewed.ok_or_else(|| stale("extend lease"))
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.0.desk.flush())
+    }
+}
+
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+const NAK: Bytes = Bytes::from_static(b"-NAK");
+const TERM: Bytes = Bytes::from_static(b"+TERM");
+const PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+
+fn payload(outcome: Outcome) -> Bytes {
+    match outcome {
+        Outcome::Ack => ACK,
+        Outcome::Reject => TERM,
+        Outcome::Nack(delay) if !delay.is_zero() => {
+            let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX >> 1);
+            format!("-NAK {{\"delay\":{nanos}}}").into()
+        }
+        _ => NAK,
+    }
+}
+
+/// The task of a subscription that tells the server of settlements and renews leases.
+pub(super) async fn run(sub: Arc<GroupSub>) {
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            batch = sub.desk.next_batch() => tell(&sub, batch).await,
+            () = sleep_until(next) => {
+                renew(&sub).await;
+                next = Instant::now() + sub.period();
+            }
+            () = sub.over() => break,
+        }
+    }
+    // What is in somebody's hands may still be settled, unless the adapter closes.
+    let mut looked = Instant::now();
+    loop {
+        let batch = sub.desk.take_batch();
+        if !batch.is_empty() {
+            tell(&sub, batch).await;
+            continue;
+        }
+        let ended = sub.parts.load(Ordering::Acquire) == 0 && sub.holders.load(Ordering::Acquire) == 0;
+        if ended && (sub.desk.len() == 0 || sub.shared.closing.is_cancelled()) {
+            // One more look: what was pushed in between is in the queue by now.
+            let batch = sub.desk.take_batch();
+            if batch.is_empty() {
+                return;
+            }
+            tell(&sub, batch).await;
+            continue;
+        }
+        if looked.elapsed() > Duration::from_millis(20) {
+            looked = Instant::now();
+            renew(&sub).await;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Tells the server, and waits until it has seen it.
+async fn tell(sub: &GroupSub, mut batch: Vec<(Item, Outcome)>) {
+    let count = batch.len();
+    let mut lost = false;
+    let outcome = loop {
+        if !sub.shared.wait_up().await {
+            break Err(error::closed("settle"));
+        }
+        let Some(client) = sub.shared.link.borrow().client().cloned() else { continue };
+        let now = Instant::now();
+        batch.retain(|(item, outcome)| {
+            let gone = item.moves != sub.moves.load(Ordering::Acquire);
+            // The server gives back by itself what ran out there; it need not be told shortly before.
+            let late = item.servers_end() <= now + if item.lapsed { item.ack_wait / 2 } else { Duration::ZERO };
+            lost |= late && !item.lapsed && matches!(outcome, Outcome::Ack | Outcome::Reject);
+            !gone && !late
+        });
+        if batch.is_empty() {
+            break Ok(());
+        }
+        if publish(sub, &client, &mut batch).await && sub.shared.outbox.echo(SEEN_WITHIN).await {
+            break Ok(());
+        }
+        if sub.shared.kill.is_cancelled() {
+            break Err(error::closed("settle"));
+        }
+    };
+    let outcome = if lost { outcome.and(Err(stale("settle"))) } else { outcome };
+    sub.desk.told(count, outcome);
+}
+
+async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)]) -> bool {
+    for (item, outcome) in batch {
+        if client.publish(item.reply.clone(), payload(*outcome)).await.is_err() {
+            return false;
+        }
+        match outcome {
+            // Counted once, though it may be told twice.
+            Outcome::Release if item.slot.is_some() => sub.shared.note_released(&item.consumer, item.sequence),
+            Outcome::Ack | Outcome::Reject => sub.shared.forget_released(&item.consumer, item.sequence),
+            _ => {}
+        }
+        item.slot = None;
+    }
+    true
+}
+
+/// Renews what is held on, and takes back what is over.
+async fn renew(sub: &GroupSub) {
+    let link = sub.shared.link.borrow().clone();
+    let (up, now) = (link.up, Instant::now());
+    let (mut due, mut over) = (Vec::new(), Vec::new());
+    sub.desk.for_each(|token, item| {
+        if !sub.is_live_at(item, now) {
+            over.push(token);
+        } else if up
+            && now.duration_since(item.renewed) >= item.ack_wait / 3
+            && item.until.is_none_or(|until| until > item.servers_end())
+        {
+            item.renewed = now;
+            due.push(item.reply.clone());
+        }
+    });
+    over.into_iter().for_each(|token| sub.lapse(token));
+    let Some(client) = link.client() else { return };
+    for reply in due {
+        if client.publish(reply, PROGRESS).await.is_err() {
+            return;
+        }
+    }
+}

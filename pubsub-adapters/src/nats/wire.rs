@@ -1,0 +1,105 @@
+//! Events as messages: headers with CloudEvents names, the payload as body.
+
+use std::str::FromStr;
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message as NatsMessage};
+use bytes::Bytes;
+use pubsub_core::{
+    ChannelName, EventId, Message, Result, Timestamp,
+    wire::{Arrival, WireFormat, attributes::Attribute, document},
+};
+
+use super::connection::Shared;
+use crate::common::unreadable::{self, ReadOut};
+
+/// How long an event lives from its arrival, in milliseconds: the server's own header counts whole seconds only.
+const TTL: &str = "pubsub-ttl";
+/// Headers that are the server's and ours, and none of the event's.
+const OURS: [&str; 2] = ["nats-", "pubsub-"];
+
+/// The headers of every attribute, made once.
+#[derive(Debug)]
+pub(super) struct HeaderNames(Vec<HeaderName>);
+
+impl HeaderNames {
+    pub(super) fn new(binding: &pubsub_core::wire::attributes::Binding) -> Self {
+        // The binding's names are plain ASCII words; what would not be one is written under its bare name.
+        let name = |attribute: &Attribute| {
+            HeaderName::from_str(binding.name(*attribute)).unwrap_or_else(|_| HeaderName::from_static("ce-unknown"))
+        };
+        Self(Attribute::ALL.iter().map(name).collect())
+    }
+
+    fn get(&self, attribute: Attribute) -> Option<HeaderName> {
+        self.0.get(attribute as usize).cloned()
+    }
+}
+
+/// Headers and body of an event.
+///
+/// # Errors
+/// `TooLarge` if the metadata passes the limits of the wire form.
+pub(super) fn encode(shared: &Shared, names: &HeaderNames, message: &Message) -> Result<(HeaderMap, Bytes)> {
+    let mut headers = HeaderMap::new();
+    if shared.options.broker.wire == WireFormat::Envelope {
+        return Ok((headers, document::encode(message.envelope())?));
+    }
+    shared.binding.encode(message.envelope(), &shared.options.broker.source, |attribute, value| {
+        if let Some(name) = names.get(attribute) {
+            headers.insert(name, HeaderValue::from(value));
+        }
+    })?;
+    Ok((headers, message.payload().data().cloned().unwrap_or_default()))
+}
+
+/// Adds how long the event lives.
+pub(super) fn put_ttl(headers: &mut HeaderMap, ttl: std::time::Duration) {
+    headers.insert(TTL, ttl.as_millis().to_string());
+}
+
+/// Whether an event that arrived then has outlived its time.
+pub(super) fn is_expired(headers: Option<&HeaderMap>, arrived: Timestamp) -> bool {
+    let Some(ttl) = headers.and_then(|headers| headers.get(TTL)) else { return false };
+    let ttl = ttl.as_str().parse().map_or(std::time::Duration::MAX, std::time::Duration::from_millis);
+    Timestamp::now() >= arrived.saturating_add(ttl)
+}
+
+/// Reads an event, or keeps its bytes. `place` names the same bytes the same at each delivery.
+pub(super) fn decode(
+    shared: &Shared,
+    channel: &ChannelName,
+    arrived: Timestamp,
+    place: &str,
+    message: NatsMessage,
+) -> ReadOut {
+    let NatsMessage { headers, payload, .. } = message;
+    let ours = |name: &str| {
+        let lower = |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        OURS.iter().any(lower)
+    };
+    let own_source = shared.binding.name(Attribute::Source);
+    let list = headers.iter().flat_map(HeaderMap::iter).filter_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        let value: &[u8] = values.last()?.as_ref();
+        // What this deployment has published itself is not foreign, whatever its source is called.
+        let own = name == own_source && value == shared.options.broker.source.as_bytes();
+        (!ours(name) && !own).then_some((name, value))
+    });
+    let arrival = Arrival { channel, time: arrived };
+    let read = shared.binding.decode(list, Some(payload.clone()), arrival);
+    // What lies on a channel's subject is of that channel, whatever it says.
+    let read = read.map(|mut envelope| {
+        if envelope.channel != *channel {
+            envelope.channel = channel.clone();
+        }
+        Message::from(envelope)
+    });
+    let id = || EventId::parse(place).unwrap_or_else(|_| EventId::random());
+    unreadable::or_raw(read, channel, id, &payload)
+}
+
+/// A timestamp of so many nanoseconds.
+pub(super) fn from_nanos(nanos: i128) -> Timestamp {
+    let millis = i64::try_from(nanos / 1_000_000).unwrap_or(0);
+    Timestamp::from_millis(millis).unwrap_or_else(|_| Timestamp::now())
+}

@@ -1,0 +1,477 @@
+//! Groups on the broker: their queues, and how they come and go.
+//!
+//! A group has one quorum queue per channel, or per shard of an ordered channel. A fresh group that reads what is
+//! retained also gets a backlog: a copy of the history, in a queue of its own that is read before the other and deleted
+//! with its last message. An exchange that nothing uses says that the group is complete, and a queue with an exclusive
+//! consumer is the lock under which one is made.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Consumer, ExchangeKind,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use pubsub_core::{
+    ChannelName, ChannelPattern, Error, ErrorKind, EventId, GroupName, Ordering, Result, StartPosition,
+    driver::SubscribeOptions,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    error::{convert, is_missing, late},
+    lane::Unrouted,
+    names::{Names, binding_key, hash, later_key, later_queue_key, routing_key, shards, short},
+    publisher::Sender,
+    stream::{Bounds, From, Reader, bounds, resolve},
+    topology::{Topologist, bind, lasting, number, quorum, text, within},
+    wire::{MARK, OFFSET, Raw},
+};
+
+const OPERATION: &str = "subscribe";
+/// How long another process may take to make the group.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Events that were routed before the group's queue was bound are in the stream after this time.
+const GRACE: Duration = Duration::from_millis(30);
+/// Returns are counted by the library; the broker must never give an event up by itself. Version 4 would after 20.
+const RETURNS: u64 = 1_000_000;
+/// How many copies of the history are on their way at a time.
+const COPIES: usize = 512;
+
+/// What one member takes: the queues of a group on one channel, or on some wildcards.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) group: GroupName,
+    /// The channel's name, or a hash of the patterns.
+    name: String,
+    patterns: Vec<ChannelPattern>,
+    pub(super) channel: Option<ChannelName>,
+    shards: Vec<String>,
+    /// One member at a time reads each queue.
+    pub(super) ordered: bool,
+}
+
+impl Scope {
+    /// The scopes of a subscription.
+    pub(super) fn of(options: &SubscribeOptions, group: &GroupName, topology: &Topologist) -> Vec<Self> {
+        let ordering_of = |channel: &ChannelName| topology.policies.get(channel).unwrap_or_default().ordering;
+        if options.channels.iter().any(ChannelPattern::is_wildcard) {
+            let mut texts: Vec<_> = options.channels.iter().map(ToString::to_string).collect();
+            texts.sort_unstable();
+            // One queue for all: a channel that two patterns take comes once. It has no shards, so that the order of
+            // channels which have one is kept by one member at a time.
+            let known = topology.policies.all();
+            let mut taken =
+                known.iter().filter(|(channel, _)| options.channels.iter().any(|pattern| pattern.matches(channel)));
+            let ordered = taken.any(|(_, policy)| policy.ordering != Ordering::None);
+            let name = format!("~{}{}", if ordered { "o" } else { "" }, hash(&texts.join(" ")));
+            let patterns = options.channels.clone();
+            let shards = vec![super::names::WHOLE.to_owned()];
+            return vec![Self { group: group.clone(), name, patterns, channel: None, shards, ordered }];
+        }
+        let exact = options.channels.iter().filter_map(|pattern| match pattern {
+            ChannelPattern::Exact(channel) => Some(channel),
+            _ => None,
+        });
+        exact.map(|channel| Self::exact(group, channel, ordering_of(channel))).collect()
+    }
+
+    /// The scope of a group on one channel.
+    pub(super) fn exact(group: &GroupName, channel: &ChannelName, ordering: Ordering) -> Self {
+        Self {
+            group: group.clone(),
+            name: channel.to_string(),
+            patterns: vec![channel.clone().into()],
+            channel: Some(channel.clone()),
+            shards: shards(ordering),
+            ordered: ordering != Ordering::None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn queue(&self, names: &Names, index: usize) -> String {
+        names.queue(&self.group, &self.name, self.shards.get(index).map_or("", String::as_str))
+    }
+
+    pub(super) fn backlog(&self, names: &Names, index: usize) -> String {
+        names.backlog(&self.group, &self.name, self.shards.get(index).map_or("", String::as_str))
+    }
+
+    /// Whether a wildcard's queue holds an event of a channel that the wildcard does not take.
+    pub(super) fn takes(&self, channel: &ChannelName) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(channel))
+    }
+
+    /// What binds a queue: exchange and key.
+    fn bindings(&self, names: &Names, index: usize) -> Vec<(String, String)> {
+        let mut bindings = vec![(names.later(), later_queue_key(&self.queue(names, index)))];
+        for pattern in &self.patterns {
+            let (exchange, key) = match (pattern, self.shards.get(index)) {
+                (ChannelPattern::Exact(channel), Some(shard)) if self.channel.is_some() => {
+                    (names.exchange(channel), routing_key(shard, channel))
+                }
+                (ChannelPattern::Exact(channel), _) => (names.exchange(channel), binding_key(pattern)),
+                _ => (names.events(), binding_key(pattern)),
+            };
+            bindings.push((names.later(), later_key(&key)));
+            bindings.push((exchange, key));
+        }
+        bindings
+    }
+}
+
+/// Makes groups.
+pub(super) struct Founder<'a> {
+    pub(super) topology: &'a Topologist,
+    pub(super) sender: &'a Sender,
+}
+
+impl Founder<'_> {
+    /// Makes sure that a group is there. A fresh one starts at `start`.
+    pub(super) async fn join(&self, scope: &Scope, start: &StartPosition) -> Result<()> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            if self.is_ready(scope).await? {
+                return Ok(());
+            }
+            let Some(lock) = self.lock(scope).await? else {
+                if Instant::now() >= deadline {
+                    return Err(late(OPERATION));
+                }
+                sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            if self.is_ready(scope).await? {
+                return Ok(());
+            }
+            let all: Vec<_> = (0..scope.len()).collect();
+            let made = self.make(scope, &all, start).await;
+            unlock(&lock).await;
+            return made;
+        }
+    }
+
+    /// Makes those queues again that were deleted under the group.
+    pub(super) async fn mend(&self, scope: &Scope, start: &StartPosition) -> Result<()> {
+        if let Some(channel) = &scope.channel {
+            self.topology.restore(channel).await?;
+        }
+        self.topology.base(true).await?;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        let lock = loop {
+            match self.lock(scope).await? {
+                Some(lock) => break lock,
+                None if Instant::now() >= deadline => return Err(late(OPERATION)),
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        };
+        let mut missing = Vec::new();
+        for index in 0..scope.len() {
+            if !exists(self.topology, &scope.queue(&self.topology.names, index)).await? {
+                missing.push(index);
+            }
+        }
+        let made = if missing.is_empty() && self.is_ready(scope).await? {
+            Ok(())
+        } else {
+            self.make(scope, &missing, start).await
+        };
+        unlock(&lock).await;
+        made
+    }
+
+    pub(super) async fn is_ready(&self, scope: &Scope) -> Result<bool> {
+        let name = short(&self.topology.names.ready(&scope.group, &scope.name));
+        let look = ExchangeDeclareOptions { passive: true, ..lasting() };
+        let scratch = self.topology.scratch(OPERATION).await?;
+        let found = scratch.exchange_declare(name, ExchangeKind::Fanout, look, FieldTable::default());
+        match within(OPERATION, found).await? {
+            Ok(()) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(convert(OPERATION, error)),
+        }
+    }
+
+    /// The lock of a group, if nobody else has it. It is held as long as the channel is open.
+    async fn lock(&self, scope: &Scope) -> Result<Option<Channel>> {
+        let name = short(&self.topology.names.lock(&scope.group, &scope.name));
+        let channel = self.topology.scratch(OPERATION).await?;
+        let options = QueueDeclareOptions { durable: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let declared = within(OPERATION, channel.queue_declare(name.clone(), options, FieldTable::default())).await?;
+        declared.map_err(|error| convert(OPERATION, error))?;
+        let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
+        let consume = channel.basic_consume(name, short("lock"), options, FieldTable::default());
+        match within(OPERATION, consume).await?.map_err(|error| convert(OPERATION, error)) {
+            Ok(_) => Ok(Some(channel)),
+            // Somebody else has it, or had it until now.
+            Err(error) if matches!(error.kind(), ErrorKind::Auth | ErrorKind::Conflict | ErrorKind::NotFound) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes some queues of a group, under its lock.
+    async fn make(&self, scope: &Scope, indices: &[usize], start: &StartPosition) -> Result<()> {
+        let names = &self.topology.names;
+        // A position that is gone is refused before anything is made.
+        let history = self.history(scope, start).await?;
+        let scratch = self.topology.scratch(OPERATION).await?;
+        for &index in indices {
+            let queue = scope.queue(names, index);
+            // What an earlier attempt left behind, which nobody has read.
+            for name in [&queue, &scope.backlog(names, index)] {
+                delete(&scratch, name).await?;
+            }
+            quorum(&scratch, OPERATION, &queue, arguments(scope.ordered)).await?;
+            for (exchange, key) in scope.bindings(names, index) {
+                bind(&scratch, OPERATION, &queue, &exchange, &key).await?;
+            }
+        }
+        if let (true, Some(channel)) = (history, &scope.channel) {
+            self.backlog(scope, channel, indices, start).await?;
+        }
+        let ready = short(&names.ready(&scope.group, &scope.name));
+        let declared = scratch.exchange_declare(ready, ExchangeKind::Fanout, lasting(), FieldTable::default());
+        within(OPERATION, declared).await?.map_err(|error| convert(OPERATION, error))
+    }
+
+    /// Whether there is history for a fresh group to read.
+    async fn history(&self, scope: &Scope, start: &StartPosition) -> Result<bool> {
+        if *start == StartPosition::Latest {
+            return Ok(false);
+        }
+        let Some(channel) = &scope.channel else {
+            return match start {
+                // What a wildcard's channels retain is spread over streams that nobody can list.
+                StartPosition::Stored => Ok(false),
+                _ => {
+                    let text = "a group over wildcards starts with what is published from now on";
+                    Err(Error::new(ErrorKind::Unsupported, OPERATION, text))
+                }
+            };
+        };
+        match bounds(self.topology, channel, OPERATION).await {
+            Ok(bounds) => resolve(start, bounds, OPERATION).map(|_| true).map_err(|error| error.on(channel)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies the history into the backlog. What was published meanwhile lies in the queue already; what lies in both is
+    /// taken out of the queue again.
+    async fn backlog(
+        &self,
+        scope: &Scope,
+        channel: &ChannelName,
+        indices: &[usize],
+        start: &StartPosition,
+    ) -> Result<()> {
+        sleep(GRACE).await;
+        let Bounds { first, next } = bounds(self.topology, channel, OPERATION).await?;
+        let from = resolve(start, Bounds { first, next }, OPERATION)?;
+        if first >= next || matches!(from, From::Offset(offset) if offset >= next) {
+            return Ok(());
+        }
+        let names = &self.topology.names;
+        let scratch = self.topology.scratch(OPERATION).await?;
+        // What they take beside goes back, in its order, when their channel is closed.
+        let held = self.topology.scratch(OPERATION).await?;
+        let (mut early, mut consumers) = (Vec::new(), Vec::new());
+        for &index in indices {
+            let (found, consumer) = self.early(&held, &scope.queue(names, index), channel).await?;
+            early.extend(found);
+            consumers.push(consumer);
+        }
+        let mut doubles: HashSet<_> = early.iter().filter_map(|(id, _)| id.clone()).collect();
+        let mut seen = HashSet::new();
+        let mut made = vec![None; scope.len()];
+        let mut words = std::collections::VecDeque::new();
+        let mut reader = Reader::of(self.topology, channel, from, OPERATION).await?;
+        loop {
+            let Some(raw) = reader.next_stored(from).await? else { break };
+            let Some(offset) = raw.offset() else { continue };
+            if offset >= next {
+                break;
+            }
+            if let Some(id) = raw.id().filter(|id| doubles.contains(*id)) {
+                seen.insert(id.to_owned());
+            }
+            let index = scope.shard_index(&raw);
+            if let (false, Some(index)) =
+                (raw.is_expired() || raw.mark().is_some(), index.filter(|index| indices.contains(index)))
+            {
+                let queue = match &made[index] {
+                    Some(queue) => queue,
+                    None => {
+                        let queue = scope.backlog(names, index);
+                        quorum(&scratch, OPERATION, &queue, arguments(true)).await?;
+                        made[index].insert(queue)
+                    }
+                };
+                let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+                let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset));
+                words.push_back(self.sender.post(
+                    copy,
+                    ShortString::default(),
+                    short(queue),
+                    Unrouted::Refuse,
+                    channel,
+                )?);
+                if words.len() >= COPIES {
+                    confirmed(words.pop_front()).await?;
+                }
+            }
+            if offset + 1 >= next {
+                break;
+            }
+        }
+        for queue in made.iter().flatten() {
+            let end = mark("end");
+            words.push_back(self.sender.post(end, ShortString::default(), short(queue), Unrouted::Refuse, channel)?);
+        }
+        while !words.is_empty() {
+            confirmed(words.pop_front()).await?;
+        }
+        doubles.retain(|id| seen.contains(id));
+        for (id, tag) in early {
+            if id.is_none_or(|id| doubles.contains(&id)) {
+                let told = within(OPERATION, held.basic_ack(tag, BasicAckOptions::default())).await?;
+                told.map_err(|error| convert(OPERATION, error))?;
+            }
+        }
+        drop(consumers);
+        let _ = within(OPERATION, held.close(200, short("done"))).await;
+        Ok(())
+    }
+
+    /// What is in a fresh queue by now: ids and tags, the last one that of a mark, which has no id. A consumer reads it,
+    /// for nothing is fetched from a queue with a single active one.
+    async fn early(
+        &self,
+        scratch: &Channel,
+        queue: &str,
+        channel: &ChannelName,
+    ) -> Result<(Vec<(Option<String>, u64)>, Consumer)> {
+        let token = EventId::random().to_string();
+        self.sender.put(mark(&token), ShortString::default(), short(queue), Unrouted::Refuse, channel).await?;
+        let options = BasicConsumeOptions::default();
+        let consume = scratch.basic_consume(short(queue), short(""), options, FieldTable::default());
+        let mut consumer = within(OPERATION, consume).await?.map_err(|error| convert(OPERATION, error))?;
+        let mut early = Vec::new();
+        while let Some(delivery) = within(OPERATION, consumer.next()).await? {
+            let delivery = delivery.map_err(|error| convert(OPERATION, error))?;
+            let tag = delivery.delivery_tag;
+            let raw = Raw::of(delivery);
+            if raw.mark() == Some(token.as_bytes()) {
+                early.push((None, tag));
+                return Ok((early, consumer));
+            }
+            early.push((Some(raw.id().unwrap_or_default().to_owned()), tag));
+        }
+        Err(late(OPERATION))
+    }
+
+    /// Deletes a group.
+    pub(super) async fn delete(&self, scope: &Scope) -> Result<()> {
+        const OPERATION: &str = "delete group";
+        let names = &self.topology.names;
+        if !self.is_ready(scope).await? {
+            let text = format!("there is no group `{}` on this channel", scope.group);
+            return Err(Error::new(ErrorKind::NotFound, OPERATION, text));
+        }
+        let busy = || {
+            let text = format!("group `{}` has members", scope.group);
+            Error::new(ErrorKind::Conflict, OPERATION, text)
+        };
+        let lock = self.lock(scope).await?.ok_or_else(busy)?;
+        for index in 0..scope.len() {
+            for queue in [scope.queue(names, index), scope.backlog(names, index)] {
+                if consumers(self.topology, &queue).await?.is_some_and(|consumers| consumers > 0) {
+                    unlock(&lock).await;
+                    return Err(busy());
+                }
+            }
+        }
+        let scratch = self.topology.scratch(OPERATION).await?;
+        let ready = short(&names.ready(&scope.group, &scope.name));
+        let deleted = within(OPERATION, scratch.exchange_delete(ready, ExchangeDeleteOptions::default())).await?;
+        deleted.map_err(|error| convert(OPERATION, error))?;
+        for index in 0..scope.len() {
+            for queue in [scope.queue(names, index), scope.backlog(names, index)] {
+                delete(&scratch, &queue).await?;
+            }
+        }
+        unlock(&lock).await;
+        Ok(())
+    }
+}
+
+impl Scope {
+    /// In which of the group's queues an event belongs.
+    fn shard_index(&self, raw: &Raw) -> Option<usize> {
+        let key = raw.routing_key.as_str();
+        let shard = super::names::shard_in(key)?;
+        self.shards.iter().position(|known| known == shard)
+    }
+}
+
+async fn confirmed(word: Option<tokio::sync::oneshot::Receiver<Result<()>>>) -> Result<()> {
+    match word {
+        Some(word) => word.await.unwrap_or_else(|_| Err(super::error::closed(OPERATION))),
+        None => Ok(()),
+    }
+}
+
+/// A message that marks a place in a queue.
+pub(super) fn mark(text: &str) -> Raw {
+    let mut headers = FieldTable::default();
+    headers.insert(short(MARK), AMQPValue::LongString(text.into()));
+    let properties = lapin::BasicProperties::default()
+        .with_delivery_mode(2)
+        .with_message_id(short(&EventId::random().to_string()))
+        .with_headers(headers);
+    Raw { properties, body: bytes::Bytes::new(), routing_key: ShortString::default() }
+}
+
+fn arguments(single: bool) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    text(&mut arguments, "x-queue-type", "quorum");
+    number(&mut arguments, "x-delivery-limit", RETURNS);
+    if single {
+        arguments.insert(short("x-single-active-consumer"), AMQPValue::Boolean(true));
+    }
+    arguments
+}
+
+async fn unlock(lock: &Channel) {
+    let _ = within(OPERATION, lock.close(200, short("unlock"))).await;
+}
+
+async fn delete(scratch: &Channel, queue: &str) -> Result<()> {
+    let deleted = within(OPERATION, scratch.queue_delete(short(queue), QueueDeleteOptions::default())).await?;
+    deleted.map(drop).map_err(|error| convert(OPERATION, error))
+}
+
+/// Whether a queue is there.
+pub(super) async fn exists(topology: &Topologist, queue: &str) -> Result<bool> {
+    Ok(consumers(topology, queue).await?.is_some())
+}
+
+/// How many consumers a queue has; none if it is not there.
+pub(super) async fn consumers(topology: &Topologist, queue: &str) -> Result<Option<u32>> {
+    let scratch = topology.scratch(OPERATION).await?;
+    let look = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
+    match within(OPERATION, scratch.queue_declare(short(queue), look, FieldTable::default())).await? {
+        Ok(queue) => Ok(Some(queue.consumer_count())),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(convert(OPERATION, error)),
+    }
+}

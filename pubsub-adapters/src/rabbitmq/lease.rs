@@ -1,0 +1,181 @@
+//! One channel of the protocol from which a member of a group takes events, and what it owes the broker on it.
+
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
+
+use futures_util::{Stream, StreamExt, future::join_all, stream};
+use lapin::{
+    Channel,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeleteOptions,
+    },
+    types::FieldTable,
+};
+use pubsub_core::Result;
+
+use super::{
+    connection::Live,
+    error::{convert, unavailable},
+    names::short,
+    topology::within,
+};
+
+const OPERATION: &str = "receive";
+
+/// What a consumer has to tell.
+pub(super) struct Arrival {
+    pub(super) lane: u64,
+    pub(super) queue: usize,
+    /// Whether it is about the backlog of the queue.
+    pub(super) backlog: bool,
+    /// A delivery; none once the consumer has ended, as when its queue was deleted.
+    pub(super) delivery: Option<Delivery>,
+}
+
+pub(super) type Arrivals = Pin<Box<dyn Stream<Item = Arrival> + Send>>;
+
+/// An open channel with its consumers.
+pub(super) struct Lane {
+    pub(super) number: u64,
+    pub(super) live: Arc<Live>,
+    pub(super) channel: Channel,
+    pub(super) prefetch: u16,
+    /// The tags of consumers.
+    tags: Vec<String>,
+    /// The queues that are read here.
+    pub(super) queues: Vec<usize>,
+    /// Tags of deliveries that are neither settled nor returned.
+    open: BTreeSet<u64>,
+    /// Settled, and the broker does not know yet.
+    done: Vec<u64>,
+    /// The end of a backlog, once it came.
+    pub(super) end: Option<(usize, u64)>,
+}
+
+impl Lane {
+    pub(super) async fn open(live: Arc<Live>, number: u64, prefetch: u16, queues: Vec<usize>) -> Result<Self> {
+        let channel = live.channel(OPERATION).await?;
+        let tags = Vec::new();
+        let (open, done) = (BTreeSet::new(), Vec::new());
+        Ok(Self { number, live, channel, prefetch, tags, queues, open, done, end: None })
+    }
+
+    /// Begins to take from a queue.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there.
+    pub(super) async fn consume(&mut self, queue: &str, index: usize, backlog: bool) -> Result<Arrivals> {
+        let failed = |error| convert(OPERATION, error);
+        let qos = self.channel.basic_qos(self.prefetch, BasicQosOptions::default());
+        self.rpc(qos).await?.map_err(failed)?;
+        let tag = format!("{}-{index}-{backlog}", self.number);
+        let options = BasicConsumeOptions::default();
+        let consume = self.channel.basic_consume(short(queue), short(&tag), options, FieldTable::default());
+        let consumer = self.rpc(consume).await?.map_err(failed)?;
+        self.tags.push(tag);
+        let lane = self.number;
+        let arrivals = consumer.map(|delivery| delivery.ok()).take_while(|delivery| {
+            let goes_on = delivery.is_some();
+            async move { goes_on }
+        });
+        let end = stream::once(async { None });
+        Ok(Box::pin(arrivals.chain(end).map(move |delivery| Arrival { lane, queue: index, backlog, delivery })))
+    }
+
+    /// Asks the broker, unless the connection goes first.
+    async fn rpc<T>(&self, call: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            answer = within(OPERATION, call) => answer,
+            () = self.live.dead.cancelled() => Err(unavailable(OPERATION, "the connection was lost")),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        !self.live.dead.is_cancelled() && self.channel.status().connected()
+    }
+
+    /// Remembers a delivery that is not settled.
+    pub(super) fn took(&mut self, tag: u64) {
+        self.open.insert(tag);
+    }
+
+    /// Remembers that a delivery is settled.
+    pub(super) fn settled(&mut self, tag: u64) {
+        if self.open.remove(&tag) {
+            self.done.push(tag);
+        }
+    }
+
+    /// Whether nothing but the end of a backlog is unsettled.
+    pub(super) fn only_end_is_open(&self) -> bool {
+        self.end.is_some_and(|(_, tag)| self.open.len() == 1 && self.open.contains(&tag)) && self.done.is_empty()
+    }
+
+    /// Whether nothing is unsettled here.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.done.is_empty()
+    }
+
+    /// Tells the broker of what is settled, and returns once it has read it.
+    pub(super) async fn tell(&mut self) -> Result<()> {
+        let mut done = std::mem::take(&mut self.done);
+        if done.is_empty() {
+            return Ok(());
+        }
+        done.sort_unstable();
+        // One word settles all up to the first delivery that is still out; each behind it has a word of its own.
+        let open = self.open.first().copied().unwrap_or(u64::MAX);
+        let behind = done.partition_point(|tag| *tag < open);
+        let mut words = Vec::new();
+        if let Some(last) = behind.checked_sub(1).and_then(|index| done.get(index)) {
+            words.push(self.channel.basic_ack(*last, BasicAckOptions { multiple: true }));
+        }
+        for tag in done.iter().skip(behind) {
+            words.push(self.channel.basic_ack(*tag, BasicAckOptions::default()));
+        }
+        let told: lapin::Result<Vec<()>> = self.rpc(join_all(words)).await?.into_iter().collect();
+        told.map_err(|error| convert(OPERATION, error))?;
+        self.barrier().await
+    }
+
+    /// Gives deliveries back to the queue, in their order.
+    pub(super) async fn give_back(&mut self, mut tags: Vec<u64>) -> Result<()> {
+        tags.retain(|tag| self.open.remove(tag));
+        tags.sort_unstable();
+        let words = tags
+            .into_iter()
+            .map(|tag| self.channel.basic_nack(tag, BasicNackOptions { requeue: true, multiple: false }));
+        let told: lapin::Result<Vec<()>> = self.rpc(join_all(words)).await?.into_iter().collect();
+        told.map(drop).map_err(|error| convert(OPERATION, error))
+    }
+
+    /// The broker answers this once it has read all that was said before on the channel.
+    async fn barrier(&self) -> Result<()> {
+        let qos = self.channel.basic_qos(self.prefetch, BasicQosOptions::default());
+        self.rpc(qos).await?.map_err(|error| convert(OPERATION, error))
+    }
+
+    /// Takes no more.
+    pub(super) async fn cancel(&mut self) -> Result<()> {
+        for tag in std::mem::take(&mut self.tags) {
+            let cancel = self.channel.basic_cancel(short(&tag), BasicCancelOptions::default());
+            self.rpc(cancel).await?.map_err(|error| convert(OPERATION, error))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a backlog that is read to its end.
+    pub(super) async fn delete(&mut self, backlog: &str) -> Result<()> {
+        if let Some((_, tag)) = self.end.take() {
+            self.settled(tag);
+            self.tell().await?;
+        }
+        let delete = self.channel.queue_delete(short(backlog), QueueDeleteOptions::default());
+        self.rpc(delete).await?.map(drop).map_err(|error| convert(OPERATION, error))
+    }
+
+    /// Closes the channel: what is unsettled goes back, in its order, before anybody else takes from the queue.
+    pub(super) async fn close(self) {
+        let _ = self.rpc(self.channel.close(200, short("closed"))).await;
+    }
+}

@@ -1,0 +1,344 @@
+//! The connection that all commands share, and the task that keeps it alive.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ::redis::{Cmd, RedisError, RedisResult, Value, cmd};
+use pubsub_core::{
+    ChannelName, Error, ErrorKind, Result, Timestamp,
+    driver::{AdapterState, StateSender},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    channel::Channel,
+    connect::{Conn, Connector},
+    error::{breaks, closed, from_redis, is_unknown_script},
+    names::Names,
+    options::RedisOptions,
+    topology, wire,
+};
+use crate::common::{backoff::Backoff, ledger::Ledger, options::StartMode, policies::DeclaredPolicies};
+
+/// How often the server is asked for a sign of life, and how long it may take.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_WITHIN: Duration = Duration::from_secs(3);
+/// How long commands about channels and groups may take, reconnecting included.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One incarnation of the shared connection.
+#[derive(Clone)]
+pub(super) struct Link {
+    conn: Conn,
+    /// Is cancelled when this incarnation is given up: whoever waits for an answer waits in vain.
+    dead: CancellationToken,
+}
+
+impl Link {
+    /// Many commands, each with its own answer.
+    pub(super) async fn commands(&self, cmds: Vec<Cmd>) -> RedisResult<Vec<RedisResult<Value>>> {
+        let mut conn = self.conn.clone();
+        let answers = tokio::select! {
+            answers = conn.commands(cmds) => answers,
+            () = self.dead.cancelled() => Err(gone()),
+        };
+        self.judge(answers.as_ref().err());
+        answers
+    }
+
+    /// One command.
+    pub(super) async fn command(&self, cmd: &Cmd) -> RedisResult<Value> {
+        let mut conn = self.conn.clone();
+        let answer = tokio::select! {
+            answer = conn.command(cmd) => answer,
+            () = self.dead.cancelled() => Err(gone()),
+        };
+        let answer = match answer {
+            Err(error) if is_unknown_script(&error) => {
+                conn.load_scripts().await?;
+                conn.command(cmd).await
+            }
+            answer => answer,
+        };
+        self.judge(answer.as_ref().err());
+        answer
+    }
+
+    pub(super) async fn load_scripts(&self) -> RedisResult<()> {
+        self.conn.clone().load_scripts().await
+    }
+
+    /// Gives the connection up when an error says so.
+    fn judge(&self, error: Option<&RedisError>) {
+        if error.is_some_and(breaks) {
+            self.dead.cancel();
+        }
+    }
+}
+
+fn gone() -> RedisError {
+    RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionAborted))
+}
+
+/// What is known of the connection.
+#[derive(Clone, Default)]
+struct Present {
+    link: Option<Link>,
+    fault: Option<Error>,
+}
+
+/// What an adapter shares with its tasks and subscriptions.
+pub(super) struct Hub {
+    pub(super) options: RedisOptions,
+    pub(super) names: Names,
+    pub(super) connector: Connector,
+    pub(super) states: StateSender,
+    /// Is cancelled when the adapter is closed for good, and ends every task.
+    pub(super) token: CancellationToken,
+    /// Is cancelled when the adapter begins to close.
+    pub(super) closing: CancellationToken,
+    /// The tasks of subscriptions, which have something to tell before they end.
+    pub(super) work: TaskTracker,
+    /// The adapter's own tasks, which end with the token.
+    pub(super) tasks: TaskTracker,
+    pub(super) ledger: Ledger,
+    pub(super) policies: DeclaredPolicies,
+    channels: RwLock<HashMap<ChannelName, Arc<Channel>>>,
+    present: watch::Sender<Present>,
+    /// The server's clock minus this machine's, in milliseconds.
+    offset: AtomicI64,
+    members: AtomicU64,
+}
+
+impl Hub {
+    pub(super) fn new(options: RedisOptions) -> Result<Arc<Self>> {
+        options.check()?;
+        Ok(Arc::new(Self {
+            names: Names::new(options.broker.prefix.as_deref(), i64::from(options.db)),
+            connector: Connector::new(&options)?,
+            options,
+            states: StateSender::new(AdapterState::Connecting),
+            token: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            work: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            ledger: Ledger::default(),
+            policies: DeclaredPolicies::default(),
+            channels: RwLock::default(),
+            present: watch::Sender::new(Present::default()),
+            offset: AtomicI64::new(0),
+            members: AtomicU64::new(0),
+        }))
+    }
+
+    /// Fails once the adapter is closed.
+    pub(super) fn open(&self, operation: &'static str) -> Result<()> {
+        if self.closing.is_cancelled() { Err(closed(operation)) } else { Ok(()) }
+    }
+
+    /// The connection, if there is one now.
+    pub(super) fn link(&self) -> Option<Link> {
+        self.present.borrow().link.clone().filter(|link| !link.dead.is_cancelled())
+    }
+
+    /// Waits for the connection. Cancel safe.
+    ///
+    /// # Errors
+    /// `Unavailable` after the deadline, `Auth` at once where that is why there is none, `Closed`.
+    pub(super) async fn wait(&self, operation: &'static str, deadline: Instant) -> Result<Link> {
+        let mut present = self.present.subscribe();
+        let waiting = async {
+            loop {
+                {
+                    let now = present.borrow_and_update();
+                    if let Some(link) = now.link.clone().filter(|link| !link.dead.is_cancelled()) {
+                        return Ok(link);
+                    }
+                    if let Some(fault) = now.fault.as_ref().filter(|fault| fault.kind() == ErrorKind::Auth) {
+                        return Err(fault.clone());
+                    }
+                }
+                if present.changed().await.is_err() {
+                    return Err(closed(operation));
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.token.cancelled() => Err(closed(operation)),
+            link = timeout_at(deadline, waiting) => link.unwrap_or_else(|_| Err(self.unavailable(operation))),
+        }
+    }
+
+    /// Why there is no connection.
+    pub(super) fn unavailable(&self, operation: &'static str) -> Error {
+        let error = Error::new(ErrorKind::Unavailable, operation, "there is no connection to the server");
+        match self.present.borrow().fault.clone() {
+            Some(fault) => error.because(fault),
+            None => error,
+        }
+    }
+
+    /// Runs a command that may be repeated: again after a lost connection, until the deadline.
+    ///
+    /// # Errors
+    /// What the server says; `Unavailable` or `Timeout` at the deadline; `Closed`.
+    pub(super) async fn run(&self, operation: &'static str, cmd: &Cmd, deadline: Instant) -> Result<Value> {
+        loop {
+            let link = self.wait(operation, deadline).await?;
+            let answer = tokio::select! {
+                () = self.token.cancelled() => return Err(closed(operation)),
+                answer = timeout_at(deadline, link.command(cmd)) => answer,
+            };
+            match answer {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) if !breaks(&error) || Instant::now() >= deadline => {
+                    return Err(from_redis(operation, error));
+                }
+                Ok(Err(_)) => {}
+                Err(_) => {
+                    let text = "the server did not answer in time";
+                    return Err(Error::new(ErrorKind::Timeout, operation, text).perhaps_applied());
+                }
+            }
+        }
+    }
+
+    /// As [`Hub::run`], with the deadline that commands about channels and groups have.
+    ///
+    /// # Errors
+    /// As [`Hub::run`].
+    pub(super) async fn ask(&self, operation: &'static str, cmd: &Cmd) -> Result<Value> {
+        self.run(operation, cmd, Instant::now() + PATIENCE).await
+    }
+
+    /// The time now, by the server's clock as far as it is known.
+    pub(super) fn server_now(&self) -> i64 {
+        Timestamp::now().as_millis() + self.offset.load(Ordering::Relaxed)
+    }
+
+    /// A number that no other subscription of this adapter has.
+    pub(super) fn next_member(&self) -> u64 {
+        self.members.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A channel that was used before.
+    pub(super) fn known(&self, name: &ChannelName) -> Option<Arc<Channel>> {
+        // The table is whole at every point where a panic could come from.
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(super) fn remember(&self, channel: Channel) -> Arc<Channel> {
+        let channel = Arc::new(channel);
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        channels.insert(channel.name.clone(), channel.clone());
+        channel
+    }
+
+    /// Connects again and again, and watches over the connection. Ends when the adapter is closed.
+    pub(super) async fn supervise(self: Arc<Self>) {
+        // Without this task nothing would ever connect again, as when its runtime has ended.
+        let _end = self.token.clone().drop_guard();
+        let mut backoff = Backoff::default();
+        loop {
+            let connected = tokio::select! {
+                () = self.token.cancelled() => return,
+                connected = self.connect() => connected,
+            };
+            match connected {
+                Ok(link) => {
+                    backoff.reset();
+                    self.present.send_replace(Present { link: Some(link.clone()), fault: None });
+                    self.set_state(AdapterState::Ready);
+                    let why = tokio::select! {
+                        () = self.token.cancelled() => return,
+                        why = self.watch(&link) => why,
+                    };
+                    link.dead.cancel();
+                    let fault = Error::new(ErrorKind::Unavailable, "connect", why);
+                    self.present.send_replace(Present { link: None, fault: Some(fault) });
+                    self.set_state(AdapterState::Degraded(why.to_owned()));
+                }
+                Err(error) => {
+                    self.set_state(AdapterState::Degraded(error.to_string()));
+                    self.present.send_replace(Present { link: None, fault: Some(error) });
+                    tokio::select! {
+                        () = self.token.cancelled() => return,
+                        () = sleep(backoff.next()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn set_state(&self, state: AdapterState) {
+        if !self.closing.is_cancelled() {
+            self.states.set(state);
+        }
+    }
+
+    async fn connect(&self) -> Result<Link> {
+        let failed = |error| from_redis("connect", error);
+        let conn = self.connector.commands().await.map_err(failed)?;
+        let mut link = Link { conn, dead: CancellationToken::new() };
+        let setting_up = async {
+            link.conn.load_scripts().await?;
+            let before = Timestamp::now().as_millis();
+            let time = link.conn.command(&cmd("TIME")).await?;
+            RedisResult::Ok((before, time))
+        };
+        let set_up = timeout(PING_WITHIN, setting_up).await;
+        let silent = || Error::new(ErrorKind::Timeout, "connect", "the server does not answer");
+        let (before, time) = set_up.map_err(|_| silent())?.map_err(failed)?;
+        if let Some([seconds, micros]) = wire::list(time).as_deref()
+            && let (Some(seconds), Some(micros)) = (wire::int(seconds), wire::int(micros))
+        {
+            self.offset.store(seconds * 1_000 + micros / 1_000 - before, Ordering::Relaxed);
+        }
+        timeout(PING_WITHIN, topology::declare_again(self, &link)).await.map_err(|_| silent())?.map_err(failed)?;
+        Ok(link)
+    }
+
+    /// Returns when the connection is of no more use.
+    async fn watch(&self, link: &Link) -> &'static str {
+        loop {
+            tokio::select! {
+                () = link.dead.cancelled() => return "the connection was lost",
+                () = sleep(PING_EVERY) => {}
+            }
+            match timeout(PING_WITHIN, link.command(&cmd("PING"))).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return "the server refuses a sign of life",
+                Err(_) => return "the server gives no sign of life",
+            }
+        }
+    }
+
+    /// Waits for the first connection as the options say.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn first(&self) -> Result<()> {
+        if self.options.broker.start == StartMode::Degraded {
+            return Ok(());
+        }
+        self.wait("connect", Instant::now() + self.options.broker.connect_timeout).await.map(drop)
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("options", &self.options).finish_non_exhaustive()
+    }
+}

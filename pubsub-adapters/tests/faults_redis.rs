@@ -1,0 +1,6 @@
+//! The adapter for Redis keeps its promises when the broker, the network or a consumer's process fails.
+
+use pubsub_adapters::adapter;
+use pubsub_testkit::{broker::BrokerKind, faults::FaultHarness};
+
+pubsub_testkit::fault_tests!(FaultHarness::new(BrokerKind::Redis, |url| async move { adapter(&url.parse()?).await }));

@@ -1,0 +1,237 @@
+//! The NATS adapter heals by itself: broken connections, servers that stop, die, hang or lose their data.
+
+#![cfg(feature = "nats")]
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use pubsub_adapters::builder;
+use pubsub_core::{
+    ChannelName, Envelope, ErrorKind, EventItem, EventName, Events, Payload, PubSub, Raw,
+    driver::{AdapterState, GapReason},
+};
+use pubsub_testkit::{
+    broker::{Broker, BrokerKind, BrokerOptions},
+    proxy::FaultProxy,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+
+const LIMIT: Duration = Duration::from_secs(40);
+
+fn broker() -> Option<Broker> {
+    match Broker::start(BrokerKind::Nats, &BrokerOptions::new()) {
+        Ok(broker) => Some(broker),
+        Err(fault) if std::env::var("PUBSUB_TEST_REQUIRE").is_ok() => panic!("{fault}"),
+        Err(_) => None,
+    }
+}
+
+async fn connect(url: &str) -> PubSub {
+    builder(url).await.unwrap().build()
+}
+
+fn event(number: usize) -> Envelope {
+    let channel = ChannelName::parse("heal").unwrap();
+    Envelope::new(EventName::parse("heal:event").unwrap(), channel, Payload::json(number.to_string()))
+}
+
+async fn group(bus: &PubSub) -> Events<Raw> {
+    let lease = Duration::from_secs(2);
+    bus.subscribe_channel("heal").group("readers").lease(lease).without_dead_letters().await.unwrap()
+}
+
+/// Publishes until it is confirmed.
+async fn publish(bus: &PubSub, number: usize) {
+    let started = Instant::now();
+    let envelope = event(number);
+    loop {
+        match bus.publish_envelope(envelope.clone()).timeout(Duration::from_secs(5)).await {
+            Ok(_) => return,
+            Err(error) => assert!(started.elapsed() < LIMIT, "{number}: {error:?}"),
+        }
+    }
+}
+
+/// Reads until all of these were seen; says which gaps came.
+async fn read(events: &mut Events<Raw>, numbers: impl IntoIterator<Item = usize>) -> Vec<GapReason> {
+    let mut missing: BTreeSet<usize> = numbers.into_iter().collect();
+    let mut gaps = Vec::new();
+    let all = async {
+        while !missing.is_empty() {
+            match events.next_item().await {
+                Some(Ok(EventItem::Event(event))) => {
+                    let text = String::from_utf8(event.message().payload().data().unwrap().to_vec()).unwrap();
+                    missing.remove(&text.parse().unwrap());
+                    event.ack();
+                }
+                Some(Ok(EventItem::Gap(gap))) => gaps.push(gap.reason),
+                Some(_) => {}
+                None => panic!("the subscription has ended"),
+            }
+        }
+    };
+    let ended = timeout(LIMIT, all).await;
+    assert!(ended.is_ok(), "still missing: {missing:?}");
+    gaps
+}
+
+async fn state(bus: &PubSub, wanted: impl Fn(&AdapterState) -> bool) {
+    let started = Instant::now();
+    let states = bus.states();
+    while !wanted(&states.current()) {
+        assert!(started.elapsed() < LIMIT, "{:?}", states.current());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_and_kills_lose_nothing_confirmed() {
+    let Some(mut broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    let mut events = group(&bus).await;
+    for (round, kill) in [false, true].into_iter().enumerate() {
+        for number in round * 100..round * 100 + 50 {
+            publish(&bus, number).await;
+        }
+        if kill {
+            broker.kill().unwrap()
+        } else {
+            broker.stop().unwrap()
+        }
+        state(&bus, |state| matches!(state, AdapterState::Degraded(_))).await;
+        let refused = bus.publish_envelope(event(9)).timeout(Duration::from_millis(300)).await.unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{refused:?}");
+        broker.restart().unwrap();
+        for number in round * 100 + 50..round * 100 + 100 {
+            publish(&bus, number).await;
+        }
+    }
+    read(&mut events, 0..200).await;
+    state(&bus, |state| *state == AdapterState::Ready).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hangs_is_noticed_and_comes_back() {
+    let Some(mut broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    let mut events = group(&bus).await;
+    publish(&bus, 0).await;
+    broker.pause().unwrap();
+    let started = Instant::now();
+    let refused = bus.publish_envelope(event(9)).timeout(Duration::from_secs(2)).await.unwrap_err();
+    assert!(refused.kind() == ErrorKind::Timeout && refused.maybe_applied(), "{refused:?}");
+    assert!(started.elapsed() < Duration::from_secs(4));
+    state(&bus, |state| matches!(state, AdapterState::Degraded(_))).await;
+    assert!(!bus.health().await.is_up());
+    broker.resume().unwrap();
+    publish(&bus, 1).await;
+    read(&mut events, [0, 1]).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_cost_nothing() {
+    let Some(broker) = broker() else { return };
+    let proxy = FaultProxy::start(broker.address()).await.unwrap();
+    let bus = connect(&format!("nats://{}", proxy.address())).await;
+    let mut events = group(&bus).await;
+    let publisher = bus.clone();
+    let publishing = tokio::spawn(async move {
+        for number in 0..400 {
+            publish(&publisher, number).await;
+        }
+    });
+    for _ in 0..4 {
+        sleep(Duration::from_millis(300)).await;
+        proxy.cut().await.unwrap();
+    }
+    read(&mut events, 0..400).await;
+    publishing.await.unwrap();
+    bus.close(Duration::from_secs(5)).await.unwrap();
+    proxy.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_server_gets_its_channels_and_groups_again() {
+    let Some(mut broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    let mut events = group(&bus).await;
+    publish(&bus, 0).await;
+    read(&mut events, [0]).await;
+    broker.stop().unwrap();
+    broker.wipe().unwrap();
+    broker.restart().unwrap();
+    publish(&bus, 1).await;
+    let gaps = read(&mut events, [1]).await;
+    assert!(gaps.contains(&GapReason::DataLoss), "{gaps:?}");
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_during_an_outage_ends_in_time() {
+    let Some(mut broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    let mut events = group(&bus).await;
+    publish(&bus, 0).await;
+    let held = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+    broker.kill().unwrap();
+    held.ack();
+    let started = Instant::now();
+    let _ = bus.close(Duration::from_secs(1)).await;
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_degraded_start_becomes_ready_by_itself() {
+    let Some(mut broker) = broker() else { return };
+    broker.stop().unwrap();
+    let failed = builder(&format!("{}?connect_timeout=300ms", broker.url())).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable);
+    let bus = connect(&format!("{}?start=degraded", broker.url())).await;
+    let refused = bus.publish_envelope(event(0)).timeout(Duration::from_millis(200)).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{refused:?}");
+    broker.restart().unwrap();
+    state(&bus, |state| *state == AdapterState::Ready).await;
+    publish(&bus, 1).await;
+    let mut events = group(&bus).await;
+    read(&mut events, [1]).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A server that greets and lets nobody in.
+async fn doorkeeper() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let info =
+                "INFO {\"server_id\":\"x\",\"version\":\"2.15.1\",\"max_payload\":1048576,\"auth_required\":true}\r\n";
+            stream.write_all(info.as_bytes()).await.ok();
+            let mut heard = [0; 1024];
+            stream.read(&mut heard).await.ok();
+            stream.write_all(b"-ERR 'Authorization Violation'\r\n").await.ok();
+        }
+    });
+    format!("nats://me:hunter2@{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_credentials_are_told_at_once() {
+    let url = doorkeeper().await;
+    let started = Instant::now();
+    let error = builder(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(3) && !format!("{error:?}").contains("hunter2"));
+    let bus = connect(&format!("{url}?start=degraded")).await;
+    state(&bus, |state| matches!(state, AdapterState::Degraded(_))).await;
+    let refused = bus.publish_envelope(event(0)).timeout(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Auth, "{refused:?}");
+    bus.close(Duration::from_secs(1)).await.unwrap();
+}

@@ -1,0 +1,174 @@
+//! The adapter for RabbitMQ heals by itself: restarts, a silent broker, cut connections, a deleted queue.
+
+#![cfg(feature = "rabbitmq")]
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use pubsub_adapters::connect;
+use pubsub_core::{
+    ChannelName, Envelope, ErrorKind, EventName, Events, Payload, PubSub, Raw, Result, driver::RetryPolicy,
+};
+use pubsub_testkit::{
+    broker::{Broker, BrokerKind, BrokerOptions},
+    proxy::FaultProxy,
+};
+use tokio::time::{sleep, timeout};
+
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn broker() -> Option<Broker> {
+    Broker::start(BrokerKind::RabbitMq, &BrokerOptions::new()).ok()
+}
+
+fn event(number: usize) -> Envelope {
+    let channel = ChannelName::parse("heals").unwrap();
+    Envelope::new(EventName::parse("heals:counted").unwrap(), channel, Payload::json(number.to_string()))
+}
+
+async fn publish_until_confirmed(bus: &PubSub, number: usize) {
+    let (event, started) = (event(number), Instant::now());
+    while let Err(error) = bus.publish_envelope(event.clone()).await {
+        assert!(error.is_retryable() && started.elapsed() < LIMIT, "{error:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn read_all(events: &mut Events<Raw>, numbers: impl IntoIterator<Item = usize>) {
+    let mut missing: BTreeSet<_> = numbers.into_iter().collect();
+    let started = Instant::now();
+    while !missing.is_empty() {
+        assert!(started.elapsed() < LIMIT, "missing: {missing:?}");
+        if let Ok(Some(Ok(event))) = timeout(Duration::from_secs(1), events.next()).await {
+            let number: usize = event.message().payload().decode().unwrap();
+            missing.remove(&number);
+            event.ack();
+        }
+    }
+}
+
+async fn group(bus: &PubSub) -> Events<Raw> {
+    let retry = RetryPolicy::default().attempts(0);
+    bus.subscribe_channel("heals").group("readers").retry(retry).await.unwrap()
+}
+
+async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < LIMIT, "{what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// An address whose connections go through a proxy.
+fn through(broker: &Broker, proxy: &FaultProxy) -> String {
+    broker.url().replace(&broker.address().to_string(), &proxy.address().to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_confirmed_is_lost_by_restarts_and_kills() {
+    let Some(mut broker) = broker() else { return };
+    let bus = connect(&broker.url()).await.unwrap();
+    let mut events = group(&bus).await;
+    for number in 0..20 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    broker.restart().unwrap();
+    for number in 20..40 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    broker.kill().unwrap();
+    let refused = bus.publish_envelope(event(0)).timeout(Duration::from_millis(500)).await.unwrap_err();
+    assert!(matches!(refused.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{refused:?}");
+    broker.restart().unwrap();
+    for number in 40..60 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    read_all(&mut events, 0..60).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_broker_is_noticed_and_found_again() {
+    let Some(mut broker) = broker() else { return };
+    let bus = connect(&broker.url()).await.unwrap();
+    let mut events = group(&bus).await;
+    publish_until_confirmed(&bus, 0).await;
+    broker.pause().unwrap();
+    let started = Instant::now();
+    let refused = bus.publish_envelope(event(1)).timeout(Duration::from_secs(2)).await.unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(matches!(refused.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{refused:?}");
+    eventually("the silence is noticed", || async { !bus.health().await.is_up() }).await;
+    broker.resume().unwrap();
+    eventually("the broker is found again", || async { bus.health().await.is_up() }).await;
+    for number in 2..5 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    read_all(&mut events, [0, 2, 3, 4]).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_lose_nothing_confirmed() {
+    let Some(broker) = broker() else { return };
+    let proxy = FaultProxy::start(broker.address()).await.unwrap();
+    let bus = connect(&through(&broker, &proxy)).await.unwrap();
+    let mut events = group(&bus).await;
+    let publisher = bus.clone();
+    let publishing = tokio::spawn(async move {
+        for number in 0..300 {
+            publish_until_confirmed(&publisher, number).await;
+        }
+    });
+    for _ in 0..4 {
+        sleep(Duration::from_millis(500)).await;
+        proxy.cut().await.unwrap();
+    }
+    read_all(&mut events, 0..300).await;
+    publishing.await.unwrap();
+    proxy.refuse().await.unwrap();
+    proxy.cut().await.unwrap();
+    let started = Instant::now();
+    let _ = bus.close(Duration::from_secs(2)).await;
+    assert!(started.elapsed() < Duration::from_secs(4), "closing during an outage ends in time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_queue_is_made_again() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let bus = connect(&format!("{}?prefix=doomed", broker.url())).await?;
+    let mut events = group(&bus).await;
+    publish_until_confirmed(&bus, 0).await;
+    read_all(&mut events, [0]).await;
+    let other = lapin::Connection::connect(&broker.url(), lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = other.create_channel().await.unwrap();
+    let options = lapin::options::QueueDeleteOptions::default();
+    channel.queue_delete("doomed/group/readers/heals/-".into(), options).await.unwrap();
+    for number in 1..10 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    read_all(&mut events, 1..10).await;
+    assert!(events.stats().gaps > 0, "{:?}", events.stats());
+    bus.close(Duration::from_secs(5)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_degraded_start_heals_and_wrong_passwords_fail_at_once() {
+    let Some(mut broker) = broker() else { return };
+    let wrong = broker.url().replace("amqp://", "amqp://nobody:wrong@").replace("guest:guest@", "");
+    let started = Instant::now();
+    assert_eq!(connect(&wrong).await.unwrap_err().kind(), ErrorKind::Auth);
+    assert!(started.elapsed() < Duration::from_secs(8));
+    broker.stop().unwrap();
+    let bus = connect(&format!("{}?start=degraded", broker.url())).await.unwrap();
+    assert!(!bus.health().await.is_up());
+    broker.restart().unwrap();
+    eventually("the connection comes", || async { bus.health().await.is_up() }).await;
+    publish_until_confirmed(&bus, 0).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}

@@ -1,0 +1,48 @@
+//! The fault suite: what every adapter of a broker keeps to when the broker, the network or a consumer's process fails.
+//!
+//! An adapter's author writes a [`FaultHarness`] and one line:
+//!
+//! ```no_run
+//! // tests/faults.rs, with `harness = false` in Cargo.toml
+//! use pubsub_testkit::{broker::BrokerKind, faults::FaultHarness};
+//!
+//! # async fn adapter(url: String) -> pubsub_core::Result<std::sync::Arc<dyn pubsub_core::driver::Adapter>> { unimplemented!() }
+//! pubsub_testkit::fault_tests!(FaultHarness::new(BrokerKind::Redis, |url| adapter(url)));
+//! ```
+//!
+//! Every [`FaultCase`] is a test of its own, which can be chosen by its id. Each has a broker of its own or one that is
+//! whole again, behind a proxy that breaks connections. Verdicts are by serial numbers: what was confirmed to a publisher
+//! on a durable channel is done by somebody in the end, and how often it came is counted and bounded. Consumers that are
+//! killed are processes: the test binary runs itself. `PUBSUB_TEST_LONG=1` uses the full counts, and then all publishers
+//! and consumers are processes.
+
+mod bounds;
+mod case;
+mod cases;
+mod chaos;
+mod crew;
+mod harness;
+mod member;
+mod note;
+mod rig;
+mod runner;
+mod served;
+mod simulated;
+mod stage;
+mod tally;
+mod work;
+
+pub use bounds::FaultBounds;
+pub use case::FaultCase;
+pub use cases::cases;
+pub use chaos::chaos;
+pub use crew::Crew;
+pub use harness::FaultHarness;
+pub use member::{Member, Record};
+pub use note::{Note, Notebook};
+pub use rig::{Action, Rig, What};
+pub use runner::execute;
+pub use simulated::{Flaw, Simulated};
+pub use stage::{Scene, Stage};
+pub use tally::{Counts, Standing, Tally};
+pub use work::{Consuming, Order, Publishing, Role, Work};
