@@ -193,8 +193,8 @@ impl<'a> Publish<'a> {
                         State::Enqueueing(self.send(draft)?)
                     } else {
                         let (bus, channel) = (self.bus, draft.channel.clone());
-                        let mode = bus.inner.settings.mode;
-                        let declare = async move { channel.declare(&*bus.inner.adapter, mode).await };
+                        let (mode, limit) = (bus.inner.settings.mode, draft.options.timeout);
+                        let declare = async move { channel.declare_within(&*bus.inner.adapter, mode, limit).await };
                         State::Declaring(Box::pin(declare), Some(draft))
                     }
                 }

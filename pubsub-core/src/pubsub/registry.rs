@@ -8,6 +8,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -43,6 +44,19 @@ impl Channel {
     /// Whether [`Channel::declare`] has succeeded.
     pub(super) fn is_declared(&self) -> bool {
         self.declared.load(Ordering::Acquire)
+    }
+
+    /// As [`Channel::declare`], for a publication that may take so long.
+    pub(super) async fn declare_within(
+        &self,
+        adapter: &dyn Adapter,
+        mode: TopologyMode,
+        limit: Duration,
+    ) -> Result<()> {
+        tokio::time::timeout(limit, self.declare(adapter, mode)).await.unwrap_or_else(|_| {
+            let text = "the broker has not answered in time whether the channel exists";
+            Err(Error::new(ErrorKind::Timeout, "publish", text).on(&self.name))
+        })
     }
 
     /// Makes sure, once, that the channel exists as its policy says.
@@ -193,8 +207,6 @@ impl Hasher for TypeIdHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::driver::{Feature, Support};
 
