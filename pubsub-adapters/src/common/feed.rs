@@ -98,6 +98,7 @@ impl Feed {
     }
 
     /// Puts a delivery in. Its number is bounded by whoever hands it out.
+    #[cfg(any(test, feature = "kafka", feature = "nats", feature = "rabbitmq"))]
     pub(crate) fn deliver(&self, delivery: Delivery) {
         self.deliver_all([delivery]);
     }
