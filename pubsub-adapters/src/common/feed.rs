@@ -157,6 +157,7 @@ impl Feed {
     }
 
     /// Tells of an error; the subscription goes on. The same error again, unseen, is one.
+    #[cfg_attr(not(any(feature = "kafka", feature = "nats")), allow(dead_code, reason = "not every adapter needs it"))]
     pub(crate) fn error(&self, error: Error) {
         self.put(|state| {
             let known = matches!(state.items.back(), Some(Err(last)) if last.to_string() == error.to_string());
