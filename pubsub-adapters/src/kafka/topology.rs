@@ -81,6 +81,9 @@ impl Topics {
     }
 }
 
+/// How long making a channel may take: a busy broker makes one after the other.
+const MAKING: Duration = Duration::from_secs(15);
+
 fn patience() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER))
 }
@@ -173,7 +176,7 @@ impl Link {
         for (key, value) in &entries {
             topic = topic.set(key, value);
         }
-        let patience = patience();
+        let patience = patience().request_timeout(Some(MAKING)).operation_timeout(Some(MAKING));
         let answer = self.admin().create_topics([&topic], &patience).await;
         let answer = answer.map_err(|cause| error("create channel", cause))?;
         match answer.into_iter().next() {
@@ -183,7 +186,7 @@ impl Link {
             _ => {}
         }
         // The broker says yes before it has told itself everything.
-        let limit = Instant::now() + ANSWER;
+        let limit = Instant::now() + MAKING;
         loop {
             if let Some(topic) = self.find_topic(name).await? {
                 return Ok(topic);
