@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Security;
 
-/// How a broker is started. The default fits a test: a scratch folder that is removed in the end, a minute to get ready.
+/// How a broker is started. The default fits a test: a scratch folder that is removed in the end, and as long
+/// to get ready as a server may need on a machine with much other work.
 #[derive(Clone, Debug)]
 pub struct BrokerOptions {
     pub(super) ready_within: Duration,
@@ -21,7 +22,7 @@ pub struct BrokerOptions {
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
-            ready_within: Duration::from_secs(60),
+            ready_within: Duration::from_secs(180),
             home: None,
             port: None,
             fsync_always: false,
