@@ -12,7 +12,7 @@ use pubsub_testkit::{
 };
 
 /// Long enough for a dozen faults.
-const CHAOS: &str = "seed=3 seconds=25 rate=600";
+const CHAOS: &str = "seed=3 seconds=25 rate=500";
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();

@@ -96,6 +96,10 @@ pub fn execute(rig: Arc<dyn Rig>, case: FaultCase, bounds: FaultBounds, size: Si
     for line in report {
         writeln!(out, "{}{outcome}: {line} [{:.1} s]", case.id, started.elapsed().as_secs_f64()).ok();
     }
+    if let Err(failure) = &verdict {
+        // Said at once, since the list of failures comes only when all cases are through.
+        writeln!(out, "{}{outcome}: {failure}", case.id).ok();
+    }
     verdict
 }
 

@@ -30,7 +30,7 @@ async fn slow(stage: Stage) -> Verdict {
     let before = crew.member(slow)?.memory().ok_or_else(unknown)?;
     let how =
         Publishing { count: total, lanes: 64, size: SIZE, timeout: Duration::from_secs(10), ..Publishing::default() };
-    crew.hire(&publisher(&channel, how)).await?;
+    crew.add(&publisher(&channel, how)).await?;
     let confirmed = |tally: &Tally| tally.confirmed() == total;
     crew.until("everything published while one is slow", stage.patience(total), confirmed).await?;
     crew.until("the slow one at work", bounds.recover, |tally| tally.standing(slow).seen >= 20).await?;

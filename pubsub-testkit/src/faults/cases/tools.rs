@@ -32,7 +32,7 @@ pub(super) fn publisher(channel: &str, how: Publishing) -> Work {
 pub(super) async fn publish(crew: &mut Crew, stage: &Stage, channel: &str, first: usize, count: usize) -> Verdict {
     let before = crew.tally().confirmed();
     let how = Publishing { first, count, lanes: 16, timeout: stage.bounds().publish, ..Publishing::default() };
-    crew.hire(&publisher(channel, how)).await?;
+    crew.add(&publisher(channel, how)).await?;
     let shows = |tally: &crate::faults::Tally| tally.confirmed() >= before + count;
     crew.until(&format!("{count} events confirmed"), stage.patience(count), shows).await
 }

@@ -34,7 +34,7 @@ impl Group {
         let mut crew = stage.crew(if keys == 0 { Tally::new() } else { Tally::ordered(keys) })?;
         let lease = Some(stage.bounds().lease);
         let consuming =
-            Consuming { in_flight: IN_FLIGHT, lease, work: Duration::from_millis(5), ..Consuming::default() };
+            Consuming { in_flight: IN_FLIGHT, lease, work: Duration::from_millis(10), ..Consuming::default() };
         let consume = Work { channel: channel.clone(), shards, role: Role::Consume(consuming) };
         let consumers = VecDeque::from([crew.fork(&consume).await?, crew.fork(&consume).await?]);
         crew.ready(&[consumers[0], consumers[1]]).await?;
