@@ -19,7 +19,7 @@ use rdkafka::{
     admin::AdminClient,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio::{
     runtime::Handle,
@@ -29,14 +29,19 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    error::{code_of, error, is_auth},
+    error::{code_of, error, in_our_words, is_refusal, refusal_text},
     names::Names,
     options::KafkaOptions,
     publisher::Outlet,
     topology::Topics,
     wire::Wire,
 };
-use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies};
+use crate::common::{
+    backoff::Backoff,
+    options::StartMode,
+    policies::DeclaredPolicies,
+    tls::{Certificates, chain},
+};
 
 /// How long the broker has for one answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
@@ -48,24 +53,52 @@ const PING: Duration = Duration::from_secs(3);
 /// What the clients report from their own threads.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
+    /// Why the broker refuses us; stands until it answers.
     refusal: Mutex<Option<Error>>,
+    /// What the client said last about connections that failed, which is more than its errors say.
+    hint: Mutex<Option<String>>,
     /// Something is wrong: look at the connection now.
     pub(super) trouble: Notify,
 }
 
 impl Signals {
     fn report(&self, cause: KafkaError, reason: &str) {
-        if code_of(&cause).is_some_and(is_auth) {
-            let text = format!("the broker refused the credentials: {reason}");
-            let error = Error::new(ErrorKind::Auth, "connect", text).because(cause);
+        if code_of(&cause).is_some_and(|code| is_refusal(code, reason)) {
+            let error = Error::new(ErrorKind::Auth, "connect", refusal_text(reason)).because(cause);
             self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        } else if code_of(&cause) != Some(Code::AllBrokersDown) {
+            self.hint(reason);
         }
         self.trouble.notify_one();
     }
 
+    pub(super) fn hint(&self, reason: &str) {
+        *self.hint.lock().unwrap_or_else(PoisonError::into_inner) = Some(in_our_words(reason));
+    }
+
     /// Why the broker refuses us, if it does.
-    fn take_refusal(&self) -> Option<Error> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The broker answers.
+    fn clear(&self) {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.hint.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// An outage is a refusal where the broker has said so, and what the client knows of it is added.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
+            return error;
+        }
+        if let Some(refusal) = self.refusal() {
+            return Error::new(ErrorKind::Auth, error.operation(), refusal.message().to_owned()).because(refusal);
+        }
+        let hint = self.hint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(hint) = hint else { return error };
+        let text = format!("{}: {hint}", error.message());
+        Error::new(error.kind(), error.operation(), text).because(error)
     }
 }
 
@@ -74,7 +107,11 @@ impl Signals {
 pub(super) struct Context(pub(super) Arc<Signals>);
 
 impl ClientContext for Context {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "FAIL" {
+            self.0.hint(text);
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.0.report(error, reason);
@@ -120,6 +157,8 @@ impl Link {
     /// `Invalid` for a property that the client does not take.
     pub(super) fn new(options: KafkaOptions) -> Result<Arc<Self>> {
         options.check()?;
+        let (encrypted, remedy) = options.security.encryption();
+        drop(Certificates::read(&options.broker, encrypted, remedy)?);
         let signals = Arc::<Signals>::default();
         let mut config = options.client();
         options.finish(&mut config);
@@ -157,7 +196,7 @@ impl Link {
             loop {
                 let left = limit.saturating_duration_since(Instant::now());
                 let pinged = self.ping(left.clamp(Duration::from_millis(50), Duration::from_secs(1))).await;
-                if let Some(refusal) = self.signals.take_refusal() {
+                if let (Err(_), Some(refusal)) = (&pinged, self.signals.refusal()) {
                     return Err(refusal);
                 }
                 match pinged {
@@ -165,7 +204,8 @@ impl Link {
                     Err(error) if error.kind() == ErrorKind::Auth => return Err(error),
                     Err(error) if Instant::now() >= limit => {
                         let text = format!("no broker answered within {:?}", self.options.broker.connect_timeout);
-                        return Err(Error::new(ErrorKind::Unavailable, "connect", text).because(error));
+                        let error = Error::new(ErrorKind::Unavailable, "connect", text).because(error);
+                        return Err(self.signals.explain(error));
                     }
                     Err(_) => sleep(Duration::from_millis(50)).await,
                 }
@@ -203,7 +243,7 @@ impl Link {
     ) -> Result<T> {
         self.open(operation)?;
         let explorer = self.explorer.clone();
-        blocking(operation, move || ask(&explorer)).await?
+        blocking(operation, move || ask(&explorer)).await?.map_err(|error| self.signals.explain(error))
     }
 
     pub(super) fn admin(&self) -> &AdminClient<Context> {
@@ -229,7 +269,7 @@ impl Link {
         self.closing.cancel();
         self.tasks.close();
         let ended = tokio::time::timeout_at(until, self.tasks.wait()).await;
-        self.outlet.retire();
+        self.outlet.abandon();
         self.states.set(AdapterState::Closed);
         let left = match (flushed, ended) {
             (Err(_), _) => "events were not confirmed",
@@ -270,30 +310,25 @@ async fn watch(link: Weak<Link>, closing: CancellationToken) {
             () = closing.cancelled() => return,
             ping = link.ping(PING) => ping,
         };
-        if let Some(refusal) = link.signals.take_refusal() {
-            link.states.set(AdapterState::Degraded(refusal.to_string()));
-            lost = true;
-        } else {
-            match ping {
-                Ok(_) => {
-                    // What was there before an outage may not be there after it.
-                    let looked = tokio::select! {
-                        () = closing.cancelled() => return,
-                        looked = link.look_after(lost) => looked,
-                    };
-                    if looked.is_ok() {
-                        backoff.reset();
-                        lost = false;
-                        if !closing.is_cancelled() {
-                            link.states.set(AdapterState::Ready);
-                        }
+        match ping {
+            Ok(_) => {
+                link.signals.clear();
+                // What was there before an outage may not be there after it.
+                let looked = tokio::select! {
+                    () = closing.cancelled() => return,
+                    looked = link.look_after(lost) => looked,
+                };
+                if looked.is_ok() {
+                    backoff.reset();
+                    lost = false;
+                    if !closing.is_cancelled() {
+                        link.states.set(AdapterState::Ready);
                     }
                 }
-                Err(error) => {
-                    lost = true;
-                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                    link.states.set(AdapterState::Degraded(format!("{error}: {cause}")));
-                }
+            }
+            Err(error) => {
+                lost = true;
+                link.states.set(AdapterState::Degraded(chain(&link.signals.explain(error))));
             }
         }
         let (pause, signals) =

@@ -1,7 +1,12 @@
 //! What the client's errors mean.
 
+use std::time::{Duration, Instant};
+
 use pubsub_core::{Error, ErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+/// How soon what has not settled is asked for again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// An error of the client, met during `operation`.
 pub(super) fn error(operation: &'static str, cause: KafkaError) -> Error {
@@ -100,6 +105,68 @@ pub(super) fn is_auth(code: Code) -> bool {
             | Code::ClusterAuthorizationFailed
             | Code::SSL
     )
+}
+
+/// Whether a connection failed because the broker refuses us, or we it; a connection that ends during its handshake may
+/// as well be an outage.
+pub(super) fn is_refusal(code: Code, reason: &str) -> bool {
+    match code {
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        | Code::ClusterAuthorizationFailed => !reason.contains("Disconnected") && !reason.contains("timed out"),
+        Code::SSL => reason.contains("certificate"),
+        _ => false,
+    }
+}
+
+/// What a refusal means, with the remedy.
+pub(super) fn refusal_text(reason: &str) -> String {
+    let meaning = if reason.contains("certificate required") || reason.contains("bad certificate") {
+        "TLS: the server wants a certificate of the client: name its files with `cert=` and `key=`"
+    } else if reason.contains("certificate") {
+        "TLS: the server's certificate is not one that is trusted here: name the file of its authority with `ca=`, and \
+         the host as the certificate does"
+    } else {
+        "the broker refused the credentials"
+    };
+    format!("{meaning}: {}", in_our_words(reason))
+}
+
+/// What the client says, with the names of our options.
+pub(super) fn in_our_words(reason: &str) -> String {
+    reason.replace("ssl.ca.location", "`ca=`").replace("security.protocol", "`security=`")
+}
+
+/// Whether the broker has not found out yet who answers for a group or a channel, which is so for a little while when it
+/// is new.
+pub(super) fn is_settling(cause: &KafkaError) -> bool {
+    matches!(
+        code_of(cause),
+        Some(
+            Code::CoordinatorNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::NotCoordinator
+                | Code::WaitingForCoordinator
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+        )
+    )
+}
+
+/// Asks again for as long as the broker finds out who answers; waits on this thread.
+///
+/// # Errors
+/// What `ask` reports at last.
+pub(super) fn settled<T>(limit: Duration, mut ask: impl FnMut() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let until = Instant::now() + limit;
+    loop {
+        match ask() {
+            Err(cause) if is_settling(&cause) && Instant::now() < until => std::thread::sleep(AGAIN),
+            answer => return answer,
+        }
+    }
 }
 
 /// Whether the error says that what it is about does not exist.

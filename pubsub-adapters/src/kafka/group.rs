@@ -37,6 +37,8 @@ use crate::common::{backoff::Backoff, feed::Feed};
 
 /// How often progress is committed while nobody waits for it.
 const COMMIT: Duration = Duration::from_secs(1);
+/// So many settlements are committed at once: no more of them are done again when the process dies.
+const COMMIT_EVERY: usize = 200;
 /// How long a commit may take.
 const COMMIT_LIMIT: Duration = Duration::from_secs(8);
 /// How long handlers may go on with events of partitions that go elsewhere.
@@ -422,7 +424,8 @@ impl Member {
 
     /// Everything that this member knew is void.
     fn forget_all(&mut self) {
-        drop(self.settler.desk.take_batch());
+        // Whoever waits for the broker's word on one of these is told, too.
+        self.commits.untold += self.settler.desk.take_batch().len();
         drop(self.settler.desk.take_if(|_| true));
         self.ready.clear();
         self.held.clear();

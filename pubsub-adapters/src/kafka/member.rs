@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,11 +21,14 @@ use tokio::sync::Notify;
 
 use super::{
     connection::{ANSWER, Context, Link, Signals, blocking, reap},
-    error::error,
+    error::{error, settled},
     position::resolve,
     progress::Committed,
     topology::Topic,
 };
+
+/// For how long a new broker may look for who answers for a group.
+const SETTLING: Duration = Duration::from_secs(15);
 
 /// What happened to a member.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub(super) struct MemberContext {
     signals: Arc<Signals>,
     changes: Mutex<VecDeque<Change>>,
     pub(super) changed: Notify,
+    /// The client is being closed: there is no task that would act any more.
+    closing: AtomicBool,
 }
 
 impl MemberContext {
@@ -55,7 +63,9 @@ impl MemberContext {
 }
 
 impl ClientContext for MemberContext {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        Context(self.signals.clone()).log(level, facility, text);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         Context(self.signals.clone()).error(error, reason);
@@ -65,6 +75,13 @@ impl ClientContext for MemberContext {
 impl ConsumerContext for MemberContext {
     /// The group waits until the task has assigned or given up the partitions.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::SeqCst) {
+            // A client that is closed leaves its group only once this is answered.
+            if consumer.unassign().is_err() {
+                let _ = consumer.incremental_unassign(list);
+            }
+            return;
+        }
         let partitions = list.elements().iter().map(|element| element.partition()).collect();
         self.push(match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assigned(partitions),
@@ -87,8 +104,12 @@ impl Client {
         config.set("fetch.wait.max.ms", "500").set("fetch.error.backoff.ms", "50");
         config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "16384");
         link.options.finish(&mut config);
-        let context =
-            MemberContext { signals: link.signals.clone(), changes: Mutex::default(), changed: Notify::new() };
+        let context = MemberContext {
+            signals: link.signals.clone(),
+            changes: Mutex::default(),
+            changed: Notify::new(),
+            closing: AtomicBool::new(false),
+        };
         let consumer = StreamConsumer::from_config_and_context(&config, context);
         let consumer = consumer.map_err(|cause| error("subscribe", cause))?;
         Ok(Self(Some(Arc::new(consumer))))
@@ -102,7 +123,7 @@ impl Client {
     pub(super) async fn leave(mut self, limit: Duration) {
         let Some(consumer) = self.0.take() else { return };
         let (left, gone) = tokio::sync::oneshot::channel::<()>();
-        reap((consumer, left));
+        reap((Leaving(consumer), left));
         let _ = tokio::time::timeout(limit, gone).await;
     }
 }
@@ -110,7 +131,22 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if let Some(consumer) = self.0.take() {
-            reap(consumer);
+            reap(Leaving(consumer));
+        }
+    }
+}
+
+/// A client on its way out of its group.
+struct Leaving(Arc<StreamConsumer<MemberContext>>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let Self(consumer) = self;
+        consumer.context().closing.store(true, Ordering::SeqCst);
+        // Whatever the group has asked of it and nobody has answered is answered by these.
+        let _ = consumer.incremental_assign(&TopicPartitionList::new());
+        if let Ok(all) = consumer.assignment() {
+            let _ = consumer.incremental_unassign(&all);
         }
     }
 }
@@ -125,7 +161,8 @@ pub(super) fn committed(
     for partition in partitions {
         wanted.add_partition(topic, *partition);
     }
-    let found = consumer.committed_offsets(wanted, ANSWER).map_err(|cause| error("read progress", cause))?;
+    let found = settled(SETTLING, || consumer.committed_offsets(wanted.clone(), ANSWER));
+    let found = found.map_err(|cause| error("read progress", cause))?;
     let read = |partition: &i32| {
         let element = found.find_partition(topic, *partition)?;
         match element.offset() {
@@ -191,7 +228,7 @@ impl Link {
         let (consumer, name) = (client.get()?.clone(), topic.name.clone());
         let commit = move || {
             let list = list(&name, &commits)?;
-            consumer.commit(&list, CommitMode::Sync).map_err(|cause| error("subscribe", cause))
+            settled(SETTLING, || consumer.commit(&list, CommitMode::Sync)).map_err(|cause| error("subscribe", cause))
         };
         match blocking("subscribe", commit).await? {
             // Somebody else was first, and the group is at work: it has its place.

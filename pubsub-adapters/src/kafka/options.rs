@@ -82,6 +82,15 @@ impl Security {
         }
     }
 
+    /// Whether it encrypts, and what to write where it does not.
+    pub(super) const fn encryption(self) -> (bool, &'static str) {
+        match self {
+            Self::Plaintext => (false, "write `security=ssl`"),
+            Self::SaslPlaintext => (false, "write `security=sasl_ssl`"),
+            _ => (true, ""),
+        }
+    }
+
     fn has_password(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslSsl)
     }

@@ -1,20 +1,16 @@
 //! Positions: the offset of the last record per partition, and which life of the channel they are of.
 
-use std::{
-    fmt::Write as _,
-    time::{Duration, Instant},
-};
+use std::fmt::Write as _;
 
 use pubsub_core::{Error, ErrorKind, Position, Result, StartPosition};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::RDKafkaErrorCode as Code,
 };
 
 use super::{
     connection::{ANSWER, Context},
-    error::{code_of, error},
+    error::{error, settled},
     topology::Topic,
 };
 
@@ -100,20 +96,10 @@ pub(super) fn bounds_of<C: Consumer<T>, T: rdkafka::consumer::ConsumerContext>(
     topic: &str,
     partition: i32,
 ) -> Result<Bounds> {
-    let until = Instant::now() + ANSWER;
-    loop {
-        match explorer.fetch_watermarks(topic, partition, ANSWER) {
-            Ok((low, high)) => return Ok(Bounds { partition, low, high }),
-            // What is new, or has moved, is known to its leader before the others.
-            Err(cause)
-                if matches!(code_of(&cause), Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable))
-                    && Instant::now() < until =>
-            {
-                std::thread::sleep(Duration::from_millis(30));
-            }
-            Err(cause) => return Err(error("find offsets", cause)),
-        }
-    }
+    // What is new, or has moved, is known to its leader before the others.
+    let asked = settled(ANSWER, || explorer.fetch_watermarks(topic, partition, ANSWER));
+    let (low, high) = asked.map_err(|cause| error("find offsets", cause))?;
+    Ok(Bounds { partition, low, high })
 }
 
 /// The offset at which each partition is read from; waits for the broker.

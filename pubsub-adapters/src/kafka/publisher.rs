@@ -19,7 +19,7 @@ use rdkafka::{
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{DeliveryResult, Message as _},
-    producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
 };
 use tokio::{
     runtime::Handle,
@@ -67,7 +67,9 @@ struct Reports {
 }
 
 impl ClientContext for Reports {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        super::connection::Context(self.signals.clone()).log(level, facility, text);
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if code_of(&error) == Some(Code::Fatal) {
@@ -158,6 +160,14 @@ impl Outlet {
     /// Lets the producer go, with what it still has underway.
     pub(super) fn retire(&self) {
         if let Some(producer) = self.producer.swap(None) {
+            reap(Retired(producer));
+        }
+    }
+
+    /// Lets the producer go, and gives up what it has underway: whoever waits is told.
+    pub(super) fn abandon(&self) {
+        if let Some(producer) = self.producer.swap(None) {
+            producer.purge(PurgeConfig::default().queue().inflight());
             reap(Retired(producer));
         }
     }
@@ -362,7 +372,7 @@ impl Publisher for Kafka {
             };
             let late = |_| {
                 let text = format!("the channel could not be looked for within {:?}", options.timeout);
-                Error::new(ErrorKind::Unavailable, "publish", text).on(&channel)
+                link.signals.explain(Error::new(ErrorKind::Unavailable, "publish", text)).on(&channel)
             };
             let topic = timeout(options.timeout, found).await.map_err(late)??;
             let room = link.room(&batch, options.timeout).await.map_err(|error| error.on(&channel))?;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use pubsub_core::{
     Error, EventId, Message, Position, Result, Timestamp,
     driver::{AckToken, BoxFuture, Outcome, Settler, stale},
@@ -57,7 +58,11 @@ impl Settler for GroupSettler {
 
     fn confirm(&self, token: AckToken, outcome: Outcome) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let confirmed = self.desk.confirm(token, outcome);
+            let mut confirmed = Box::pin(self.desk.confirm(token, outcome));
+            // It has to lie at the desk before the member is asked to commit, or that waits for the next time.
+            if let Some(refused) = confirmed.as_mut().now_or_never() {
+                return refused;
+            }
             self.wanted.notify_one();
             confirmed.await
         })

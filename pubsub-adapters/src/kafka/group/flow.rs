@@ -116,6 +116,7 @@ impl Member {
     /// Applies settlements.
     pub(super) fn settle(&mut self, batch: Vec<(Out, Outcome)>) {
         self.commits.untold += batch.len();
+        self.commits.urgent |= self.commits.untold >= super::COMMIT_EVERY;
         for (out, outcome) in batch {
             let Out { mut record, epoch, _room: room } = out;
             drop(room);
