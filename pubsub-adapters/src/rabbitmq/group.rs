@@ -129,6 +129,12 @@ impl Scope {
     }
 }
 
+/// The lock of a group, held as long as this lives: dropping the consumer would cancel it.
+pub(super) struct Lock {
+    channel: Channel,
+    _consumer: Consumer,
+}
+
 /// Makes groups.
 pub(super) struct Founder<'a> {
     pub(super) topology: &'a Topologist,
@@ -195,7 +201,7 @@ impl Founder<'_> {
     }
 
     /// The lock of a group, if nobody else has it. It is held as long as the channel is open.
-    async fn lock(&self, scope: &Scope) -> Result<Option<Channel>> {
+    async fn lock(&self, scope: &Scope) -> Result<Option<Lock>> {
         let name = short(&self.topology.names.lock(&scope.group, &scope.name));
         let channel = self.topology.scratch(OPERATION).await?;
         // It outlives its holder for a while: on a queue that goes with its last consumer, the next one could hold a lock
@@ -208,7 +214,7 @@ impl Founder<'_> {
         let options = BasicConsumeOptions { exclusive: true, ..BasicConsumeOptions::default() };
         let consume = channel.basic_consume(name, short("lock"), options, FieldTable::default());
         match within(OPERATION, consume).await?.map_err(|error| convert(OPERATION, error)) {
-            Ok(_) => Ok(Some(channel)),
+            Ok(consumer) => Ok(Some(Lock { channel, _consumer: consumer })),
             // Somebody else has it, or had it until now.
             Err(error) if matches!(error.kind(), ErrorKind::Auth | ErrorKind::Conflict | ErrorKind::NotFound) => {
                 Ok(None)
@@ -218,7 +224,7 @@ impl Founder<'_> {
     }
 
     /// Waits for the lock of a group.
-    pub(super) async fn hold(&self, scope: &Scope) -> Result<Channel> {
+    pub(super) async fn hold(&self, scope: &Scope) -> Result<Lock> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match self.lock(scope).await? {
@@ -230,9 +236,9 @@ impl Founder<'_> {
     }
 
     /// Makes some queues of a group, under its lock.
-    async fn make(&self, lock: &Channel, scope: &Scope, indices: &[usize], start: &StartPosition) -> Result<()> {
+    async fn make(&self, lock: &Lock, scope: &Scope, indices: &[usize], start: &StartPosition) -> Result<()> {
         // With its connection the lock is lost, and may be somebody else's by now.
-        let held = || match lock.status().connected() {
+        let held = || match lock.channel.status().connected() {
             true => Ok(()),
             false => Err(super::error::unavailable(OPERATION, "the connection was lost")),
         };
@@ -469,8 +475,8 @@ fn arguments(single: bool) -> FieldTable {
     arguments
 }
 
-pub(super) async fn unlock(lock: &Channel) {
-    let _ = within(OPERATION, lock.close(200, short("unlock"))).await;
+pub(super) async fn unlock(lock: &Lock) {
+    let _ = within(OPERATION, lock.channel.close(200, short("unlock"))).await;
 }
 
 async fn delete(scratch: &Channel, queue: &str) -> Result<()> {

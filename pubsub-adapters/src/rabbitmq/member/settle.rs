@@ -43,18 +43,20 @@ impl Member {
             }
             numbers.push(number);
         }
-        for (number, tags) in back {
-            // An ordered queue goes back as a whole when its channel is closed.
-            if self.plan.ordered && (self.feed.gone().is_cancelled() || self.drain.is_draining()) {
-                continue;
-            }
-            if let Some(lane) = self.lanes.get_mut(&number)
-                && let Err(error) = lane.give_back(tags).await
-            {
-                self.failed = Some(error);
+        // First what is done: the broker puts off what comes behind many returns, and forgets it with the channel.
+        self.tell().await;
+        // Where the channel is closed next, all goes back by that, in its order.
+        let gone = self.feed.gone().is_cancelled();
+        let closes = self.closing.is_cancelled() || (gone && self.desk.len() == 0);
+        if !closes && !(self.plan.ordered && (gone || self.drain.is_draining())) {
+            for (number, tags) in back {
+                if let Some(lane) = self.lanes.get_mut(&number)
+                    && let Err(error) = lane.give_back(tags).await
+                {
+                    self.failed = Some(error);
+                }
             }
         }
-        self.tell().await;
         self.tell_desk(numbers);
         self.end_backlogs().await;
     }
