@@ -1,7 +1,7 @@
 //! The command line.
 
 pub(crate) const USAGE: &str =
-    "usage: bench [--quick] [--limits] [--part PART] [CASE…] | bench rss [--quick] [--part PART]";
+    "usage: bench [--quick] [--limits] [--cpu] [--part PART] [CASE…] | bench rss [--quick] [--part PART]";
 
 pub(crate) enum Command {
     Measure(Options),
@@ -16,6 +16,8 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// The limits of the brokers alone.
     pub(crate) limits: bool,
+    /// What this process spends on an event, too.
+    pub(crate) cpu: bool,
     pub(crate) part: Option<String>,
     pub(crate) words: Vec<String>,
 }
@@ -54,6 +56,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         match argument.as_str() {
             "--quick" => options.quick = true,
             "--limits" => options.limits = true,
+            "--cpu" => options.cpu = true,
             "--part" => options.part = Some(arguments.next().ok_or("--part needs a name")?.clone()),
             unknown if unknown.starts_with("--") => return Err(format!("unknown option {unknown}")),
             word => options.words.push(word.to_owned()),

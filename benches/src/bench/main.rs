@@ -1,4 +1,4 @@
-//! `bench [--quick] [--limits] [--part PART] [CASE…]`: one line per case, ours beside its limit, as tab-separated
+//! `bench [--quick] [--limits] [--cpu] [--part PART] [CASE…]`: one line per case, ours beside its limit, as tab-separated
 //! values. `bench rss [--part PART]`: the memory of a process in a table of its own.
 //!
 //! A part is `inside`, or a broker that is built in and whose URL is in the environment; without `--part`, all of them.

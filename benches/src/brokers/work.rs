@@ -9,88 +9,87 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{ours::Ours, side::Side};
+use super::{clock::Since, ours::Ours, side::Side};
 use crate::{
     event::{Order, order},
     limit::{Limit, Place},
 };
 
+/// What a workload gives: events per second, and nanoseconds of this process per event.
+pub type Figures = [f64; 2];
+
 /// Time between two events where latency is measured: 500 per second.
 const EVERY: Duration = Duration::from_millis(2);
 
-fn rate(count: usize, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64()
-}
-
 /// Events per second that are published in a window and confirmed.
-pub async fn publish<S: Side>(place: Place, count: usize, size: usize) -> f64 {
+pub async fn publish<S: Side>(place: Place, count: usize, size: usize) -> Figures {
     let (side, event) = (S::open(&place).await, order(size));
     side.send(event.clone()).await;
-    let started = Instant::now();
+    let since = Since::now();
     side.publish(count, &event).await;
-    let took = started.elapsed();
+    let figures = since.per(count);
     side.close().await;
-    rate(count, took)
+    figures
 }
 
 /// The same for ours by `publish_all`.
-pub async fn publish_all(place: Place, count: usize, size: usize) -> f64 {
+pub async fn publish_all(place: Place, count: usize, size: usize) -> Figures {
     let (side, event) = (Ours::open(&place).await, order(size));
     side.send(event.clone()).await;
-    let started = Instant::now();
+    let since = Since::now();
     side.publish_all(count, &event).await;
-    let took = started.elapsed();
+    let figures = since.per(count);
     side.close().await;
-    rate(count, took)
+    figures
 }
 
 /// The same for ours with bytes, below the typed interface.
-pub async fn publish_raw(place: Place, count: usize, body: Bytes) -> f64 {
+pub async fn publish_raw(place: Place, count: usize, body: Bytes) -> Figures {
     let side = Ours::open(&place).await;
     side.publish_raw(1, &body).await;
-    let started = Instant::now();
+    let since = Since::now();
     side.publish_raw(count, &body).await;
-    let took = started.elapsed();
+    let figures = since.per(count);
     side.close().await;
-    rate(count, took)
+    figures
 }
 
 /// The same for a limit with bytes that are ready.
-pub async fn limit_raw<L: Limit>(place: Place, count: usize, body: Bytes) -> f64 {
+pub async fn limit_raw<L: Limit>(place: Place, count: usize, body: Bytes) -> Figures {
     let limit = L::open(&place).await;
     limit.send(body.clone()).await;
-    let started = Instant::now();
+    let since = Since::now();
     limit.publish(count, || body.clone()).await;
-    rate(count, started.elapsed())
+    since.per(count)
 }
 
 /// Events per second that are published one after the other, each awaited.
-pub async fn publish_one<S: Side>(place: Place, count: usize, size: usize) -> f64 {
+pub async fn publish_one<S: Side>(place: Place, count: usize, size: usize) -> Figures {
     let (side, event) = (S::open(&place).await, order(size));
     side.send(event.clone()).await;
-    let started = Instant::now();
+    let since = Since::now();
     for _ in 0..count {
         side.send(event.clone()).await;
     }
-    let took = started.elapsed();
+    let figures = since.per(count);
     side.close().await;
-    rate(count, took)
+    figures
 }
 
 /// Events per second that are read out of a backlog, from the first event to the broker's word on the last
 /// acknowledgement.
-pub async fn consume<S: Side>(place: Place, count: usize, size: usize, wide: bool) -> f64 {
+pub async fn consume<S: Side>(place: Place, count: usize, size: usize, wide: bool) -> Figures {
     let (side, event) = (S::open(&place).await, order(size));
     side.publish(count, &event).await;
     let first = OnceLock::new();
     side.consume(count, wide, |event| {
-        first.get_or_init(Instant::now);
+        first.get_or_init(Since::now);
         assert!(event.total > 0.0);
     })
     .await;
-    let took = first.get().unwrap().elapsed();
+    let figures = first.get().unwrap().per(count);
     side.close().await;
-    rate(count, took)
+    figures
 }
 
 /// Starts a reader of one event more than `count`, and returns when it has had that one: it is a member by then.
@@ -116,15 +115,15 @@ async fn reader<S: Side>(
 }
 
 /// Events per second from the first publish to the broker's word on the last acknowledgement, with both at once.
-pub async fn e2e<S: Side>(place: Place, count: usize, size: usize) -> f64 {
+pub async fn e2e<S: Side>(place: Place, count: usize, size: usize) -> Figures {
     let (side, event) = (Arc::new(S::open(&place).await), order(size));
     let reading = reader(&side, count, event.clone(), |event| assert!(event.total > 0.0)).await;
-    let started = Instant::now();
+    let since = Since::now();
     side.publish(count, &event).await;
     reading.await.unwrap();
-    let took = started.elapsed();
+    let figures = since.per(count);
     close(side).await;
-    rate(count, took)
+    figures
 }
 
 /// Median and 99th percentile of the microseconds from the call that publishes to the reader, at 500 events per second.

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{error, names::Names, options::NatsOptions, outbox::Outbox, topology::Routes};
-use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies};
+use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies, tls::Certificates};
 
 /// The client asks the server for a sign of life this often, and gives the connection up when three stay away.
 const PING: Duration = Duration::from_millis(1_200);
@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) epoch: u64,
     /// The server does not let us in; nothing is going to work.
     pub(super) refused: Option<Error>,
+    /// Why the last attempt to make the first connection failed.
+    fault: Option<Error>,
     client: Option<(Client, Context)>,
 }
 
@@ -83,6 +85,7 @@ impl Shared {
     /// Connects, or, in the degraded mode, begins to.
     pub(super) async fn open(options: NatsOptions) -> Result<Arc<Self>> {
         options.check()?;
+        Certificates::read(&options.broker, options.tls, "write `tls://`")?;
         let names = Names::new(options.broker.prefix.as_deref());
         let (outbox, jobs) = Outbox::new();
         let shared = Arc::new(Self {
@@ -142,7 +145,7 @@ impl Shared {
                         link.client = Some((client, context));
                         link.up = true;
                         link.epoch += 1;
-                        link.refused = None;
+                        (link.refused, link.fault) = (None, None);
                     });
                     self.states.set(AdapterState::Ready);
                     return Ok(());
@@ -153,6 +156,7 @@ impl Shared {
             if hopeless {
                 self.refuse(&fault);
             }
+            self.link.send_modify(|link| link.fault = Some(fault.clone()));
             let wait = if hopeless { Duration::from_secs(2) } else { backoff.next() };
             match deadline {
                 Some(_) if hopeless => return Err(fault),
@@ -212,8 +216,11 @@ impl Shared {
         };
         let addresses: Vec<_> = options.hosts.iter().map(address).collect();
         match timeout(ATTEMPT * 2, connect.connect(addresses)).await {
-            Ok(connected) => connected.map_err(error::connect),
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "connect", "the server does not answer")),
+            Ok(connected) => connected.map_err(|cause| error::connect(cause, options)),
+            Err(_) => {
+                let text = format!("the server at {} does not answer", options.place());
+                Err(Error::new(ErrorKind::Unavailable, "connect", text))
+            }
         }
     }
 
@@ -298,14 +305,21 @@ impl Shared {
             {
                 let link = link.borrow_and_update();
                 if let Some(refused) = &link.refused {
-                    return Err(Error::new(ErrorKind::Auth, operation, refused.message().to_owned()));
+                    return Err(
+                        Error::new(refused.kind(), operation, refused.message().to_owned()).because(refused.clone())
+                    );
                 }
                 if let (true, Some(client)) = (link.up, &link.client) {
                     return Ok(client.clone());
                 }
             }
             if !matches!(timeout_at(deadline, link.changed()).await, Ok(Ok(()))) {
-                return Err(Error::new(ErrorKind::Unavailable, operation, "there is no connection to the server"));
+                let text = format!("there is no connection to the server at {}", self.options.place());
+                let error = Error::new(ErrorKind::Unavailable, operation, text);
+                return Err(match self.link.borrow().fault.clone() {
+                    Some(fault) => error.because(fault),
+                    None => error,
+                });
             }
         }
     }

@@ -9,10 +9,16 @@ use async_nats::{
 };
 use pubsub_core::{Error, ErrorKind};
 
+use super::options::NatsOptions;
+use crate::common::tls;
+
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// Why there is no connection. Who is not let in, or cannot encrypt, need not try again.
-pub(super) fn connect(error: ConnectError) -> Error {
+pub(super) fn connect(error: ConnectError, options: &NatsOptions) -> Error {
+    if let Some((kind, text)) = tls::explain(&tls::chain(&error), options.tls) {
+        return Error::new(kind, "connect", format!("{text} (the server at {})", options.place())).because(error);
+    }
     let kind = match error.kind() {
         ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Tls => {
             ErrorKind::Auth
@@ -21,9 +27,10 @@ pub(super) fn connect(error: ConnectError) -> Error {
         _ if is_tls(&error) => ErrorKind::Auth,
         _ => ErrorKind::Unavailable,
     };
+    let place = options.place();
     let text = match kind {
-        ErrorKind::Auth => format!("the server does not let us in: {}", error.kind()),
-        _ => format!("the server cannot be reached: {}", error.kind()),
+        ErrorKind::Auth => format!("the server at {place} does not let us in: {}", error.kind()),
+        _ => format!("the server at {place} cannot be reached: {}", error.kind()),
     };
     Error::new(kind, "connect", text).because(error)
 }

@@ -22,8 +22,11 @@ use super::{
 
 /// Why a consumer was made.
 const ORIGIN: &str = "pubsub-origin";
-/// The shortest time that the server gives a member.
+/// The shortest and the longest time that the server gives a member. What a member may hold longer is renewed for it, so
+/// the longest is how long the events of a member that is gone, or that were on their way when the connection broke, stay
+/// with nobody.
 const SHORTEST_LEASE: Duration = Duration::from_millis(50);
+const LONGEST_LEASE: Duration = Duration::from_secs(6);
 
 /// Where a consumer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ impl Shared {
             name: Some(name.to_owned()),
             deliver_policy: from.policy(),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: lease.max(SHORTEST_LEASE),
+            ack_wait: lease.clamp(SHORTEST_LEASE, LONGEST_LEASE),
             max_deliver: -1,
             max_ack_pending: -1, // each member bounds what it asks for
             max_waiting: 4096,
@@ -135,7 +138,7 @@ impl Shared {
         info: &ConsumerInfo,
         lease: Duration,
     ) -> Result<Duration> {
-        let lease = lease.max(SHORTEST_LEASE);
+        let lease = lease.clamp(SHORTEST_LEASE, LONGEST_LEASE);
         if info.config.ack_wait <= lease || info.num_waiting > 0 || info.num_ack_pending > 0 {
             return Ok(info.config.ack_wait);
         }

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    attempts,
     group::Origin,
     history::{From, position, resolve},
     names::consumer,
@@ -191,7 +192,7 @@ impl Part {
     }
 
     /// Hands out one event.
-    fn hand_out(&self, place: &Place, mut arrived: Arrived) -> Option<Delivery> {
+    fn hand_out(&self, place: &Place, mut arrived: Arrived, failures: u32) -> Option<Delivery> {
         let (shared, sub) = (&self.sub.shared, &self.sub);
         if arrived.delivered > 1 {
             // Whoever has it still has lost it.
@@ -200,7 +201,7 @@ impl Part {
         }
         let read = arrived.read(shared, self.channel());
         let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
-        let attempt = arrived.delivered.saturating_sub(released).max(1);
+        let attempt = attempts::attempt(arrived.delivered, failures, released);
         let until = sub.is_manual().then(|| Instant::now() + sub.options.lease.duration);
         let at = position(arrived.sequence, place.born);
         let slot = self.gauge.take();
@@ -452,6 +453,9 @@ async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque<Arrived>, 
         batch.clear(); // of the place before the seek
         return;
     }
+    let again = batch.iter().filter(|arrived| arrived.delivered > 1);
+    let again: Vec<_> = again.map(|arrived| (place.key.clone(), arrived.sequence)).collect();
+    let mut failures = if again.is_empty() { Vec::new() } else { part.sub.shared.failures(&again).await }.into_iter();
     let mut ready = Vec::with_capacity(batch.len());
     for arrived in batch.drain(..) {
         let (number, sequence, first) = (arrived.consumer_sequence, arrived.sequence, arrived.delivered == 1);
@@ -468,7 +472,8 @@ async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque<Arrived>, 
         } else {
             *last = None;
         }
-        ready.extend(part.hand_out(place, arrived));
+        let failures = if first { 0 } else { failures.next().unwrap_or_default() };
+        ready.extend(part.hand_out(place, arrived, failures));
     }
     part.sub.feed.deliver_all(ready);
 }

@@ -14,10 +14,11 @@
 //! | durable channel | a stream of its own, file storage, `Limits` retention; `Interest` where the policy offers no history |
 //! | ephemeral channel | a core subject |
 //! | event | body = payload, headers `ce-*` with CloudEvents names, ASCII, percent-encoded |
-//! | group | a durable pull consumer with explicit acks, `ack_wait` = the lease of the member that made it |
+//! | group | a durable pull consumer with explicit acks, `ack_wait` = the lease of the member that made it, at most 6 s: what is held longer is renewed |
 //! | group on an ordered channel | a consumer per shard, owned by one member at a time through a record in the stream `<prefix>~_leases` |
 //! | broadcast of a durable channel | a consumer without acks, made anew from where it was |
 //! | nack, reject, extension | `-NAK` with delay, `+TERM`, `+WPI` |
+//! | attempts | a record of each failure in the stream `<prefix>~_failures` |
 //! | dead letters | the channel `_dlq.<group>.<channel>`, written by the library, confirmed, then settled |
 //! | scheduled event | `Nats-Schedule` (server 2.12 and later) |
 //! | time to live | a header that readers obey to the millisecond, and `Nats-TTL` (server 2.11 and later) to clean up |
@@ -35,7 +36,9 @@
 //! - Streams and consumers that are deleted are made anew, with a gap of reason `DataLoss`; a consumer goes on from the
 //!   last place that was written down, so events may come twice.
 //! - The order of a key holds across the members of a group. When a member dies, its shards go to others after the
-//!   owner's term (at most 5 s, and 1 s) and its leases.
+//!   owner's term (at most 3 s) and its leases (at most 6 s).
+//! - What was on its way to a member when its connection broke comes again after at most 6 s. Deliveries that no failure
+//!   explains, as after a crash, count no attempt; beyond 100 of them each further one does.
 //!
 //! # Options of the address
 //!
@@ -47,12 +50,12 @@
 //!
 //! - Hold a publisher back for a slow broadcast, and confirm by settlement.
 //! - Events of one task that were on their way when the connection broke may be stored behind later ones.
-//! - Events that a member releases unseen are not counted as attempts by this process; another process does count them.
 //! - Several members that find the same retention gap each tell of it. Gaps inside a shard are told at (re)opening only.
 //! - Byte retention counts whole messages, headers included; count retention counts scheduled events that are not due.
 //! - A group's consumer on a channel without history sees what is published from its making on.
 
 mod adapter;
+mod attempts;
 mod broadcast;
 mod capabilities;
 mod confirm;

@@ -11,6 +11,7 @@
 //! | `<prefix>.e.<channel>` | events of an ephemeral channel |
 //! | `<prefix>.i.<token>` | a private inbox |
 //! | `<prefix>.l.<group>.<channel>.<shard>` | who owns a shard |
+//! | `<prefix>.n.<consumer>.<sequence>` | how often an event has failed |
 //! | `<prefix>.b.<group>.<channel>` | signs of life of a group's members |
 
 use pubsub_core::{ChannelName, ChannelPattern, GroupName};
@@ -64,6 +65,15 @@ impl Names {
     /// The stream that says who owns which shard.
     pub(super) fn leases(&self) -> String {
         format!("{}{JOINT}_leases", self.root)
+    }
+
+    /// The stream that says how often events have failed.
+    pub(super) fn failures(&self) -> String {
+        format!("{}{JOINT}_failures", self.root)
+    }
+
+    pub(super) fn failure(&self, consumer: &str, sequence: u64) -> String {
+        format!("{}.n.{consumer}.{sequence}", self.root)
     }
 
     pub(super) fn lease(&self, group: &GroupName, channel: &ChannelName, shard: &str) -> String {

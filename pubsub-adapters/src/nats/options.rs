@@ -136,10 +136,7 @@ impl NatsOptions {
         if !url.path().is_empty() {
             return Err(bad("path", "has no meaning here"));
         }
-        let mut hosts: Vec<_> = url.hosts().iter().map(|(host, port)| (host.clone(), port.unwrap_or(PORT))).collect();
-        if hosts.is_empty() {
-            hosts = Self::default().hosts;
-        }
+        let hosts: Vec<_> = url.hosts().iter().map(|(host, port)| (host.clone(), port.unwrap_or(PORT))).collect();
         let options = Self {
             broker: BrokerOptions::from_url(url, &more)?,
             hosts,
@@ -213,6 +210,12 @@ impl NatsOptions {
         Ok(())
     }
 
+    /// Where the servers are, for errors.
+    pub(super) fn place(&self) -> String {
+        let places: Vec<_> = self.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        places.join(", ")
+    }
+
     pub(super) fn secret_password(&self) -> &str {
         self.password.as_ref().map_or("", Secret::expose)
     }
@@ -239,7 +242,7 @@ mod tests {
     #[test]
     fn options_are_read_and_written_back() {
         for text in [
-            "nats://",
+            "nats://h",
             "nats://me:p%2Fw@h1:4223,[::1]?prefix=shop&replicas=3&storage=memory",
             "tls://h?token=hunter2&tls_first=true&ca=/a&cert=/b&key=/c",
             "nats://h?nkey=/seed&start=degraded",
@@ -258,6 +261,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, field) in [
+            ("nats://", "host"),
+            ("nats:", "host"),
             ("nats://h/path", "path"),
             ("nats://h?replicas=0", "replicas"),
             ("nats://h?replicas=x", "replicas"),

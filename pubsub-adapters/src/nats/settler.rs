@@ -372,6 +372,15 @@ async fn tell(sub: &GroupSub, mut batch: Vec<(Item, Outcome)>) {
 }
 
 async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)]) -> bool {
+    let failed = batch.iter().filter(|(item, outcome)| {
+        // A lease that ran out without the member's doing is no failure of its handler; and each is recorded once.
+        let own = !item.lapsed || item.until.is_some();
+        own && item.slot.is_some() && matches!(outcome, Outcome::Nack(_))
+    });
+    let failed: Vec<_> = failed.map(|(item, _)| ((item.consumer.clone(), item.sequence), item.attempt)).collect();
+    if !failed.is_empty() {
+        sub.shared.record_failures(client, &failed).await;
+    }
     for (item, outcome) in batch {
         if client.publish(item.reply.clone(), payload(*outcome)).await.is_err() {
             return false;
@@ -379,7 +388,12 @@ async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)])
         match outcome {
             // Counted once, though it may be told twice.
             Outcome::Release if item.slot.is_some() => sub.shared.note_released(&item.consumer, item.sequence),
-            Outcome::Ack | Outcome::Reject => sub.shared.forget_released(&item.consumer, item.sequence),
+            Outcome::Ack | Outcome::Reject => {
+                sub.shared.forget_released(&item.consumer, item.sequence);
+                if item.attempt > 1 {
+                    sub.shared.forget_failures(client, &item.consumer, item.sequence).await;
+                }
+            }
             _ => {}
         }
         item.slot = None;

@@ -19,7 +19,7 @@ use async_nats::{
     jetstream::stream::{Config, Info, StorageType},
 };
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join_all};
 use pubsub_core::{ErrorKind, EventId, Result, StartPosition};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -34,7 +34,7 @@ use super::{
 };
 
 /// The longest and the shortest term of an owner.
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(3);
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A shard that is ours.
@@ -209,22 +209,27 @@ impl Keeper {
 
     /// Writes the records of what is ours anew, and gives up what could not be written for too long.
     async fn keep(&mut self, client: &Client) {
-        let shards: Vec<_> = self.owned.keys().copied().collect();
-        for shard in shards {
-            let Some(owned) = self.owned.get(&shard) else { continue };
-            let (age, record) = (owned.written.elapsed(), owned.record);
-            if age < self.term / 3 {
-                continue;
-            }
-            let begun = Instant::now();
-            let up = self.sub.shared.link.borrow().up;
-            let written = if up { self.write(client, shard, record, &self.me).await } else { None };
+        let due = |owned: &Owned| owned.written.elapsed() >= self.term / 3;
+        let shards: Vec<_> =
+            self.owned.iter().filter(|(_, owned)| due(owned)).map(|(shard, owned)| (*shard, owned.record)).collect();
+        if shards.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        // All at once, so that a server that says nothing costs the time of one answer, whatever is owned.
+        let written = if self.sub.shared.link.borrow().up {
+            let me = &self.me;
+            join_all(shards.iter().map(|(shard, record)| self.write(client, *shard, *record, me))).await
+        } else {
+            vec![None; shards.len()]
+        };
+        for ((shard, _), written) in shards.into_iter().zip(written) {
             let Some(owned) = self.owned.get_mut(&shard) else { continue };
             match written {
                 Some(Ok(record)) => (owned.record, owned.written) = (record, begun),
                 // Somebody else has it.
                 Some(Err(())) => self.abandon(shard),
-                None if age > self.term * 4 / 5 => self.abandon(shard),
+                None if owned.written.elapsed() > self.term * 3 / 5 => self.abandon(shard),
                 None => {}
             }
         }
@@ -257,8 +262,8 @@ impl Keeper {
         if seen.record != record {
             *seen = Seen { record, since: Instant::now() };
         }
-        let free = owner.is_empty();
-        if !free && seen.since.elapsed() < self.term.max(LONGEST) + SHORTEST {
+        let (free, since) = (owner.is_empty(), seen.since);
+        if !free && since.elapsed() < self.term.max(LONGEST) + SHORTEST {
             return false;
         }
         let begun = Instant::now();
@@ -280,7 +285,8 @@ impl Keeper {
             return false;
         };
         if !free {
-            part.not_before = Some(Instant::now() + place.lease() + Duration::from_millis(100));
+            // The owner has renewed no lease since its term was over.
+            part.not_before = Some(since + LONGEST + place.lease() + Duration::from_millis(100));
         }
         let part = Arc::new(part);
         start(&self.sub, part.clone(), place);

@@ -1,6 +1,6 @@
 //! Making connections of each kind.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use ::redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
@@ -20,6 +20,7 @@ use super::{
     options::{Deployment, RedisOptions},
     scripts,
 };
+use crate::common::tls::Certificates;
 
 /// How long making one connection may take.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -97,27 +98,38 @@ impl Connector {
             let text = "encryption is not built in: turn on the feature `tls` of pubsub-kit";
             return Err(Error::new(ErrorKind::Unsupported, "connect", text));
         }
+        let remedy = match options.deployment {
+            Deployment::Single => "write `rediss://`",
+            _ => "write `tls=true`",
+        };
+        let files = &Certificates::read(&options.broker, options.tls, remedy)?;
         let failed = |error| from_redis("connect", error);
         let hosts = || options.hosts.iter().map(|(host, port)| address(options, host, *port));
         match &options.deployment {
             Deployment::Single => {
                 let address = hosts().next().ok_or_else(|| Error::new(ErrorKind::Invalid, "connect", "no host"))?;
-                Ok(Self::One(client(options, info(options, address).map_err(failed)?)?))
+                Ok(Self::One(client(options, files, info(options, address).map_err(failed)?)?))
             }
-            Deployment::Sentinel(master) => Ok(Self::Sentinel(Mutex::new(sentinel(options, master)?))),
+            Deployment::Sentinel(master) => Ok(Self::Sentinel(Mutex::new(sentinel(options, files, master)?))),
             Deployment::Cluster => {
                 let infos = hosts().map(|address| info(options, address)).collect::<RedisResult<Vec<_>>>();
                 let infos = infos.map_err(failed)?;
-                let clients = infos.iter().map(|info| client(options, info.clone())).collect::<Result<_>>()?;
-                Ok(Self::Cluster(cluster(options, infos)?, clients))
+                let clients = infos.iter().map(|info| client(options, files, info.clone())).collect::<Result<_>>()?;
+                Ok(Self::Cluster(cluster(options, files, infos)?, clients))
             }
         }
     }
 
     /// A connection for commands, whose answers have no deadline of the client's: those who wait have one.
     pub(super) async fn commands(&self) -> RedisResult<Conn> {
-        within(async {
-            let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        self.commands_within(CONNECT).await
+    }
+
+    /// As [`Connector::commands`], in less time.
+    pub(super) async fn commands_within(&self, time: Duration) -> RedisResult<Conn> {
+        let time = time.min(CONNECT);
+        within(time, async {
+            let config = AsyncConnectionConfig::new().set_connection_timeout(Some(time)).set_response_timeout(None);
             Ok(match self {
                 Self::One(client) => Conn::One(client.get_multiplexed_async_connection_with_config(&config).await?),
                 Self::Sentinel(client) => {
@@ -132,7 +144,7 @@ impl Connector {
 
     /// A connection for messages of pub/sub.
     pub(super) async fn live(&self) -> RedisResult<PubSub> {
-        within(async {
+        within(CONNECT, async {
             match self {
                 Self::One(client) => client.get_async_pubsub().await,
                 Self::Sentinel(client) => client.lock().await.async_get_client().await?.get_async_pubsub().await,
@@ -158,9 +170,9 @@ impl Connector {
     }
 }
 
-async fn within<T>(future: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+async fn within<T>(time: Duration, future: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     let late = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    timeout(CONNECT, future).await.unwrap_or_else(|_| Err(late()))
+    timeout(time, future).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn address(options: &RedisOptions, host: &str, port: u16) -> ConnectionAddr {
@@ -184,7 +196,7 @@ fn info(options: &RedisOptions, address: ConnectionAddr) -> RedisResult<Connecti
     Ok(address.into_connection_info()?.set_redis_settings(settings).set_tcp_settings(tcp))
 }
 
-fn sentinel(options: &RedisOptions, master: &str) -> Result<SentinelClient> {
+fn sentinel(options: &RedisOptions, files: &Certificates, master: &str) -> Result<SentinelClient> {
     let failed = |error| from_redis("connect", error);
     let addresses: Vec<_> = options.hosts.iter().map(|(host, port)| address(options, host, *port)).collect();
     let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master).map_err(failed)?;
@@ -202,56 +214,45 @@ fn sentinel(options: &RedisOptions, master: &str) -> Result<SentinelClient> {
     #[cfg(feature = "tls")]
     if options.tls {
         builder = builder.set_client_to_redis_tls_mode(::redis::TlsMode::Secure);
-        let certificates = certificates(options)?;
+        let certificates = certificates(files);
         builder = builder.set_client_to_redis_certificates(certificates.clone());
         builder = builder.set_client_to_sentinel_certificates(certificates);
     }
+    #[cfg(not(feature = "tls"))]
+    let _ = files;
     builder.build().map_err(failed)
 }
 
-fn cluster(options: &RedisOptions, infos: Vec<ConnectionInfo>) -> Result<ClusterClient> {
+fn cluster(options: &RedisOptions, files: &Certificates, infos: Vec<ConnectionInfo>) -> Result<ClusterClient> {
     let builder = ClusterClient::builder(infos)
         .connection_timeout(CONNECT)
         .response_timeout(Duration::from_secs(10))
         .retries(2)
         .tcp_settings(TcpSettings::default().set_nodelay(true));
     #[cfg(feature = "tls")]
-    let builder = if options.tls { builder.certs(certificates(options)?) } else { builder };
+    let builder = if options.tls { builder.certs(certificates(files)) } else { builder };
     #[cfg(not(feature = "tls"))]
-    let _ = options;
+    let _ = (options, files);
     builder.build().map_err(|error| from_redis("connect", error))
 }
 
-fn client(options: &RedisOptions, info: ConnectionInfo) -> Result<Client> {
+fn client(options: &RedisOptions, files: &Certificates, info: ConnectionInfo) -> Result<Client> {
     let failed = |error| from_redis("connect", error);
     #[cfg(feature = "tls")]
     if options.tls {
-        return Client::build_with_tls(info, certificates(options)?).map_err(failed);
+        return Client::build_with_tls(info, certificates(files)).map_err(failed);
     }
     #[cfg(not(feature = "tls"))]
-    let _ = options;
+    let _ = (options, files);
     Client::open(info).map_err(failed)
 }
 
 #[cfg(feature = "tls")]
-fn certificates(options: &RedisOptions) -> Result<::redis::TlsCertificates> {
+fn certificates(files: &Certificates) -> ::redis::TlsCertificates {
     // Only the first provider of a process counts; ring is the one that this library brings.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let broker = &options.broker;
-    let client_tls = match (&broker.cert, &broker.key) {
-        (Some(cert), Some(key)) => {
-            Some(::redis::ClientTlsConfig { client_cert: file(cert, "cert")?, client_key: file(key, "key")? })
-        }
-        _ => None,
-    };
-    let root_cert = broker.ca.as_deref().map(|path| file(path, "ca")).transpose()?;
-    Ok(::redis::TlsCertificates { client_tls, root_cert })
-}
-
-#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "certificates are for encryption"))]
-fn file(path: &Path, field: &str) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
-        let text = format!("field `{field}` names a file that cannot be read");
-        Error::new(ErrorKind::Invalid, "connect", text).because(error)
-    })
+    let identity = files.identity.clone();
+    let client_tls =
+        identity.map(|(client_cert, client_key)| ::redis::ClientTlsConfig { client_cert, client_key });
+    ::redis::TlsCertificates { client_tls, root_cert: files.ca.clone() }
 }

@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     channel::Channel,
     connect::{Conn, Connector},
-    error::{breaks, closed, from_redis, is_unknown_script},
+    error::{breaks, closed, from_connect, from_redis, is_final, is_unknown_script},
     names::Names,
     options::RedisOptions,
     topology, wire,
@@ -155,7 +155,7 @@ impl Hub {
     /// Waits for the connection. Cancel safe.
     ///
     /// # Errors
-    /// `Unavailable` after the deadline, `Auth` at once where that is why there is none, `Closed`.
+    /// `Unavailable` after the deadline, `Auth` and `Invalid` at once where that is why there is none, `Closed`.
     pub(super) async fn wait(&self, operation: &'static str, deadline: Instant) -> Result<Link> {
         let mut present = self.present.subscribe();
         let waiting = async {
@@ -165,7 +165,7 @@ impl Hub {
                     if let Some(link) = now.link.clone().filter(|link| !link.dead.is_cancelled()) {
                         return Ok(link);
                     }
-                    if let Some(fault) = now.fault.as_ref().filter(|fault| fault.kind() == ErrorKind::Auth) {
+                    if let Some(fault) = now.fault.as_ref().filter(|fault| is_final(fault)) {
                         return Err(fault.clone());
                     }
                 }
@@ -183,7 +183,11 @@ impl Hub {
 
     /// Why there is no connection.
     pub(super) fn unavailable(&self, operation: &'static str) -> Error {
-        let error = Error::new(ErrorKind::Unavailable, operation, "there is no connection to the server");
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            operation,
+            format!("there is no connection to {}", self.options.places()),
+        );
         match self.present.borrow().fault.clone() {
             Some(fault) => error.because(fault),
             None => error,
@@ -289,8 +293,10 @@ impl Hub {
     }
 
     async fn connect(&self) -> Result<Link> {
-        let failed = |error| from_redis("connect", error);
-        let conn = self.connector.commands().await.map_err(failed)?;
+        let failed = |error| from_connect(&self.options, error);
+        // Whoever waits for the first one is to learn why there is none.
+        let time = self.options.broker.connect_timeout.mul_f64(0.8);
+        let conn = self.connector.commands_within(time).await.map_err(failed)?;
         let mut link = Link { conn, dead: CancellationToken::new() };
         let setting_up = async {
             link.conn.load_scripts().await?;

@@ -3,18 +3,47 @@
 use ::redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use pubsub_core::{Error, ErrorKind};
 
+use super::options::RedisOptions;
+use crate::common::tls::{chain, explain};
+
 /// An error of the client or the server. Its own text is the source.
 pub(super) fn from_redis(operation: &'static str, error: RedisError) -> Error {
     let kind = kind_of(&error);
-    let text = match kind {
+    Error::new(kind, operation, text_of(kind)).because(error)
+}
+
+fn text_of(kind: ErrorKind) -> &'static str {
+    match kind {
         ErrorKind::Auth => "the server refused the credentials, or its certificate was refused",
         ErrorKind::Timeout => "the server did not answer in time",
         ErrorKind::Unavailable => "the server cannot be reached",
         ErrorKind::Backpressure => "the server's memory is used up",
         ErrorKind::NotFound => "the stream or group does not exist",
         _ => "the server refused the command",
+    }
+}
+
+/// Why there is no connection, with the address that was tried and, where it is known, what to do about it.
+pub(super) fn from_connect(options: &RedisOptions, error: RedisError) -> Error {
+    let cause = chain(&error);
+    let (kind, text) = if cause.contains("refused to switch database") {
+        (ErrorKind::Invalid, "field `path` names a database that the server does not have")
+    } else if let Some(explained) = explain(&cause, options.tls) {
+        explained
+    } else {
+        match kind_of(&error) {
+            ErrorKind::Timeout if options.tls => {
+                (ErrorKind::Timeout, "the server did not answer in time; the port may be one without TLS")
+            }
+            kind => (kind, text_of(kind)),
+        }
     };
-    Error::new(kind, operation, text).because(error)
+    Error::new(kind, "connect", format!("{}: {text}", options.places())).because(error)
+}
+
+/// Whether it makes no sense to wait for the connection: somebody has to mend the address first.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Auth | ErrorKind::Invalid)
 }
 
 fn kind_of(error: &RedisError) -> ErrorKind {

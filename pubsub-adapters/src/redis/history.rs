@@ -120,7 +120,7 @@ async fn checked(
     for (index, stream) in channel.streams.iter().enumerate() {
         let look = look(hub, operation, stream).await?;
         let own = index == shard;
-        if own && !look.exists {
+        if own && look.added == 0 {
             let text = format!("position {position} is of an earlier life of this channel, or of another one");
             return Err(refuse(ErrorKind::PositionExpired, text));
         }

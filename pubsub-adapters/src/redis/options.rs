@@ -220,6 +220,12 @@ impl RedisOptions {
         self.password.as_ref().map(Secret::expose)
     }
 
+    /// The hosts and ports, as errors name them.
+    pub(super) fn places(&self) -> String {
+        let places: Vec<_> = self.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        places.join(", ")
+    }
+
     /// Checks them, however they were set.
     pub(super) fn check(&self) -> Result<()> {
         self.broker.check()?;

@@ -191,6 +191,7 @@ fn item(hub: &Hub, channel: &Channel, message: &Message, due: Option<Timestamp>,
         (None, Some(window)) => {
             let mut cmd = scripts::DEDUP.call(&[stream, &mark()]);
             cmd.arg(window);
+            must_exist(hub, &mut cmd);
             channel.trim(hub, &mut cmd);
             cmd.arg("*");
             cmd
@@ -198,6 +199,7 @@ fn item(hub: &Hub, channel: &Channel, message: &Message, due: Option<Timestamp>,
         (None, None) => {
             let mut cmd = Cmd::with_capacity(6, 640 + message.payload().len());
             cmd.arg("XADD").arg(stream);
+            must_exist(hub, &mut cmd);
             channel.trim(hub, &mut cmd);
             cmd.arg("*");
             cmd
@@ -211,6 +213,13 @@ fn item(hub: &Hub, channel: &Channel, message: &Message, due: Option<Timestamp>,
     let place = (shard, channel.streams.len());
     let kind = if due.is_some() || window.is_some() { Kind::Scripted(place) } else { Kind::Added(place) };
     Ok(Item { index, cmd, kind, repeatable: window.is_some() })
+}
+
+/// Where channels must be declared, one that somebody has deleted takes nothing.
+fn must_exist(hub: &Hub, cmd: &mut Cmd) {
+    if hub.options.broker.strict {
+        cmd.arg("NOMKSTREAM");
+    }
 }
 
 fn check_size(hub: &Hub, size: usize) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The task that reads for a member of a group, renews its leases, and takes over what others have left.
+//! The task that reads for a member of a group.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use pubsub_core::{
     AckHandle, Delivery, Error, ErrorKind, Result, StartPosition,
-    driver::{AckToken, Gap, GapReason, Outcome, Settler, SubscriptionState},
+    driver::{AckToken, Outcome, Settler, SubscriptionState},
 };
 use tokio::{
     sync::mpsc,
@@ -20,13 +20,11 @@ use tokio::{
 
 use super::{
     connect::Conn,
-    connection::Link,
     error::is_missing,
     group::{Member, Out, Request, answer},
     history, scripts,
     settler::GroupSettler,
     share::Shards,
-    topology,
     wire::{self, Entry, EntryId},
 };
 use crate::common::{backoff::Backoff, unreadable};
@@ -38,8 +36,6 @@ const CLUSTER_BLOCK: Duration = Duration::from_millis(500);
 const GRACE: Duration = Duration::from_secs(3);
 /// How many entries of a stream one read takes at most.
 const COUNT: usize = 512;
-/// How many pending entries one call takes over.
-pub(super) const TAKEN: usize = 256;
 
 /// The reading task.
 pub(super) struct Puller {
@@ -48,16 +44,16 @@ pub(super) struct Puller {
     requests: mpsc::UnboundedReceiver<Request>,
     keys: HashMap<Bytes, usize>,
     /// The last entry that was read of each part.
-    last: Vec<EntryId>,
+    pub(super) last: Vec<EntryId>,
     pub(super) shards: Shards,
     /// Which parts come first when there is not enough room for all.
     turn: usize,
-    renewed: Instant,
-    tend_at: Instant,
+    pub(super) renewed: Instant,
+    pub(super) tend_at: Instant,
 }
 
 /// A connection for reading.
-struct Reader {
+pub(super) struct Reader {
     conn: Conn,
     /// The client's number, by which a waiting read is ended; none where the server does not tell or allow it.
     number: Option<i64>,
@@ -172,43 +168,6 @@ impl Puller {
         Ok(Reader { conn, number, read: None })
     }
 
-    /// Takes everything pending of a part in order: all of it, or what is one owner's. Says whether there was room for all.
-    pub(super) async fn recover(&mut self, conn: &Link, index: usize, owner: &str) -> RedisResult<bool> {
-        let member = self.member.clone();
-        let part = &member.parts[index];
-        let mut after = self.shards.recovered(index).unwrap_or_default();
-        loop {
-            let room = member.window.saturating_sub(member.desk.len()).min(TAKEN);
-            if room == 0 {
-                return Ok(false);
-            }
-            let mut out = Vec::new();
-            member.desk.for_each(|_, held| out.extend((held.part == index).then_some(held.entry)));
-            let mut call = scripts::RECOVER.call(&[part.stream(), &part.due]);
-            call.arg(member.group.as_str()).arg(&member.name).arg(after.to_string()).arg(room).arg(owner);
-            for entry in out {
-                call.arg(entry.to_string());
-            }
-            let asked = Instant::now();
-            let answer = match conn.command(&call).await {
-                Err(error) if is_missing(&error) => return Ok(true),
-                answer => answer?,
-            };
-            let Some([found, lost, last]) = wire::list(answer).and_then(|parts| <[_; 3]>::try_from(parts).ok()) else {
-                return Ok(true);
-            };
-            self.hand_out_claimed(index, found, asked);
-            self.tell_lost(index, wire::int(&lost).unwrap_or(0));
-            match wire::entry_id(&last) {
-                Some(last) => {
-                    after = last;
-                    self.shards.set_recovered(index, last);
-                }
-                None => return Ok(true),
-            }
-        }
-    }
-
     async fn read(&mut self, reader: &mut Reader) -> End {
         let member = self.member.clone();
         loop {
@@ -302,14 +261,14 @@ impl Puller {
     }
 
     /// The time at which to look after everything next; members do so at different times.
-    fn schedule(&mut self) {
+    pub(super) fn schedule(&mut self) {
         let every = (self.member.lease.duration / 4).clamp(Duration::from_millis(50), Duration::from_secs(1));
         let jitter = 0.8 + 0.4 * (self.member.hub.next_member() % 16) as f64 / 16.0;
         self.tend_at = Instant::now() + every.mul_f64(jitter);
     }
 
     /// Takes back what has run out.
-    fn expire(&self) {
+    pub(super) fn expire(&self) {
         let now = Instant::now();
         for out in self.member.desk.take_if(|out| out.until <= now) {
             self.member.expired(out.part);
@@ -408,7 +367,7 @@ impl Puller {
         }
     }
 
-    fn hand_out(&self, index: usize, entry: Entry, attempt: u32, until: Instant) -> Delivery {
+    pub(super) fn hand_out(&self, index: usize, entry: Entry, attempt: u32, until: Instant) -> Delivery {
         let part = &self.member.parts[index];
         let id = entry.id;
         let (message, fault) = wire::read(entry, &part.channel.name);
@@ -419,32 +378,8 @@ impl Puller {
         delivery
     }
 
-    /// Hands out what a script has claimed: entries with their counts, in the order of their ids.
-    fn hand_out_claimed(&self, index: usize, found: Value, asked: Instant) {
-        let claimed = |item: Value| {
-            let [id, fields, count] = <[_; 3]>::try_from(wire::list(item)?).ok()?;
-            let entry = Entry { id: wire::entry_id(&id)?, fields: wire::fields_of(fields)? };
-            Some((entry, u32::try_from(wire::int(&count)?).unwrap_or(u32::MAX)))
-        };
-        let mut found: Vec<_> = wire::list(found).unwrap_or_default().into_iter().filter_map(claimed).collect();
-        found.sort_unstable_by_key(|(entry, _)| entry.id);
-        let until = self.member.until(asked);
-        let deliveries: Vec<_> =
-            found.into_iter().map(|(entry, count)| self.hand_out(index, entry, count.max(1), until)).collect();
-        if !deliveries.is_empty() {
-            self.member.feed.deliver_all(deliveries);
-        }
-    }
-
-    fn tell_lost(&self, index: usize, lost: i64) {
-        if lost != 0 {
-            let channel = self.member.parts[index].channel.name.clone();
-            self.member.feed.gap(Gap::new(channel, u64::try_from(lost).ok(), GapReason::Retention));
-        }
-    }
-
     /// Ends the read that waits at the server, and takes what it has brought.
-    async fn settle_read(&mut self, reader: &mut Reader) -> RedisResult<()> {
+    pub(super) async fn settle_read(&mut self, reader: &mut Reader) -> RedisResult<()> {
         let Some(read) = &mut reader.read else { return Ok(()) };
         let answer = loop {
             let link = self.member.hub.link();
@@ -469,135 +404,6 @@ impl Puller {
             }
         };
         self.arrived(reader, answer, false).await
-    }
-
-    /// The last read of a subscription: what it brings goes back.
-    async fn take_last(&mut self, reader: &mut Reader) {
-        let taking = async { self.settle_read(reader).await };
-        // What is not there by then is found by its age.
-        let _ = timeout(Duration::from_secs(1), taking).await;
-    }
-
-    /// Looks after every part that is this member's to look after. Says whether more is due than there was room for.
-    async fn tend_all(&mut self, conn: &Link, room: usize) -> RedisResult<bool> {
-        let member = self.member.clone();
-        let (mut room, mut left) = (room, false);
-        for index in 0..member.parts.len() {
-            if member.parts[index].channel.is_ordered() && !self.shards.is_read(index) {
-                continue;
-            }
-            let before = member.desk.len();
-            left |= self.tend(conn, index, room).await?;
-            room = room.saturating_sub(member.desk.len().saturating_sub(before));
-        }
-        Ok(left)
-    }
-
-    async fn tend(&mut self, conn: &Link, index: usize, room: usize) -> RedisResult<bool> {
-        let member = self.member.clone();
-        let part = &member.parts[index];
-        let members = part.channel.keys.members(&member.group);
-        let room = if member.feed.is_paused() { 0 } else { room.min(TAKEN) };
-        let mut tend = scripts::TEND.call(&[part.stream(), &part.due, &members]);
-        tend.arg(member.group.as_str()).arg(&member.name).arg(member.lease.duration.as_millis() as u64).arg(room);
-        tend.arg(member_ttl(&member).as_millis() as u64);
-        tend.arg(u8::from(!part.channel.is_ordered())).arg(u8::from(part.channel.is_bounded()));
-        // Who does not take what waits for it already leaves to others what it has let run out.
-        tend.arg(u8::from(member.feed.len() == 0));
-        let asked = Instant::now();
-        let answer = match conn.command(&tend).await {
-            Err(error) if is_missing(&error) => {
-                self.repair(conn, &error).await?;
-                return Ok(false);
-            }
-            answer => answer?,
-        };
-        let Some([found, lost, overtaken, more]) = wire::list(answer).and_then(|parts| <[_; 4]>::try_from(parts).ok())
-        else {
-            return Ok(false);
-        };
-        self.tell_lost(index, wire::int(&overtaken).unwrap_or(0));
-        self.tell_lost(index, wire::int(&lost).unwrap_or(0));
-        self.hand_out_claimed(index, found, asked);
-        let more = wire::int(&more).and_then(|more| u64::try_from(more).ok());
-        if let Some(more) = more.filter(|more| *more > 0) {
-            member.note_due(Instant::now() + Duration::from_millis(more + 1));
-        }
-        Ok(more == Some(0))
-    }
-
-    /// Renews the leases of what is out.
-    async fn renew(&mut self, conn: &Link) -> RedisResult<()> {
-        let member = self.member.clone();
-        let lease = member.lease.duration;
-        if self.renewed.elapsed() < lease / 4 {
-            return Ok(());
-        }
-        self.renewed = Instant::now();
-        let now = self.renewed;
-        for (index, part) in member.parts.iter().enumerate().filter(|(_, part)| !part.channel.is_ordered()) {
-            let mut held = Vec::new();
-            member.desk.for_each(|_, out| {
-                let left = out.extended.map_or(Duration::ZERO, |extended| extended.saturating_duration_since(now));
-                if out.part == index && (member.renews() || !left.is_zero()) {
-                    let idle = if member.renews() { Duration::ZERO } else { lease.saturating_sub(left) };
-                    held.push((out.entry, idle));
-                }
-            });
-            for chunk in held.chunks(TAKEN) {
-                let mut renew = scripts::RENEW.call(&[part.stream()]);
-                renew.arg(member.group.as_str()).arg(&member.name);
-                for (entry, idle) in chunk {
-                    renew.arg(entry.to_string()).arg(idle.as_millis() as u64);
-                }
-                let answer = match conn.command(&renew).await {
-                    Err(error) if is_missing(&error) => continue,
-                    answer => answer?,
-                };
-                let lost: Vec<_> = wire::list(answer).unwrap_or_default().iter().filter_map(wire::entry_id).collect();
-                member.desk.take_if(|out| out.part == index && lost.contains(&out.entry));
-                if member.renews() {
-                    let until = member.until(now);
-                    member.desk.for_each(|_, out| {
-                        if out.part == index && chunk.iter().any(|(entry, _)| *entry == out.entry) {
-                            out.until = out.until.max(until);
-                        }
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes groups again that are gone, at the place that they had come to.
-    async fn repair(&mut self, conn: &Link, error: &RedisError) -> RedisResult<()> {
-        let member = self.member.clone();
-        member.feed.state(SubscriptionState::Recovering(error.to_string()));
-        let mut told: Option<&str> = None;
-        for (index, part) in member.parts.iter().enumerate() {
-            let mut place = self.last[index];
-            member.desk.for_each(|_, out| {
-                if out.part == index {
-                    place = place.min(out.entry.before());
-                }
-            });
-            let mut create = scripts::CREATE.call(&[part.stream()]);
-            create.arg(member.group.as_str()).arg(place.to_string());
-            let made = wire::list(conn.command(&create).await?).unwrap_or_default();
-            if made.first().and_then(wire::int) != Some(1) {
-                continue;
-            }
-            // Nobody's lease on it means anything any more.
-            member.desk.take_if(|out| out.part == index);
-            self.shards.begin_again(index);
-            if told != Some(part.channel.name.as_str()) {
-                member.feed.gap(Gap::new(part.channel.name.clone(), None, GapReason::DataLoss));
-                told = Some(part.channel.name.as_str());
-            }
-        }
-        topology::declare_again(&member.hub, conn).await?;
-        member.feed.state(SubscriptionState::Active);
-        Ok(())
     }
 
     /// Moves the group; the outer result tells of the connection.
@@ -630,49 +436,6 @@ impl Puller {
         }
         Ok(Ok(()))
     }
-
-    /// Gives back what nobody has seen, and renews what somebody has until it is settled.
-    async fn linger(&mut self) {
-        let member = self.member.clone();
-        loop {
-            if member.hub.closing.is_cancelled() {
-                member.feed.end();
-                for delivery in member.feed.take_deliveries() {
-                    delivery.settle_as(Outcome::Release);
-                }
-                // Whoever still works on an event is told that it is no longer theirs.
-                for out in member.desk.take_if(|_| true) {
-                    member.desk.push(out, Outcome::Nack(Duration::ZERO));
-                }
-            }
-            if member.desk.len() == 0 {
-                return;
-            }
-            tokio::select! {
-                () = member.hub.closing.cancelled() => continue,
-                _ = member.desk.room(1) => {}
-                () = sleep_until(self.tend_at) => {
-                    self.schedule();
-                    self.expire();
-                    if let Some(link) = member.hub.link() {
-                        // What cannot be renewed runs out.
-                        let _ = self.keep(&link).await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Keeps leases and shards of what is out.
-    async fn keep(&mut self, conn: &Link) -> RedisResult<()> {
-        self.renew(conn).await?;
-        self.share(conn).await
-    }
-}
-
-/// For how long a member counts as one without a sign of life.
-pub(super) fn member_ttl(member: &Member) -> Duration {
-    (member.lease.duration / 2).clamp(Duration::from_secs(3), Duration::from_secs(10))
 }
 
 fn entry_copy(entry: &Entry) -> Entry {

@@ -34,6 +34,8 @@ scripts! {
     MOVE = "move",
     /// Writes a policy if there is none.
     DECLARE = "declare",
+    /// Makes a stream.
+    OPEN = "open",
     /// Makes a group.
     CREATE = "create",
     /// Looks after a shard.

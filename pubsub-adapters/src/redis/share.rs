@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use super::{
     connection::Link,
     group::Member,
-    pull::{Puller, member_ttl},
+    pull::Puller,
     scripts,
+    tend::member_ttl,
     wire::{self, EntryId},
 };
 

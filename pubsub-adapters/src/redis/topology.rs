@@ -75,6 +75,11 @@ async fn ensure_channel(hub: &Hub, mode: TopologyMode, spec: &ChannelSpec, repor
         if changed {
             hub.remember(Channel::new(hub, &spec.channel, ours, true));
         }
+        if create && let Some(channel) = hub.known(&spec.channel) {
+            for open in openings(&channel) {
+                hub.ask("ensure topology", &open).await.map_err(on_channel)?;
+            }
+        }
     }
     for (group, start) in &spec.groups {
         ensure_group(hub, create, spec, group, start, report).await.map_err(on_channel)?;
@@ -127,9 +132,19 @@ async fn compare(
 
 async fn is_used(hub: &Hub, spec: &ChannelSpec, policy: &ChannelPolicy) -> Result<bool> {
     let channel = Channel::new(hub, &spec.channel, policy.clone(), true);
-    let mut exists = cmd("EXISTS");
-    exists.arg(&channel.streams);
-    Ok(wire::int(&hub.ask("ensure topology", &exists).await?).is_some_and(|count| count > 0))
+    for stream in &channel.streams {
+        let look = history::look(hub, "ensure topology", stream).await?;
+        if look.added > 0 || look.exists && !groups(hub, stream).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The commands that make the streams of a channel, unless they are there.
+fn openings(channel: &Channel) -> Vec<::redis::Cmd> {
+    let streams = if channel.live.is_some() { &[][..] } else { &channel.streams };
+    streams.iter().map(|stream| scripts::OPEN.call(&[stream])).collect()
 }
 
 async fn ensure_group(
@@ -158,11 +173,16 @@ async fn has_group(hub: &Hub, channel: &Channel, group: &GroupName) -> Result<bo
     if wire::int(&hub.ask("ensure topology", &exists).await?) != Some(1) {
         return Ok(false);
     }
-    let mut info = cmd("XINFO");
-    info.arg("GROUPS").arg(&channel.streams[0]);
-    let groups = wire::list(hub.ask("ensure topology", &info).await?).unwrap_or_default();
+    let groups = groups(hub, &channel.streams[0]).await?;
     let named = |item: Value| wire::list(item)?.into_iter().nth(1).and_then(wire::text);
     Ok(groups.into_iter().filter_map(named).any(|name| name.as_ref() == group.as_str().as_bytes()))
+}
+
+/// The groups of a stream that exists.
+async fn groups(hub: &Hub, stream: &str) -> Result<Vec<Value>> {
+    let mut info = cmd("XINFO");
+    info.arg("GROUPS").arg(stream);
+    Ok(wire::list(hub.ask("ensure topology", &info).await?).unwrap_or_default())
 }
 
 /// Makes a group on every shard that lacks it. Says whether it is new.
@@ -197,8 +217,11 @@ pub(super) async fn create_group(
 /// # Errors
 /// What the server says.
 pub(super) async fn declare_again(hub: &Hub, link: &Link) -> RedisResult<()> {
-    let declarations = hub.policies.all().into_iter().map(|(channel, policy)| declaration(hub, &channel, &policy));
-    let declarations: Vec<_> = declarations.collect();
+    let mut declarations = Vec::new();
+    for (name, policy) in hub.policies.all() {
+        declarations.push(declaration(hub, &name, &policy));
+        declarations.extend(openings(&Channel::new(hub, &name, policy, true)));
+    }
     if !declarations.is_empty() {
         link.commands(declarations).await?;
     }

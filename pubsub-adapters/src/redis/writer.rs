@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     connection::{Hub, Link},
-    error::{from_redis, is_unknown_script, unexpected},
+    error::{from_redis, is_final, is_unknown_script, unexpected},
     wire,
 };
 use crate::common::ledger::OpenTickets;
@@ -128,7 +128,7 @@ async fn connected(
                 Ok(link) => return Some(link),
                 Err(error) => {
                     let now = Instant::now();
-                    let all = matches!(error.kind(), ErrorKind::Closed | ErrorKind::Auth);
+                    let all = error.kind() == ErrorKind::Closed || is_final(&error);
                     let (over, left): (Vec<_>, Vec<_>) =
                         std::mem::take(batch).into_iter().partition(|job| all || job.deadline <= now);
                     *batch = left;
@@ -190,11 +190,14 @@ fn receipt(kind: Kind, answer: Option<RedisResult<Value>>) -> Result<Receipt> {
         let position = wire::entry_id(value).and_then(|id| wire::position(id, shard, shards));
         position.map_or_else(Receipt::default, Receipt::at)
     };
+    let deleted = || Error::new(ErrorKind::NotFound, "publish", "the channel's stream was deleted");
     match kind {
+        Kind::Added(_) if value == Value::Nil => Err(deleted()),
         Kind::Added(place) => Ok(at(&value, place)),
         Kind::Published | Kind::Mark => Ok(Receipt::default()),
         Kind::Scripted(place) => match wire::list(value).as_deref() {
             Some([known, id]) if wire::int(known) == Some(1) => Ok(at(id, place).duplicate()),
+            Some([known, _]) if wire::int(known) == Some(2) => Err(deleted()),
             Some([_, id]) => Ok(at(id, place)),
             _ => Err(unexpected("publish")),
         },

@@ -49,7 +49,8 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
         }
     }
     for (channel, _) in per_channel.values().filter(|(channel, _)| !channel.is_declared()) {
-        channel.declare(&*bus.inner.adapter, bus.inner.settings.mode).await?;
+        let super::Settings { clock, mode, publish, .. } = &bus.inner.settings;
+        channel.declare_within(&*bus.inner.adapter, *mode, clock, publish.timeout).await?;
     }
     let wanted = rated.iter().map(|(_, limiter, count)| (*limiter, *count));
     Limiter::take_all(&bus.inner.settings.clock, wanted).map_err(|index| rate_is_used_up(rated[index].0))?;

@@ -194,7 +194,9 @@ impl<'a> Publish<'a> {
                     } else {
                         let (bus, channel) = (self.bus, draft.channel.clone());
                         let mode = bus.inner.settings.mode;
-                        let declare = async move { channel.declare(&*bus.inner.adapter, mode).await };
+                        let (clock, limit) = (&bus.inner.settings.clock, draft.options.timeout);
+                        let declare =
+                            async move { channel.declare_within(&*bus.inner.adapter, mode, clock, limit).await };
                         State::Declaring(Box::pin(declare), Some(draft))
                     }
                 }

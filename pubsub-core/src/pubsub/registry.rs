@@ -8,6 +8,8 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -15,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::{Inner, rate::Limiter};
 use crate::{
-    ChannelName, ChannelPattern, ChannelPolicy, Durability, Error, ErrorKind, Event, EventDefinition,
+    ChannelName, ChannelPattern, ChannelPolicy, Clock, Durability, Error, ErrorKind, Event, EventDefinition,
     Ordering as KeyOrder, Policies, Result,
     driver::{Adapter, Capabilities, ChannelSpec, Limits, Reach, Topology, TopologyMode},
 };
@@ -43,6 +45,32 @@ impl Channel {
     /// Whether [`Channel::declare`] has succeeded.
     pub(super) fn is_declared(&self) -> bool {
         self.declared.load(Ordering::Acquire)
+    }
+
+    /// As [`Channel::declare`], for a publisher that waits no longer than it was told to: nothing was sent then.
+    pub(super) async fn declare_within(
+        &self,
+        adapter: &dyn Adapter,
+        mode: TopologyMode,
+        clock: &Clock,
+        limit: Duration,
+    ) -> Result<()> {
+        let mut declare = std::pin::pin!(self.declare(adapter, mode));
+        // An adapter that answers at once needs no timer, and so no runtime.
+        let at_once = std::future::poll_fn(|cx| Poll::Ready(declare.as_mut().poll(cx)));
+        if let Poll::Ready(declared) = at_once.await {
+            return declared;
+        }
+        clock.check_timers("publish")?;
+        let mut over = clock.sleep(limit);
+        std::future::poll_fn(|cx| match declare.as_mut().poll(cx) {
+            Poll::Pending => over.as_mut().poll(cx).map(|()| {
+                let text = format!("the channel could not be declared within {limit:?}");
+                Err(Error::new(ErrorKind::Timeout, "publish", text).on(&self.name))
+            }),
+            declared => declared,
+        })
+        .await
     }
 
     /// Makes sure, once, that the channel exists as its policy says.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::handshake::{self, Endpoint, handshake_at};
 use super::launch::{Launch, Site};
@@ -57,14 +57,18 @@ impl Launch for Nats {
     }
 
     fn prepare(&self, site: &Site, options: &BrokerOptions) -> Result<(), BrokerError> {
-        let Some(Security { certificates, user, password }) = &options.security else { return Ok(()) };
-        let settings = json!({
-            "http": format!("127.0.0.1:{}", site.port(MONITOR)),
-            "authorization": { "user": user, "password": password },
-            "tls": { "cert_file": certificates.server(), "key_file": certificates.server_key() },
-        });
+        let mut settings = Map::new();
+        if let Some(Security { certificates, user, password }) = &options.security {
+            settings.insert("http".into(), json!(format!("127.0.0.1:{}", site.port(MONITOR))));
+            settings.insert("authorization".into(), json!({ "user": user, "password": password }));
+            let tls = json!({ "cert_file": certificates.server(), "key_file": certificates.server_key() });
+            settings.insert("tls".into(), tls);
+        }
+        if let Some(room) = options.room {
+            settings.insert("jetstream".into(), json!({ "max_file_store": room }));
+        }
         // Its configuration language takes JSON.
-        site.write(SETTINGS, &settings.to_string()).map(drop)
+        site.write(SETTINGS, &Value::from(settings).to_string()).map(drop)
     }
 
     fn commands(&self, site: &Site, options: &BrokerOptions) -> Vec<Command> {
@@ -73,7 +77,7 @@ impl Launch for Nats {
         if let Some((user, password)) = &options.credentials {
             command.args(["--user", user, "--pass", password]);
         }
-        if options.security.is_some() {
+        if options.security.is_some() || options.room.is_some() {
             command.arg("-c").arg(site.home.join(SETTINGS));
         }
         command.args(&options.extra);

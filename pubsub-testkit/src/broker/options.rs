@@ -12,6 +12,7 @@ pub struct BrokerOptions {
     pub(super) port: Option<u16>,
     pub(super) fsync_always: bool,
     pub(super) advertised: Option<SocketAddr>,
+    pub(super) room: Option<u64>,
     pub(super) credentials: Option<(String, String)>,
     pub(super) security: Option<Security>,
     pub(super) extra: Vec<String>,
@@ -25,6 +26,7 @@ impl Default for BrokerOptions {
             port: None,
             fsync_always: false,
             advertised: None,
+            room: None,
             credentials: None,
             security: None,
             extra: Vec::new(),
@@ -72,6 +74,13 @@ impl BrokerOptions {
     #[must_use]
     pub fn advertised(mut self, address: SocketAddr) -> Self {
         self.advertised = Some(address);
+        self
+    }
+
+    /// NATS: how many bytes the streams may hold together. The other brokers ignore it.
+    #[must_use]
+    pub fn room(mut self, bytes: u64) -> Self {
+        self.room = Some(bytes);
         self
     }
 

@@ -39,7 +39,8 @@ impl Default for FaultBounds {
             publish: Duration::from_secs(2),
             slack: Duration::from_secs(2),
             lease: Duration::from_secs(2),
-            silence: Duration::from_secs(20),
+            // Longer than the default lease, after which a broker gives again what a broken connection swallowed.
+            silence: Duration::from_secs(45),
             close: Duration::from_secs(3),
             unflushed: 256,
             memory: 48 << 20,

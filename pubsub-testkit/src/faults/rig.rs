@@ -83,7 +83,7 @@ pub trait Rig: Send + Sync {
     ///
     /// # Errors
     /// If it cannot be done.
-    async fn alarm(&self, prefix: &str, on: bool) -> Verdict;
+    async fn alarm(&self, on: bool) -> Verdict;
 
     /// Starts a member that is killed and paused at will: a process of its own. What it notes goes to `record`.
     ///

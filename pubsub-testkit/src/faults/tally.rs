@@ -265,3 +265,57 @@ impl fmt::Display for Counts {
         write!(f, ", longest silence {:.1} s", silence.as_secs_f64())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Note::{Attempt, Broken, Confirmed, Done, Failed, Seen};
+
+    fn tally(keys: usize, notes: &[Note]) -> Tally {
+        let mut tally = Tally::ordered(keys);
+        notes.iter().for_each(|note| tally.apply(1, note.clone()));
+        tally
+    }
+
+    fn fault(keys: usize, notes: &[Note], duplicates: usize) -> String {
+        tally(keys, notes).judge(duplicates).err().map(|failure| failure.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_was_confirmed_must_be_done() {
+        assert_eq!(fault(0, &[Attempt(1), Confirmed(1), Seen(1), Done(1)], 0), "");
+        // A delivery whose work nobody did is no delivery: its consumer may have been killed.
+        for notes in [vec![Attempt(1), Confirmed(1)], vec![Attempt(1), Confirmed(1), Seen(1)]] {
+            assert!(fault(0, &notes, 9).contains("lost 1 [1]"), "{notes:?}");
+        }
+        // What was never confirmed may come, or not.
+        assert_eq!(fault(0, &[Attempt(1), Failed(1), Seen(1), Done(1), Attempt(2), Failed(2)], 0), "");
+        assert!(fault(0, &[Seen(1), Done(1)], 9).contains("never published 1 [1]"));
+        assert!(!tally(0, &[Done(1), Confirmed(1), Confirmed(2)]).is_complete());
+    }
+
+    #[test]
+    fn duplicates_are_bounded() {
+        let notes = [Attempt(1), Confirmed(1), Seen(1), Done(1), Seen(1), Done(1)];
+        assert!(fault(0, &notes, 0).contains("at most 0 duplicates"));
+        assert_eq!(fault(0, &notes, 1), "");
+        // A publication that failed may have stored one copy more.
+        assert_eq!(fault(0, &[&[Failed(1)], &notes[..]].concat(), 0), "");
+    }
+
+    #[test]
+    fn a_key_goes_on_only_when_its_last_event_is_done() {
+        let published = [Attempt(1), Confirmed(1), Attempt(3), Confirmed(3), Attempt(2), Confirmed(2)];
+        let order = |rest: &[Note]| fault(2, &[&published[..], rest].concat(), 9);
+        assert_eq!(order(&[Seen(2), Seen(1), Done(1), Seen(3), Done(3), Done(2)]), "");
+        assert!(order(&[Seen(3), Done(3), Seen(1), Done(1), Seen(2), Done(2)]).contains("3 began before 1 was done"));
+        assert!(order(&[Seen(1), Seen(3), Done(1), Done(3), Seen(2), Done(2)]).contains("3 began before 1 was done"));
+        // What comes again after its key went on is a duplicate, not disorder.
+        assert_eq!(order(&[Seen(1), Done(1), Seen(3), Done(3), Seen(1), Done(1), Seen(2), Done(2)]), "");
+    }
+
+    #[test]
+    fn a_member_that_gives_up_is_a_failure() {
+        assert!(fault(0, &[Broken("no more".into())], 0).contains("no more"));
+    }
+}

@@ -3,7 +3,11 @@
 use std::{future::Future, time::Duration};
 
 use pubsub_benches::{
-    brokers::{ours::Ours, side::Json, work},
+    brokers::{
+        ours::Ours,
+        side::Json,
+        work::{self, Figures},
+    },
     event, json,
     limit::{Limit, Place},
     names,
@@ -51,6 +55,7 @@ impl Counts {
 struct Bench {
     url: String,
     limits: bool,
+    cpu: bool,
     prompt: bool,
 }
 
@@ -59,30 +64,32 @@ impl Bench {
         Self { prompt: true, ..self }
     }
 
-    /// A case in events per second.
+    /// A case in events per second, with what this process spends on each in a row of its own where that is asked for.
     fn rate<L, A, B>(
         self,
-        name: String,
+        name: [String; 2],
         ours: impl Fn(Place) -> A + 'static,
         limit: impl Fn(Place) -> B + 'static,
     ) -> Case
     where
         L: Limit,
-        A: Future<Output = f64> + Send + 'static,
-        B: Future<Output = f64> + Send + 'static,
+        A: Future<Output = Figures> + Send + 'static,
+        B: Future<Output = Figures> + Send + 'static,
     {
+        let shown = if self.cpu { 2 } else { 1 };
         let measure = move |pairs| {
             let runtime = runtime();
             let ours = || {
                 if self.limits {
-                    return Ok([f64::NAN]);
+                    return Ok([f64::NAN; 2]);
                 }
-                self.sample::<L, _>(&runtime, &ours).map(|rate| [rate])
+                self.sample::<L, _>(&runtime, &ours)
             };
-            let limit = || self.sample::<L, _>(&runtime, &limit).map(|rate| [rate]);
-            Ok(try_run(pairs, ours, limit)?.to_vec())
+            let limit = || self.sample::<L, _>(&runtime, &limit);
+            Ok(try_run(pairs, ours, limit)?[..shown].to_vec())
         };
-        Case { rows: vec![(name, "events/s")], measure: Box::new(measure) }
+        let units = ["events/s", "cpu ns/event (less is better)"];
+        Case { rows: name.into_iter().zip(units).take(shown).collect(), measure: Box::new(measure) }
     }
 
     /// Median and 99th percentile of the same samples.
@@ -127,11 +134,11 @@ fn runtime() -> Runtime {
 }
 
 pub(super) fn cases<L: Limit>(broker: &'static str, url: &str, options: &Options) -> Vec<Case> {
-    let bench = Bench { url: url.to_owned(), limits: options.limits, prompt: false };
+    let bench = Bench { url: url.to_owned(), limits: options.limits, cpu: options.cpu, prompt: false };
     let mut cases = Vec::new();
     for (operation, size) in names::OPERATIONS {
         let counts = Counts::of(broker).scaled(size, options.quick);
-        let name = names::case(broker, operation, size);
+        let name = [operation.to_owned(), format!("{operation}-cpu")].map(|one| names::case(broker, &one, size));
         let bench = bench.clone();
         let wide = operation == "consume-wide";
         let (publish, consume, e2e, one) = (counts.publish, counts.consume, counts.e2e, counts.one);

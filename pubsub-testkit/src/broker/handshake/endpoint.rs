@@ -14,22 +14,16 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A server without a password.
+    /// A server that asks for no password.
     pub(crate) fn at(address: SocketAddr) -> Self {
         Self { address, user: None, password: None, path: String::new() }
     }
 
     /// A server of ours, with its user and password if it has one.
     pub(crate) fn of(address: SocketAddr, options: &BrokerOptions) -> Self {
-        let (user, password) = options.security.as_ref().map(|of| (of.user.clone(), of.password.clone())).unzip();
-        Self { address, user, password, path: String::new() }.with_credentials(options.credentials.as_ref())
-    }
-
-    fn with_credentials(mut self, credentials: Option<&(String, String)>) -> Self {
-        if let Some((user, password)) = credentials {
-            (self.user, self.password) = (Some(user.clone()), Some(password.clone()));
-        }
-        self
+        let secured = options.security.as_ref().map(|of| (of.user.clone(), of.password.clone()));
+        let (user, password) = secured.or_else(|| options.credentials.clone()).unzip();
+        Self { user, password, ..Self::at(address) }
     }
 
     /// Reads `scheme://[user[:password]@]host:port[,host:port…][/path][?query]`; of several hosts the first counts.

@@ -51,7 +51,7 @@ async fn restarted(stage: Stage, down: Action) -> Verdict {
     let (total, rate) = (stage.count(3_000, 50_000), stage.count(1_500, 4_000));
     let channel = stage.channel("x1")?;
     let mut crew = stage.crew(Tally::new())?;
-    let consume = consumer(&channel, Consuming::default());
+    let consume = consumer(&channel, Consuming { lease: Some(stage.bounds().lease), ..Consuming::default() });
     let consumers = [crew.add(&consume).await?, crew.add(&consume).await?];
     crew.ready(&consumers).await?;
     crew.add(&publisher(&channel, Publishing { count: total, lanes: 100, rate, ..Publishing::default() })).await?;
@@ -72,7 +72,7 @@ async fn cut(stage: Stage) -> Verdict {
     let (cuts, rate, least) = (stage.count(10, 40), stage.count(500, 3_000), stage.count(1_000, 50_000));
     let channel = stage.channel("x2")?;
     let mut crew = stage.crew(Tally::new())?;
-    let consume = consumer(&channel, Consuming::default());
+    let consume = consumer(&channel, Consuming { lease: Some(stage.bounds().lease), ..Consuming::default() });
     let consumers = [crew.add(&consume).await?, crew.add(&consume).await?];
     crew.ready(&consumers).await?;
     crew.add(&publisher(&channel, Publishing { rate, ..Publishing::default() })).await?;

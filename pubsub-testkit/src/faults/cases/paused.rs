@@ -34,7 +34,8 @@ async fn silent(stage: Stage, away: Action, back: Action) -> Verdict {
     let (channel, bounds) = (stage.channel("x8")?, stage.bounds());
     let mut crew = stage.crew(Tally::new())?;
     let bus = stage.bus(0).await?;
-    let reader = crew.hire_with(bus.clone(), &consumer(&channel, Consuming::default()));
+    let consuming = Consuming { lease: Some(bounds.lease), ..Consuming::default() };
+    let reader = crew.hire_with(bus.clone(), &consumer(&channel, consuming));
     crew.ready(&[reader]).await?;
     stage.until_ready(&bus, true, bounds.recover).await?;
     let how = Publishing { rate: stage.count(200, 3_000), timeout: bounds.publish, ..Publishing::default() };

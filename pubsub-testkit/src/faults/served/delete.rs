@@ -2,8 +2,6 @@
 
 use std::net::SocketAddr;
 
-use serde_json::{Value, json};
-
 use super::broken;
 use crate::{
     broker::{
@@ -118,7 +116,7 @@ fn from_rabbitmq(broker: &Broker, prefix: &str, what: What) -> Verdict<usize> {
 }
 
 /// Lets the broker run out of room, or have it again.
-pub(super) fn alarm(broker: &Broker, prefix: &str, on: bool) -> Verdict {
+pub(super) fn alarm(broker: &Broker, on: bool) -> Verdict {
     let server = broker.address();
     match broker.kind() {
         BrokerKind::Redis => {
@@ -127,11 +125,7 @@ pub(super) fn alarm(broker: &Broker, prefix: &str, on: bool) -> Verdict {
                 redis::command(server, &words).map_err(broken)?;
             }
         }
-        BrokerKind::Nats => {
-            for stream in nats::streams(server, prefix).map_err(broken)? {
-                fill(server, &stream, on)?;
-            }
-        }
+        BrokerKind::Nats => nats::fill(server, on).map_err(broken)?,
         BrokerKind::RabbitMq => {
             let mark = if on { "0.0000001" } else { "0.4" };
             broker.tool(&["set_vm_memory_high_watermark", mark]).map_err(broken)?;
@@ -139,14 +133,4 @@ pub(super) fn alarm(broker: &Broker, prefix: &str, on: bool) -> Verdict {
         BrokerKind::Kafka => return Err(Failure::new("a broker with an alarm", "Kafka")),
     }
     Ok(())
-}
-
-/// Lets a stream refuse events because it is full, or take them again.
-fn fill(server: SocketAddr, stream: &str, on: bool) -> Verdict {
-    let info = nats::request(server, &format!("$JS.API.STREAM.INFO.{stream}"), "").map_err(broken)?;
-    let mut config: Value = info["config"].clone();
-    // The smallest limit there is: one that is reached as soon as the stream holds anything.
-    config["max_msgs"] = if on { json!(info["state"]["messages"].as_u64().unwrap_or(0).max(1)) } else { json!(-1) };
-    config["discard"] = json!(if on { "new" } else { "old" });
-    nats::request(server, &format!("$JS.API.STREAM.UPDATE.{stream}"), &config.to_string()).map(drop).map_err(broken)
 }

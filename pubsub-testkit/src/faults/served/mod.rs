@@ -84,10 +84,9 @@ impl Rig for Served {
         self.slot.with_broker(move |broker| delete::delete(broker, &prefix, what)).await
     }
 
-    async fn alarm(&self, prefix: &str, on: bool) -> Verdict {
-        let prefix = prefix.to_owned();
+    async fn alarm(&self, on: bool) -> Verdict {
         self.slot.spoil();
-        self.slot.with_broker(move |broker| delete::alarm(broker, &prefix, on)).await
+        self.slot.with_broker(move |broker| delete::alarm(broker, on)).await
     }
 
     async fn member(&self, prefix: &str, number: u32, work: &Work, record: &Record) -> Verdict<Box<dyn Member>> {

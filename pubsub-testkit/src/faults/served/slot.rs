@@ -14,7 +14,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::broken;
 use crate::{
     broker::{Broker, BrokerKind, BrokerOptions},
-    conformance::{Failure, Verdict},
+    conformance::{Failure, Size, Verdict},
     faults::Action,
     proxy::FaultProxy,
 };
@@ -35,7 +35,8 @@ impl Slot {
     pub(in crate::faults) fn start(kind: BrokerKind, home: &Runtime) -> Verdict<Arc<Self>> {
         let failed = |error| Failure::new("a proxy", error);
         let proxy = home.block_on(FaultProxy::bind()).map_err(failed)?;
-        let options = BrokerOptions::new().fsync_always().advertised(proxy.address());
+        let room = if Size::from_env() == Size::Long { 8 << 30 } else { 256 << 20 };
+        let options = BrokerOptions::new().fsync_always().advertised(proxy.address()).room(room);
         let broker = Broker::start(kind, &options).map_err(broken)?;
         proxy.set_upstream(broker.address());
         let (broker, spoiled) = (Arc::new(Mutex::new(broker)), AtomicBool::new(false));

@@ -171,6 +171,10 @@ impl Adapter for SimulatedAdapter {
     }
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
+        // As an adapter does that has to ask its broker.
+        if !self.server.answers_within(CONNECT).await {
+            return Err(Error::new(ErrorKind::Unavailable, "ensure topology", "the server does not answer"));
+        }
         self.inner()?.ensure(topology).await
     }
 

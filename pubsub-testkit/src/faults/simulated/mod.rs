@@ -65,7 +65,7 @@ impl Rig for Simulated {
         Ok(())
     }
 
-    async fn alarm(&self, _: &str, on: bool) -> Verdict {
+    async fn alarm(&self, on: bool) -> Verdict {
         self.0.alarm(on);
         Ok(())
     }
