@@ -98,6 +98,7 @@ impl Feed {
     }
 
     /// Puts a delivery in. Its number is bounded by whoever hands it out.
+    #[cfg(any(test, feature = "kafka", feature = "nats", feature = "rabbitmq"))]
     pub(crate) fn deliver(&self, delivery: Delivery) {
         self.deliver_all([delivery]);
     }
@@ -156,6 +157,7 @@ impl Feed {
     }
 
     /// Tells of an error; the subscription goes on. The same error again, unseen, is one.
+    #[cfg_attr(not(any(feature = "kafka", feature = "nats")), allow(dead_code, reason = "not every adapter needs it"))]
     pub(crate) fn error(&self, error: Error) {
         self.put(|state| {
             let known = matches!(state.items.back(), Some(Err(last)) if last.to_string() == error.to_string());

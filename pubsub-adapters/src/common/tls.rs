@@ -8,6 +8,7 @@ use super::options::{BrokerOptions, bad};
 
 /// The files that an address names, read once and seen to hold what they should.
 #[derive(Clone, Default)]
+#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "without TLS they are only checked"))]
 pub(crate) struct Certificates {
     /// The authorities, as PEM.
     pub(crate) ca: Option<Vec<u8>>,

@@ -252,7 +252,6 @@ fn certificates(files: &Certificates) -> ::redis::TlsCertificates {
     // Only the first provider of a process counts; ring is the one that this library brings.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let identity = files.identity.clone();
-    let client_tls =
-        identity.map(|(client_cert, client_key)| ::redis::ClientTlsConfig { client_cert, client_key });
+    let client_tls = identity.map(|(client_cert, client_key)| ::redis::ClientTlsConfig { client_cert, client_key });
     ::redis::TlsCertificates { client_tls, root_cert: files.ca.clone() }
 }

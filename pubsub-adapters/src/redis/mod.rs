@@ -14,6 +14,7 @@
 //! | event for later | a sorted set and a hash, moved to the stream by a task of every process, by the server's clock |
 //! | deduplication | `SET … PX` and XADD in one script |
 //! | retention | `MAXLEN ~` or `MINID ~` on each XADD |
+//! | strict channel | its streams are made when it is declared; an event for one that was deleted is refused |
 //! | policy | a hash, which every process compares with what it declares |
 //!
 //! All keys of a channel share a hash tag. What must happen at once does so in a script.
@@ -33,7 +34,8 @@
 //! Wildcards over durable channels, a time to live per event, `retention.bytes`, confirmation by settlement, and slow
 //! consumers that block. A channel without limits of retention grows until somebody trims it. A read takes at least one
 //! event per stream, so a subscription to more streams than its `max_in_flight` may have one of each unsettled. A position
-//! of a sharded channel resumes exactly in its own shard; of the others it repeats what has the same millisecond.
+//! of a sharded channel resumes exactly in its own shard; of the others it repeats what has the same millisecond. On a cluster a
+//! subscription takes one durable channel: a second one is refused, because one command cannot read from several nodes.
 
 mod adapter;
 mod broadcast;

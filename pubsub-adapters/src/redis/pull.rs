@@ -30,10 +30,10 @@ use super::{
 use crate::common::{backoff::Backoff, unreadable};
 
 /// How long a read waits at the server, and how much longer its answer may take.
-const BLOCK: Duration = Duration::from_secs(2);
+pub(super) const BLOCK: Duration = Duration::from_secs(2);
 /// In a cluster nobody can end a read that waits.
 const CLUSTER_BLOCK: Duration = Duration::from_millis(500);
-const GRACE: Duration = Duration::from_secs(3);
+pub(super) const GRACE: Duration = Duration::from_secs(3);
 /// How many entries of a stream one read takes at most.
 const COUNT: usize = 512;
 
@@ -50,6 +50,8 @@ pub(super) struct Puller {
     turn: usize,
     pub(super) renewed: Instant,
     pub(super) tend_at: Instant,
+    /// When to look for what a lost connection may have read late.
+    pub(super) orphans_at: Option<Instant>,
 }
 
 /// A connection for reading.
@@ -91,6 +93,7 @@ impl Puller {
             turn: 0,
             renewed: Instant::now(),
             tend_at: Instant::now(),
+            orphans_at: None,
             member,
         }
     }
@@ -154,16 +157,8 @@ impl Puller {
             conn.command(&id).await.ok().as_ref().and_then(wire::int)
         };
         self.tend_at = Instant::now();
-        if self.last.iter().any(|last| *last != EntryId::default())
-            && let Some(link) = member.hub.link()
-        {
-            for index in 0..member.parts.len() {
-                if !member.parts[index].channel.is_ordered() {
-                    self.recover(&link, index, &member.name).await?;
-                } else {
-                    member.parts[index].restart.store(true, Ordering::SeqCst);
-                }
-            }
+        if self.last.iter().any(|last| *last != EntryId::default()) {
+            self.take_unseen().await?;
         }
         Ok(Reader { conn, number, read: None })
     }
@@ -237,6 +232,10 @@ impl Puller {
         let due = member.next_due(now).is_some_and(|due| due <= now);
         if now >= self.tend_at || due || restarts {
             self.expire();
+            if self.orphans_at.is_some_and(|time| time <= now) {
+                self.settle_read(reader).await?;
+                self.find_orphans(&link).await?;
+            }
             if now >= self.tend_at {
                 self.schedule();
                 self.renew(&link).await?;

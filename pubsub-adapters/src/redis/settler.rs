@@ -134,12 +134,21 @@ pub(super) async fn tell(member: Arc<Member>) {
     }
 }
 
-/// One batch, again after a lost connection for as long as a lease lasts: later, others may have the events.
-async fn tell_batch(member: &Member, batch: Vec<(Out, Outcome)>) -> Result<()> {
+/// One batch, again after a lost connection for as long as the leases last: later, others may have the events.
+async fn tell_batch(member: &Member, mut batch: Vec<(Out, Outcome)>) -> Result<()> {
     let deadline = Instant::now() + member.lease.duration.min(PATIENCE);
-    let cmds = commands(member, &batch);
+    let mut cmds = commands(member, &batch);
+    let count = batch.len();
+    let mut tries = 0_u32;
     loop {
+        let waited = member.hub.link().is_none();
         let link = member.hub.wait("settle", deadline).await?;
+        if waited || tries > 0 {
+            let now = Instant::now();
+            batch.retain(|(out, _)| out.until > now);
+            cmds = commands(member, &batch);
+        }
+        tries += 1;
         let answers = timeout(deadline.saturating_duration_since(Instant::now()), link.commands(cmds.clone())).await;
         let text = "the server has not answered in time; the events may come again";
         let answers = answers.map_err(|_| Error::new(ErrorKind::Timeout, "settle", text).perhaps_applied())?;
@@ -153,7 +162,7 @@ async fn tell_batch(member: &Member, batch: Vec<(Out, Outcome)>) -> Result<()> {
         }
     }
     after(member, &batch);
-    Ok(())
+    if batch.len() < count { Err(stale("settle")) } else { Ok(()) }
 }
 
 /// Whether a script was unknown. A group that is gone has nothing left to settle.

@@ -37,6 +37,11 @@ impl Subscriber for Redis {
                 wildcard => live.push(wildcard.clone()),
             }
         }
+        if durable.len() > 1 && self.hub.connector.is_cluster() {
+            let text = "on a cluster the adapter `redis` reads one durable channel per subscription: \
+                        one command cannot read from several nodes; subscribe to each channel on its own";
+            return Err(Error::new(ErrorKind::Unsupported, "subscribe", text));
+        }
         match &options.group {
             Some(group) => self.join(group.clone(), durable, &live, options).await,
             None => self.listen(durable, &live, options).await,

@@ -195,6 +195,7 @@ pub(super) fn parse_position(position: &Position) -> Result<(EntryId, Option<usi
 }
 
 /// Reads an event from a stream entry; what is no event is kept as bytes.
+#[allow(clippy::needless_pass_by_value, reason = "an entry is read once, and let go with that")]
 pub(super) fn read(entry: Entry, channel: &ChannelName) -> ReadOut {
     let time = i64::try_from(entry.id.ms).ok().and_then(|ms| Timestamp::from_millis(ms).ok());
     let arrival = Arrival { channel, time: time.unwrap_or(Timestamp::EPOCH) };

@@ -93,6 +93,7 @@ pub(super) async fn write(hub: Arc<Hub>, mut jobs: mpsc::UnboundedReceiver<Job>)
                 }
             }
         }
+        end_late(&mut batch);
         if batch.is_empty() || flying.len() >= PIPELINES {
             continue;
         }
@@ -104,6 +105,18 @@ pub(super) async fn write(hub: Arc<Hub>, mut jobs: mpsc::UnboundedReceiver<Job>)
             std::task::Poll::Pending => flying.push(flight),
         }
     }
+}
+
+/// Nobody waits any more for jobs whose time is over: they are not sent.
+fn end_late(batch: &mut Vec<Job>) {
+    let now = Instant::now();
+    if !batch.iter().any(|job| job.deadline <= now) {
+        return;
+    }
+    let (late, left): (Vec<_>, Vec<_>) = std::mem::take(batch).into_iter().partition(|job| job.deadline <= now);
+    *batch = left;
+    let text = "the server has not taken it in time";
+    late.into_iter().for_each(|job| job.end(|| Error::new(ErrorKind::Timeout, "publish", text)));
 }
 
 /// The connection, once there is one. Jobs whose time is over meanwhile are told so; `None` if none is left.

@@ -48,9 +48,10 @@ pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Resu
             rated.push((channel, limiter, *count));
         }
     }
+    let limit = drafts.iter().map(|draft| draft.options.timeout).max().unwrap_or_default();
     for (channel, _) in per_channel.values().filter(|(channel, _)| !channel.is_declared()) {
-        let super::Settings { clock, mode, publish, .. } = &bus.inner.settings;
-        channel.declare_within(&*bus.inner.adapter, *mode, clock, publish.timeout).await?;
+        let super::Settings { clock, mode, .. } = &bus.inner.settings;
+        channel.declare_within(&*bus.inner.adapter, *mode, clock, limit).await?;
     }
     let wanted = rated.iter().map(|(_, limiter, count)| (*limiter, *count));
     Limiter::take_all(&bus.inner.settings.clock, wanted).map_err(|index| rate_is_used_up(rated[index].0))?;

@@ -221,8 +221,6 @@ impl Hasher for TypeIdHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::driver::{Feature, Support};
 
