@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{error, names::Names, options::NatsOptions, outbox::Outbox, topology::Routes};
+use super::{error, names::Names, options::NatsOptions, orphans::Orphans, outbox::Outbox, topology::Routes};
 use crate::common::{backoff::Backoff, options::StartMode, policies::DeclaredPolicies, tls::Certificates};
 
 /// The client asks the server for a sign of life this often, and gives the connection up when three stay away.
@@ -34,6 +34,9 @@ const PING: Duration = Duration::from_millis(1_200);
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long the server may take for an answer to an API request.
 pub(super) const REQUEST: Duration = Duration::from_secs(4);
+
+/// How long a request waits for the first connection of a degraded start.
+const FIRST: Duration = Duration::from_millis(500);
 
 /// What is known of the connection.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +80,8 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// How often events were released without having been handed out, by consumer and sequence.
     pub(super) released: Mutex<HashMap<(Arc<str>, u64), u32>>,
+    /// Events that came to members which had left.
+    pub(super) orphans: Orphans,
     /// How many members of this adapter each group has on a channel.
     pub(super) members: Mutex<HashMap<String, usize>>,
 }
@@ -103,6 +108,7 @@ impl Shared {
             readers: TaskTracker::new(),
             tasks: TaskTracker::new(),
             released: Mutex::default(),
+            orphans: Orphans::default(),
             members: Mutex::default(),
             options,
         });
@@ -299,6 +305,8 @@ impl Shared {
     /// `Auth` if the server does not let us in, `Unavailable` if there is no connection within the time.
     pub(super) async fn connected(&self, operation: &'static str, within: Duration) -> Result<(Client, Context)> {
         let mut link = self.link.subscribe();
+        // Where there never was a connection, callers may queue up behind each other; they learn soon that there is none.
+        let within = if link.borrow().client.is_some() { within } else { within.min(FIRST) };
         let deadline = Instant::now() + within;
         loop {
             self.check_open(operation)?;

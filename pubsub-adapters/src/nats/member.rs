@@ -145,20 +145,14 @@ impl Part {
         let millis = u64::try_from(ack_wait.as_millis()).unwrap_or(u64::MAX);
         self.sub.shortest.fetch_min(millis, Ordering::Relaxed);
         let puller = Puller::open(shared, &stream.config.name, &name).await?;
+        let key: Arc<str> = format!("{}/{name}/{made}", stream.config.name).into();
         if lost_data {
             self.sub.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
         } else {
             self.tell_overtaken(&stream, &info);
+            self.tell_orphans(&stream, &key);
         }
-        Ok(Place {
-            puller,
-            key: format!("{}/{name}/{made}", stream.config.name).into(),
-            born: born(&stream),
-            made,
-            ack_wait,
-            floor: info.ack_floor.stream_sequence,
-            moves,
-        })
+        Ok(Place { puller, key, born: born(&stream), made, ack_wait, floor: info.ack_floor.stream_sequence, moves })
     }
 
     /// Tells of events that retention removed before the group came to them.
@@ -172,6 +166,14 @@ impl Part {
         }
         let next = info.delivered.stream_sequence.max(begun) + 1;
         let lost = stream.state.first_sequence.saturating_sub(next);
+        if lost > 0 {
+            self.sub.feed.gap(Gap::new(self.channel().clone(), Some(lost), GapReason::Retention));
+        }
+    }
+
+    /// Tells of events that retention removed while they were on their way back from a member that had left.
+    fn tell_orphans(&self, stream: &Info, key: &Arc<str>) {
+        let lost = self.sub.shared.orphans.lost(key, stream.state.first_sequence);
         if lost > 0 {
             self.sub.feed.gap(Gap::new(self.channel().clone(), Some(lost), GapReason::Retention));
         }
@@ -199,6 +201,7 @@ impl Part {
             let sequence = arrived.sequence;
             drop(sub.desk.take_if(|item| item.sequence == sequence && item.consumer == place.key));
         }
+        shared.orphans.came(&place.key, arrived.sequence);
         let read = arrived.read(shared, self.channel());
         let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
         let attempt = attempts::attempt(arrived.delivered, failures, released);
@@ -229,8 +232,10 @@ impl Part {
         Some(unreadable::mark(delivery, fault))
     }
 
-    /// Gives events back that nobody has seen.
-    fn give_back(&self, place: &Place, arrived: Vec<Arrived>) {
+    /// Waits for the end of what was asked for, and gives back what came.
+    async fn withdraw(&self, place: &mut Place) {
+        let (orphans, key) = (&self.sub.shared.orphans, place.key.clone());
+        let arrived = place.puller.withdraw(|sequence| orphans.note(&key, sequence)).await;
         for event in arrived {
             let (sequence, reply) = (event.sequence, event.reply.clone());
             let id = pubsub_core::EventId::random();
@@ -291,8 +296,7 @@ pub(super) async fn run(part: Arc<Part>, mut place: Place) {
         match stop {
             Stop::End => break,
             Stop::Paused => {
-                let rest = place.puller.withdraw().await;
-                part.give_back(&place, rest);
+                part.withdraw(&mut place).await;
                 tokio::select! {
                     () = sub.feed.resumed() => {}
                     () = sub.over() => break,
@@ -328,8 +332,7 @@ pub(super) async fn run(part: Arc<Part>, mut place: Place) {
     if *part.mode.borrow() == Mode::Abandon {
         part.take_back();
     }
-    let rest = place.puller.withdraw().await;
-    part.give_back(&place, rest);
+    part.withdraw(&mut place).await;
 }
 
 /// Opens the consumer again, as long as it takes; `None` if the part ends before.
@@ -452,6 +455,11 @@ async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque<Arrived>, 
     if part.is_moved(place) {
         batch.clear(); // of the place before the seek
         return;
+    }
+    if part.sub.shared.orphans.any(&place.key)
+        && let Ok(Some(stream)) = part.sub.shared.stream("receive", part.channel()).await
+    {
+        part.tell_orphans(&stream, &place.key);
     }
     let again = batch.iter().filter(|arrived| arrived.delivered > 1);
     let again: Vec<_> = again.map(|arrived| (place.key.clone(), arrived.sequence)).collect();

@@ -20,7 +20,7 @@
 //! | nack, reject, extension | `-NAK` with delay, `+TERM`, `+WPI` |
 //! | attempts | a record of each failure in the stream `<prefix>~_failures` |
 //! | dead letters | the channel `_dlq.<group>.<channel>`, written by the library, confirmed, then settled |
-//! | scheduled event | `Nats-Schedule` (server 2.12 and later) |
+//! | scheduled event | `Nats-Schedule` (server 2.12 and later); the first one lets its stream take them, for good |
 //! | time to live | a header that readers obey to the millisecond, and `Nats-TTL` (server 2.11 and later) to clean up |
 //! | position | sequence, and when the stream was made |
 //! | inbox | a core subject of the deployment |
@@ -33,6 +33,7 @@
 //!   an error that says it may have arrived.
 //! - Settlements are told in bundles, and are confirmed by a message to ourselves behind them on the same connection.
 //! - A lease outlives a broken connection for as long as the server's `ack_wait`; after that, settlements are refused.
+//! - With `strict`, a channel that was deleted is made anew for its subscriptions only; publishing to it is `NotFound`.
 //! - Streams and consumers that are deleted are made anew, with a gap of reason `DataLoss`; a consumer goes on from the
 //!   last place that was written down, so events may come twice.
 //! - The order of a key holds across the members of a group. When a member dies, its shards go to others after the
@@ -49,7 +50,10 @@
 //! # What it cannot do
 //!
 //! - Hold a publisher back for a slow broadcast, and confirm by settlement.
-//! - Events of one task that were on their way when the connection broke may be stored behind later ones.
+//! - Keep the order of what one adapter publishes across a broken connection: unconfirmed events are sent again in their
+//!   order, but later ones that the client had taken before it noticed may be stored before them.
+//! - Tell of events that retention removed while they were on their way back from a member of another process that left.
+//! - Schedules on a stream whose owner has set `discard: new`: the server refuses the two together.
 //! - Several members that find the same retention gap each tell of it. Gaps inside a shard are told at (re)opening only.
 //! - Byte retention counts whole messages, headers included; count retention counts scheduled events that are not due.
 //! - A group's consumer on a channel without history sees what is published from its making on.
@@ -68,6 +72,7 @@ mod inbox;
 mod member;
 mod names;
 mod options;
+mod orphans;
 mod outbox;
 mod publisher;
 mod puller;

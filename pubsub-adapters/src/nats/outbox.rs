@@ -389,8 +389,14 @@ impl State {
         post.revived = true;
         self.shared.routes.forget(post.message.channel());
         self.shared.spawn(async move {
-            match shared.restore(&post.route).await {
-                Ok(_) => {
+            let found = match shared.find_or_restore(&post.route).await {
+                Ok(info) if post.options.deliver_at.is_some() && !info.config.allow_message_schedules => {
+                    shared.allow_schedules(post.message.channel(), info).await
+                }
+                found => found.map(drop),
+            };
+            match found {
+                Ok(()) => {
                     shared.route("publish", post.message.channel()).await.ok();
                     // Whoever cannot be put into the queue is dropped, and its ticket with it.
                     let _ = shared.outbox.put(post);

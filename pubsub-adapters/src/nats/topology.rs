@@ -126,7 +126,8 @@ impl Shared {
         channel: &ChannelName,
         declared: Option<ChannelPolicy>,
     ) -> Result<Info> {
-        if declared.is_none() && self.options.broker.strict && !channel.is_internal() {
+        // One that was declared here and is gone was deleted: that is for whoever declares it anew.
+        if self.options.broker.strict && !channel.is_internal() {
             let text = "the channel does not exist, and channels must be declared";
             return Err(Error::new(ErrorKind::NotFound, operation, text).on(channel));
         }
@@ -149,6 +150,27 @@ impl Shared {
         Ok(info)
     }
 
+    /// As [`Shared::restore`], for an event that nothing took. In the strict mode nothing is made.
+    pub(super) async fn find_or_restore(&self, route: &Route) -> Result<Info> {
+        if !self.options.broker.strict || route.channel.is_internal() {
+            return self.restore(route).await;
+        }
+        let gone = || Error::new(ErrorKind::NotFound, "publish", "the channel is gone, and channels must be declared");
+        self.stream("publish", &route.channel).await?.ok_or_else(gone)
+    }
+
+    /// Lets a stream take scheduled events, from the first one on: the server takes this back from no stream, and
+    /// streams that take them can do less.
+    pub(super) async fn allow_schedules(&self, channel: &ChannelName, info: Info) -> Result<()> {
+        let (mut config, subject) = (info.config, self.names.scheduled(channel, "*"));
+        if !config.subjects.contains(&subject) {
+            config.subjects.push(subject);
+        }
+        config.allow_message_schedules = true;
+        let updated: Result<Info> = self.api("publish", format!("STREAM.UPDATE.{}", config.name), &config).await;
+        updated.map(drop)
+    }
+
     /// What is known of a channel's stream, if it is there.
     pub(super) async fn stream(&self, operation: &'static str, channel: &ChannelName) -> Result<Option<Info>> {
         let subject = format!("STREAM.INFO.{}", self.names.stream(channel));
@@ -166,7 +188,7 @@ impl Shared {
         policy: &ChannelPolicy,
         declared: bool,
     ) -> Result<Info> {
-        let config = self.config(channel, policy, declared);
+        let config = self.config(channel, policy, declared, false);
         let subject = format!("STREAM.CREATE.{}", config.name);
         match self.api(operation, subject, &config).await {
             Ok(info) => Ok(info),
@@ -179,7 +201,7 @@ impl Shared {
         }
     }
 
-    fn config(&self, channel: &ChannelName, policy: &ChannelPolicy, declared: bool) -> Config {
+    fn config(&self, channel: &ChannelName, policy: &ChannelPolicy, declared: bool, scheduled: bool) -> Config {
         let retention = policy.retention;
         let number = |value: Option<u64>| value.map_or(-1, |value| i64::try_from(value).unwrap_or(i64::MAX));
         let mut metadata = HashMap::from([
@@ -191,7 +213,6 @@ impl Shared {
         }
         let age = retention.age.unwrap_or_default();
         let window = policy.dedup_window.unwrap_or(RESEND_WINDOW).max(Duration::from_millis(100));
-        let scheduled = self.is_at_least(2, 12);
         let mut subjects = vec![self.names.durable(channel, "*")];
         subjects.extend(scheduled.then(|| self.names.scheduled(channel, "*")));
         Config {
@@ -276,7 +297,7 @@ impl Shared {
             report.push(if may { difference.mended() } else { difference });
         }
         if all && (changed || free) {
-            let config = self.config(&spec.channel, &spec.policy, true);
+            let config = self.config(&spec.channel, &spec.policy, true, found.config.allow_message_schedules);
             let subject = format!("STREAM.UPDATE.{}", config.name);
             let updated: Result<Info> = self.api(OPERATION, subject, &config).await;
             updated.map_err(|error| error.on(&spec.channel))?;
