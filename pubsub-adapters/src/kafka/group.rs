@@ -319,7 +319,7 @@ impl Member {
                     Ok(())
                 }
                 Change::Committed(result) => {
-                    self.committed(result);
+                    self.committed(&result);
                     Ok(())
                 }
             };
