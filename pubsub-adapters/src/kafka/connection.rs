@@ -203,7 +203,9 @@ impl Link {
                     Ok(_) => break,
                     Err(error) if error.kind() == ErrorKind::Auth => return Err(error),
                     Err(error) if Instant::now() >= limit => {
-                        let text = format!("no broker answered within {:?}", self.options.broker.connect_timeout);
+                        let limit = self.options.broker.connect_timeout;
+                        let way = if self.options.security.encryption().0 { "over TLS" } else { "without TLS" };
+                        let text = format!("no broker answered within {limit:?} at {}, {way}", self.options.servers());
                         let error = Error::new(ErrorKind::Unavailable, "connect", text).because(error);
                         return Err(self.signals.explain(error));
                     }

@@ -187,14 +187,15 @@ impl Member {
             };
             self.recover(reason);
             self.forget_all();
+            // Told at once: a broker that has lost its data may need long until it has groups again.
+            if lost {
+                self.shared.feed.gap(Gap::new(self.channel.clone(), None, GapReason::DataLoss));
+            }
             drop(client);
             client = match self.rejoin().await {
                 Some(client) => client,
                 None => return self.shared.feed.end(),
             };
-            if lost {
-                self.shared.feed.gap(Gap::new(self.channel.clone(), None, GapReason::DataLoss));
-            }
             self.recovered();
         }
     }
@@ -319,7 +320,7 @@ impl Member {
                     Ok(())
                 }
                 Change::Committed(result) => {
-                    self.committed(result);
+                    self.committed(&result);
                     Ok(())
                 }
             };

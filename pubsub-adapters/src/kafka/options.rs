@@ -314,11 +314,16 @@ impl KafkaOptions {
         Ok(())
     }
 
+    /// Hosts and ports, as they are shown and as the client takes them.
+    pub(super) fn servers(&self) -> String {
+        let servers: Vec<_> = self.hosts.iter().map(|(host, port)| server(host, *port)).collect();
+        servers.join(",")
+    }
+
     /// The client's configuration, as far as producers and consumers share it.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        let servers: Vec<_> = self.hosts.iter().map(|(host, port)| server(host, *port)).collect();
-        config.set("bootstrap.servers", servers.join(","));
+        config.set("bootstrap.servers", self.servers());
         config.set("client.id", self.broker.source.trim_start_matches('/'));
         // A silent broker is noticed within this time.
         config.set("socket.timeout.ms", "6000").set("socket.keepalive.enable", "true");

@@ -202,7 +202,7 @@ impl Member {
     }
 
     /// A commit has ended.
-    pub(super) fn committed(&mut self, result: Result<()>) {
+    pub(super) fn committed(&mut self, result: &Result<()>) {
         if self.commits.forgotten > 0 {
             self.commits.forgotten -= 1;
             return;
