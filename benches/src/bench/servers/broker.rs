@@ -44,7 +44,7 @@ impl Counts {
 
     /// Those of a size, and of a quick run.
     fn scaled(self, size: usize, quick: bool) -> Self {
-        let by = if size > 1_024 { 4 } else { 1 } * if quick { 4 } else { 1 };
+        let by = [size > 1_024, quick].into_iter().map(|less| if less { 4 } else { 1 }).product::<usize>();
         let [publish, consume, e2e, one] = [self.publish, self.consume, self.e2e, self.one].map(|count| count / by);
         Self { publish, consume, e2e, one, latency: if quick { 250 } else { self.latency } }
     }
