@@ -1,6 +1,6 @@
 //! Bytes that are no event: a group's dead letters keep them, a broadcast tells of them, and the flow goes on.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::{
     fmt,

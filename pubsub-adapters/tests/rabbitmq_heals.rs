@@ -1,6 +1,7 @@
 //! The adapter for RabbitMQ heals by itself: restarts, a silent broker, cut connections, a deleted queue.
 
 #![cfg(feature = "rabbitmq")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,

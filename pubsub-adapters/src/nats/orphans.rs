@@ -15,9 +15,12 @@ use tokio::time::Instant;
 const KEPT: Duration = Duration::from_secs(10);
 const MOST: usize = 65_536;
 
-/// The events that have gone back, by consumer.
+/// The events that have gone back, by consumer, with when one last did.
+type ByConsumer = HashMap<Arc<str>, (Instant, BTreeSet<u64>)>;
+
+/// The events that have gone back.
 #[derive(Debug, Default)]
-pub(super) struct Orphans(Mutex<HashMap<Arc<str>, (Instant, BTreeSet<u64>)>>);
+pub(super) struct Orphans(Mutex<ByConsumer>);
 
 impl Orphans {
     pub(super) fn note(&self, consumer: &Arc<str>, sequence: u64) {

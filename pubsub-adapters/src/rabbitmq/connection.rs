@@ -220,10 +220,8 @@ impl Board {
     fn set(&self, role: &'static str, state: AdapterState) {
         // The table is whole at every point where a panic could come from.
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (known, part) in parts.iter_mut() {
-            if *known == role {
-                *part = state.clone();
-            }
+        if let Some((_, part)) = parts.iter_mut().find(|(known, _)| *known == role) {
+            *part = state;
         }
         if self.states.current() == AdapterState::Closed {
             return;

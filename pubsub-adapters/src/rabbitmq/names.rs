@@ -217,7 +217,7 @@ pub(super) fn queue_key(queue: &str) -> String {
 /// Digits of a delay, highest first, and the highest level that is not zero.
 pub(super) fn digits(units: u64) -> (String, Option<usize>) {
     let units = units.min(10_u64.pow(DIGITS as u32) - 1);
-    let text = format!("{units:0width$}", width = DIGITS);
+    let text = format!("{units:0DIGITS$}");
     let highest = text.bytes().position(|digit| digit != b'0').map(|position| DIGITS - 1 - position);
     let dotted = text.chars().map(|digit| format!("{digit}.")).collect();
     (dotted, highest)

@@ -10,13 +10,9 @@ fn samples() -> Vec<Envelope> {
     rich.version = 7;
     rich.meta.user_id = Some("u-1".to_owned());
     rich.meta.dead_reason = Some("no\nuse".to_owned());
-    rich.meta.extra.insert("own key".to_owned(), serde_json_value());
+    rich.meta.extra.insert("own key".to_owned(), "value".into());
     let bytes = Payload::Data { bytes: Bytes::from_static(b"\xff\x00e"), content_type: ContentType::BYTES };
     vec![rich, envelope(bytes), envelope(Payload::json("")), envelope(Payload::Tombstone)]
-}
-
-fn serde_json_value() -> pubsub_core::__private::serde_json::Value {
-    "value".into()
 }
 
 fn encoded(envelope: &Envelope, wire: WireFormat, fields: Fields) -> Vec<(Bytes, Bytes)> {
