@@ -34,7 +34,7 @@ impl Group {
         let mut crew = stage.crew(if keys == 0 { Tally::new() } else { Tally::ordered(keys) })?;
         let lease = Some(stage.bounds().lease);
         let consuming =
-            Consuming { in_flight: IN_FLIGHT, lease, work: Duration::from_millis(10), ..Consuming::default() };
+            Consuming { in_flight: IN_FLIGHT, lease, work: Duration::from_millis(6), ..Consuming::default() };
         let consume = Work { channel: channel.clone(), shards, role: Role::Consume(consuming) };
         let consumers = VecDeque::from([crew.fork(&consume).await?, crew.fork(&consume).await?]);
         crew.ready(&[consumers[0], consumers[1]]).await?;
@@ -51,14 +51,15 @@ impl Group {
                 let joined = self.crew.fork(&self.consume).await?;
                 self.consumers.push_back(joined);
             }
-            Event::Leave if count > 1 => {
+            Event::Leave if count > 2 => {
                 let gone = self.consumers.remove(turn.choice % count).unwrap_or_default();
                 self.crew.dismiss(gone).await?;
             }
             Event::Die => {
                 let gone = self.consumers.remove(turn.choice % count).unwrap_or_default();
                 self.crew.kill(gone).await?;
-                if self.consumers.is_empty() {
+                // Enough stay for the events not to pile up.
+                if self.consumers.len() < 2 {
                     let joined = self.crew.fork(&self.consume).await?;
                     self.consumers.push_back(joined);
                 }
