@@ -52,7 +52,7 @@ pub fn encode(order: &Order) -> Bytes {
         channel: "orders",
         payload: order,
         timestamp: jiff::Timestamp::now().to_string(),
-        meta: Meta { source: "/benches", correlation_id: "01890a5d-ac96-774b-bcce" },
+        meta: Meta { source: "/b", correlation_id: "01890a5d-ac96-774b-bcce" },
     };
     serde_json::to_vec(&document).unwrap().into()
 }

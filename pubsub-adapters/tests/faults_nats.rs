@@ -3,4 +3,13 @@
 use pubsub_adapters::adapter;
 use pubsub_testkit::{broker::BrokerKind, faults::FaultHarness};
 
-pubsub_testkit::fault_tests!(FaultHarness::new(BrokerKind::Nats, |url| async move { adapter(&url.parse()?).await }));
+/// What is open.
+const GAPS: &[(&str, &str)] = &[
+    ("S2", "a shard may move to another member before a failed event of it is due: one inversion in some runs"),
+    ("S3", "a shard may move to another member before a failed event of it is due: one inversion in some runs"),
+    ("X10", "the server may forget a confirmed acknowledgement when it is killed: the event comes again"),
+];
+
+pubsub_testkit::fault_tests!(
+    FaultHarness::new(BrokerKind::Nats, |url| async move { adapter(&url.parse()?).await }).gaps(GAPS)
+);

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     capabilities,
-    connection::{Board, Link},
+    connection::{Board, Link, check_certificates},
     error::closed,
     group::{Founder, Scope},
     history, inbox,
@@ -46,6 +46,7 @@ impl RabbitMq {
     /// connection in time, unless the options say to start degraded.
     pub async fn open(options: RabbitMqOptions) -> Result<Arc<Self>> {
         options.check()?;
+        check_certificates(&options)?;
         let options = Arc::new(options);
         let states = Arc::new(StateSender::new(AdapterState::Connecting));
         let board = Board::new(states.clone(), &["publish", "consume"]);

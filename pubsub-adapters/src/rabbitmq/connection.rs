@@ -35,7 +35,10 @@ use super::{
     names::short,
     options::RabbitMqOptions,
 };
-use crate::common::backoff::Backoff;
+use crate::common::{
+    backoff::Backoff,
+    tls::{Certificates, chain, explain},
+};
 
 /// How often the broker is asked for a sign of life.
 const PROBE_EVERY: Duration = Duration::from_millis(1_500);
@@ -340,8 +343,16 @@ async fn watch_over(
 
 type Events = std::pin::Pin<Box<dyn futures_util::Stream<Item = Event> + Send>>;
 
+/// Checks what the options say of certificates.
+///
+/// # Errors
+/// `Invalid` that names the option.
+pub(super) fn check_certificates(options: &RabbitMqOptions) -> Result<()> {
+    tls_config(options).map(drop)
+}
+
 async fn connect_any(options: &RabbitMqOptions, role: &'static str) -> Result<(Live, Events)> {
-    let tls = tls_config(options).await?;
+    let tls = Arc::new(tls_config(options)?);
     let mut last = unavailable("connect", "no host is named");
     for (host, port) in &options.hosts {
         let port = port.unwrap_or(if options.tls { 5671 } else { 5672 });
@@ -416,7 +427,7 @@ async fn connect(
         properties,
     )
     .await;
-    let connection = connection.map_err(|error| refused(convert("connect", error)))?;
+    let connection = connection.map_err(|error| refused(options, host, port, convert("connect", error)))?;
     let events: Events = Box::pin(connection.events_listener());
     let control = connection.create_channel().await.map_err(|error| convert("connect", error))?;
     let socket = take(&socket);
@@ -431,37 +442,23 @@ async fn connect(
     Ok((live, events))
 }
 
-/// Wrong credentials are told apart from a broker that is not there.
-fn refused(error: Error) -> Error {
-    if error.kind() != ErrorKind::Auth {
-        return error;
-    }
-    let text = "the broker refuses the user, the password, the virtual host or the certificates";
-    Error::new(ErrorKind::Auth, "connect", text).because(error)
+/// Wrong credentials and certificates are told apart from a broker that is not there.
+fn refused(options: &RabbitMqOptions, host: &str, port: u16, error: Error) -> Error {
+    let (kind, text) = match explain(&chain(&error), options.tls) {
+        Some(explained) => explained,
+        None if error.kind() == ErrorKind::Auth => {
+            (ErrorKind::Auth, "the broker refuses the user, the password or the virtual host")
+        }
+        None => (error.kind(), "no connection"),
+    };
+    Error::new(kind, "connect", format!("{text}, at {host}:{port}")).because(error)
 }
 
-async fn tls_config(options: &RabbitMqOptions) -> Result<Arc<OwnedTLSConfig>> {
-    let read = async |path: &std::path::PathBuf, field: &str| {
-        tokio::task::spawn_blocking({
-            let path = path.clone();
-            move || std::fs::read(path)
-        })
-        .await
-        .map_err(|error| Error::new(ErrorKind::Backend, "connect", "the runtime is shutting down").because(error))?
-        .map_err(|error| {
-            Error::new(ErrorKind::Auth, "connect", format!("field `{field}` names a file that cannot be read"))
-                .because(error)
-        })
-    };
-    let mut config = OwnedTLSConfig::default();
-    if options.tls {
-        if let Some(path) = &options.broker.ca {
-            config.cert_chain = Some(String::from_utf8_lossy(&read(path, "ca").await?).into_owned());
-        }
-        if let (Some(cert), Some(key)) = (&options.broker.cert, &options.broker.key) {
-            config.identity =
-                Some(OwnedIdentity::PKCS8 { pem: read(cert, "cert").await?, key: read(key, "key").await? });
-        }
-    }
-    Ok(Arc::new(config))
+/// The files are read anew for each attempt: certificates are replaced while a program runs.
+fn tls_config(options: &RabbitMqOptions) -> Result<OwnedTLSConfig> {
+    let certificates = Certificates::read(&options.broker, options.tls, "write `amqps://`")?;
+    Ok(OwnedTLSConfig {
+        cert_chain: certificates.ca.map(|pem| String::from_utf8_lossy(&pem).into_owned()),
+        identity: certificates.identity.map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key }),
+    })
 }

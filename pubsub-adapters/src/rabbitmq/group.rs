@@ -2,8 +2,7 @@
 //!
 //! A group has one quorum queue per channel, or per shard of an ordered channel. A fresh group that reads what is
 //! retained also gets a backlog: a copy of the history, in a queue of its own that is read before the other and deleted
-//! with its last message. An exchange that nothing uses says that the group is complete, and a queue with an exclusive
-//! consumer is the lock under which one is made.
+//! with its last message. An exchange that nothing uses says that the group is complete; a queue is the lock.
 
 use std::{collections::HashSet, time::Duration};
 

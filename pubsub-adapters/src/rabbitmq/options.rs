@@ -112,8 +112,9 @@ impl RabbitMqOptions {
             password: url.password().map(Secret::new),
             ..Self::default()
         };
-        if !url.hosts().is_empty() {
-            options.hosts = url.hosts().to_vec();
+        options.hosts = url.hosts().to_vec();
+        if options.hosts.is_empty() {
+            return Err(bad("host", "is missing: write `amqp://host`"));
         }
         if !url.path().is_empty() {
             options.vhost = url.path().to_owned();

@@ -87,6 +87,10 @@ fn one_line(text: &str) -> String {
 }
 
 /// Where a member writes its notes. The order in which notes are taken is the order in which things happened.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a notebook of the fault suite",
+    note = "implement `Notebook` of `pubsub_testkit::faults`"
+)]
 pub trait Notebook: Send + Sync {
     /// Takes a note.
     fn note(&self, note: Note);

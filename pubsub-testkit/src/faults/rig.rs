@@ -50,6 +50,10 @@ pub enum What {
 
 /// A broker, or something that passes for one.
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a broker that the fault suite can break",
+    note = "implement `Rig` of `pubsub_testkit::faults`"
+)]
 pub trait Rig: Send + Sync {
     /// Which broker it is.
     fn kind(&self) -> BrokerKind;

@@ -20,6 +20,10 @@ use crate::conformance::{Failure, Verdict};
 
 /// Somebody who publishes or consumes, and may be killed.
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a member of the fault suite",
+    note = "implement `Member` of `pubsub_testkit::faults`"
+)]
 pub trait Member: Send + Sync {
     /// Ends it in the middle of whatever it does (`SIGKILL`).
     ///
