@@ -7,7 +7,7 @@ pub(crate) mod plain;
 
 use std::{
     error::Error as StdError,
-    fmt::Display,
+    fmt::{self, Display},
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -26,6 +26,18 @@ const CASE: Duration = Duration::from_secs(60);
 
 /// Why a case fails, as it is shown.
 pub(crate) type Outcome = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
+
+/// What a case ends with on a broker that lacks what it is about: it is shown as ignored, not as passed.
+#[derive(Debug)]
+pub(crate) struct NothingToAsk(pub(crate) &'static str);
+
+impl Display for NothingToAsk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl StdError for NothingToAsk {}
 
 /// A name, and what is asserted of a broker's server.
 pub(crate) type Case<S> = (&'static str, fn(Arc<S>) -> BoxFuture<'static, Outcome>);
@@ -56,7 +68,7 @@ pub(crate) fn run<S: Send + Sync + 'static>(
             let server = server.clone();
             trials.push(Trial::ignorable_test(format!("{kind}::{name}"), move || {
                 match server.get_or_init(|| start(kind).map(Arc::new)) {
-                    Ok(server) => limited(case(server.clone())).map(|()| Completion::Completed),
+                    Ok(server) => limited(case(server.clone())),
                     Err(missing @ BrokerError::Missing { .. }) if !find::is_required(kind) => {
                         Ok(Completion::ignored_with(missing))
                     }
@@ -68,12 +80,16 @@ pub(crate) fn run<S: Send + Sync + 'static>(
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn limited(case: BoxFuture<'static, Outcome>) -> std::result::Result<(), Failed> {
+fn limited(case: BoxFuture<'static, Outcome>) -> std::result::Result<Completion, Failed> {
     let runtime = Runtime::new()?;
     let outcome = runtime.block_on(async { timeout(CASE, case).await });
     runtime.shutdown_timeout(Duration::from_secs(1));
     match outcome {
-        Ok(outcome) => outcome.map_err(|fault| Failed::from(chain(&*fault))),
+        Ok(Ok(())) => Ok(Completion::Completed),
+        Ok(Err(fault)) => match fault.downcast_ref() {
+            Some(NothingToAsk(why)) => Ok(Completion::ignored_with(why)),
+            None => Err(Failed::from(chain(&*fault))),
+        },
         Err(_) => Err(Failed::from(format!("still running after {CASE:?}"))),
     }
 }

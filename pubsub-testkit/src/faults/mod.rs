@@ -6,8 +6,10 @@
 //! // tests/faults.rs, with `harness = false` in Cargo.toml
 //! use pubsub_testkit::{broker::BrokerKind, faults::FaultHarness};
 //!
-//! # async fn adapter(url: String) -> pubsub_core::Result<std::sync::Arc<dyn pubsub_core::driver::Adapter>> { unimplemented!() }
-//! pubsub_testkit::fault_tests!(FaultHarness::new(BrokerKind::Redis, |url| adapter(url)));
+//! pubsub_testkit::fault_tests!(FaultHarness::new(
+//!     BrokerKind::Redis,
+//!     |url| async move { pubsub_adapters::adapter(&url.parse()?).await } // your own
+//! ));
 //! ```
 //!
 //! Every [`FaultCase`] is a test of its own, which can be chosen by its id. Each has a broker of its own or one that is
