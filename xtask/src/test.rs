@@ -98,7 +98,7 @@ impl Run<'_> {
         let mut outcome = (Verdict::Absent("no step".into()), Counts::default());
         let mut faults = Vec::new();
         for step in part.steps {
-            match self.step(step, log) {
+            match self.step(part, step, log) {
                 Ok((verdict, counts)) => {
                     outcome.0 = verdict;
                     outcome.1 += counts;
@@ -113,7 +113,7 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn step(&self, step: &Step, log: &mut Log) -> Outcome {
+    fn step(&self, part: &Part, step: &Step, log: &mut Log) -> Outcome {
         let mut command = self.workspace.cargo();
         match step {
             Step::Check(check) => return check(self.workspace, log),
@@ -138,7 +138,13 @@ impl Run<'_> {
             }
         }
         command.envs(self.fleet.urls());
-        command.env("PUBSUB_BROKERS_DIR", self.workspace.brokers_folder());
+        let programs = match part.needs {
+            // A test that starts a broker belongs into a part that says so: here it fails wherever it runs, not only on
+            // a machine that has none yet.
+            Needs::Nothing => self.workspace.target.join("no-brokers"),
+            Needs::Programs | Needs::Servers => self.workspace.brokers_folder(),
+        };
+        command.env("PUBSUB_BROKERS_DIR", programs);
         if !self.options.no_brokers {
             command.env("PUBSUB_TEST_REQUIRE", "all");
         }
