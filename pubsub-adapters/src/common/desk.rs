@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use pubsub_core::{
@@ -34,7 +31,6 @@ pub(crate) struct Desk<T> {
     freed: Notify,
     /// The broker was told of a batch.
     told: Notify,
-    stale: AtomicU64,
     retry: RetryPolicy,
     drain: Drain,
 }
@@ -75,7 +71,6 @@ impl<T: Held> Desk<T> {
             settled: Notify::new(),
             freed: Notify::new(),
             told: Notify::new(),
-            stale: AtomicU64::new(0),
             retry,
             drain,
         }
@@ -123,12 +118,6 @@ impl<T: Held> Desk<T> {
         self.lock().len()
     }
 
-    /// How many deliveries were settled whose lease was gone.
-    #[cfg_attr(not(test), allow(dead_code, reason = "not every adapter tells it"))]
-    pub(crate) fn stale(&self) -> u64 {
-        self.stale.load(Ordering::Relaxed)
-    }
-
     /// Waits until fewer than `most` deliveries are out, and says how many more may go out. Cancel safe.
     pub(crate) async fn room(&self, most: usize) -> usize {
         self.room_for(most, 1).await
@@ -156,12 +145,9 @@ impl<T: Held> Desk<T> {
     }
 
     /// As [`Settler::settle`](pubsub_core::driver::Settler::settle).
-    pub(crate) fn settle(&self, token: AckToken, outcome: Outcome) {
+    pub(crate) fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
         let mut state = self.lock();
-        let Some(item) = state.take(token) else {
-            self.stale.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
+        let Some(item) = state.take(token) else { return false };
         let outcome = match outcome {
             Outcome::Dropped if self.drain.is_draining() => Outcome::Release,
             Outcome::Dropped => Outcome::Nack(self.retry.delay(item.id(), item.attempt())),
@@ -172,6 +158,7 @@ impl<T: Held> Desk<T> {
         if first {
             self.settled.notify_one();
         }
+        true
     }
 
     /// As [`Settler::is_live`](pubsub_core::driver::Settler::is_live).
@@ -181,11 +168,9 @@ impl<T: Held> Desk<T> {
 
     /// As [`Settler::confirm`](pubsub_core::driver::Settler::confirm).
     pub(crate) async fn confirm(&self, token: AckToken, outcome: Outcome) -> Result<()> {
-        if !self.is_live(token) {
-            self.stale.fetch_add(1, Ordering::Relaxed);
+        if !self.settle(token, outcome) {
             return Err(stale("settle"));
         }
-        self.settle(token, outcome);
         self.flush().await
     }
 
@@ -319,14 +304,17 @@ impl<T> State<T> {
 
 impl<T> fmt::Debug for Desk<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").field("stale", &self.stale).finish_non_exhaustive()
+        f.debug_struct("Desk").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::Arc,
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
         task::{Context, Wake, Waker},
         time::Duration,
     };
@@ -366,10 +354,10 @@ mod tests {
         let desk = desk();
         let first = desk.hand_out(Event(EventId::random(), 1));
         assert!(desk.is_live(first));
-        desk.settle(first, Outcome::Ack);
-        desk.settle(first, Outcome::Ack);
+        assert!(desk.settle(first, Outcome::Ack));
+        assert!(!desk.settle(first, Outcome::Ack), "a token settles once");
         assert!(!desk.is_live(first));
-        assert_eq!((desk.stale(), desk.len(), desk.take_batch().len()), (1, 0, 1));
+        assert_eq!((desk.len(), desk.take_batch().len()), (0, 1));
         let second = desk.hand_out(Event(EventId::random(), 1));
         assert_eq!(second.index, first.index);
         assert!(desk.is_live(second) && !desk.is_live(first));
