@@ -58,6 +58,60 @@ impl Default for BrokerOptions {
 }
 
 impl BrokerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets apart deployments on one broker.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Sets the CloudEvents source of what is published.
+    #[must_use]
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.source = source.into();
+        self
+    }
+
+    /// Sets the form in which events are written.
+    #[must_use]
+    pub fn wire(mut self, wire: WireFormat) -> Self {
+        self.wire = wire;
+        self
+    }
+
+    /// Sets whether opening waits for the broker, and for how long.
+    #[must_use]
+    pub fn start(mut self, start: StartMode, connect_timeout: Duration) -> Self {
+        (self.start, self.connect_timeout) = (start, connect_timeout);
+        self
+    }
+
+    /// Sets whether channels must be declared before they are used.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Sets the file with the certificates of those who may sign the server's.
+    #[must_use]
+    pub fn ca(mut self, ca: impl Into<PathBuf>) -> Self {
+        self.ca = Some(ca.into());
+        self
+    }
+
+    /// Sets the files with the client's certificate and its private key.
+    #[must_use]
+    pub fn identity(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        (self.cert, self.key) = (Some(cert.into()), Some(key.into()));
+        self
+    }
+
     /// The names of these options in an address.
     pub(crate) const NAMES: &'static [&'static str] =
         &["prefix", "source", "wire", "start", "connect_timeout", "strict", "ca", "cert", "key"];
@@ -146,6 +200,34 @@ impl BrokerOptions {
         }
     }
 }
+
+/// The builder methods that the options of every broker have.
+macro_rules! common_setters {
+    () => {
+        /// Sets what every adapter takes.
+        #[must_use]
+        pub fn broker(mut self, broker: $crate::common::options::BrokerOptions) -> Self {
+            self.broker = broker;
+            self
+        }
+
+        /// Sets hosts and ports.
+        #[must_use]
+        pub fn hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = (H, u16)>) -> Self {
+            self.hosts = hosts.into_iter().map(|(host, port)| (host.into(), port)).collect();
+            self
+        }
+
+        /// Sets user and password.
+        #[must_use]
+        pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+            self.user = Some(user.into());
+            self.password = Some($crate::common::secret::Secret::new(password));
+            self
+        }
+    };
+}
+pub(crate) use common_setters;
 
 /// An option that is a duration: a whole number and `ms`, `s`, `m` or `h`.
 ///

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 
 use crate::{
     common::{
-        options::{BrokerOptions, bad},
+        options::{BrokerOptions, bad, common_setters},
         secret::Secret,
     },
     url::BrokerUrl,
@@ -171,17 +171,12 @@ pub struct KafkaOptions {
 }
 
 impl KafkaOptions {
-    /// Options for a node, everything else by default.
-    pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { hosts: vec![(host.into(), port)], ..Self::default() }
+    /// The defaults: a node on this machine.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Sets user and password.
-    #[must_use]
-    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        (self.user, self.password) = (Some(user.into()), Some(Secret::new(password)));
-        self
-    }
+    common_setters!();
 
     /// Sets how the connection is protected.
     #[must_use]
@@ -366,7 +361,7 @@ impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
             broker: BrokerOptions::default(),
-            hosts: Vec::new(),
+            hosts: vec![("localhost".to_owned(), PORT)],
             user: None,
             password: None,
             security: Security::default(),
@@ -419,13 +414,13 @@ mod tests {
 
     #[test]
     fn options_survive_the_way_through_an_address_and_secrets_stay_hidden() {
-        let mut options = KafkaOptions::new("h1", 9092)
+        let mut options = KafkaOptions::new()
+            .hosts([("h1", 9092), ("::1", 1)])
+            .broker(BrokerOptions::new().prefix("shop"))
             .profile(Profile::Throughput)
             .replication(3)
             .partitions(6)
             .property("ssl.key.password", "very secret");
-        options.broker.prefix = Some("shop".to_owned());
-        options.hosts.push(("::1".to_owned(), 1));
         if cfg!(feature = "kafka-ssl") {
             options = options.credentials("me", "p&ss w@rd").security(Security::SaslSsl, Mechanism::ScramSha512);
         }

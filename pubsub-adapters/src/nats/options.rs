@@ -6,7 +6,7 @@ use pubsub_core::{Error, ErrorKind, Result};
 
 use crate::{
     common::{
-        options::{BrokerOptions, bad},
+        options::{BrokerOptions, bad, common_setters},
         secret::Secret,
     },
     url::BrokerUrl,
@@ -75,32 +75,12 @@ impl NatsOptions {
         Self::default()
     }
 
-    /// Sets the servers of the cluster.
-    #[must_use]
-    pub fn hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = (H, u16)>) -> Self {
-        self.hosts = hosts.into_iter().map(|(host, port)| (host.into(), port)).collect();
-        self
-    }
-
-    /// Sets user and password.
-    #[must_use]
-    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.user = Some(user.into());
-        self.password = Some(Secret::new(password));
-        self
-    }
+    common_setters!();
 
     /// Sets the token to authenticate with.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Secret::new(token));
-        self
-    }
-
-    /// Sets apart deployments on one server.
-    #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.broker.prefix = Some(prefix.into());
         self
     }
 
@@ -252,7 +232,11 @@ mod tests {
             assert_eq!(NatsOptions::from_url(&options.to_url()).unwrap(), options, "{text}");
             assert_eq!(read(&options.to_url().expose()).unwrap(), options, "{text}");
         }
-        let made = NatsOptions::new().hosts([("h", 1)]).credentials("me", "hunter2").prefix("p").replicas(2);
+        let made = NatsOptions::new()
+            .hosts([("h", 1)])
+            .credentials("me", "hunter2")
+            .broker(BrokerOptions::new().prefix("p"))
+            .replicas(2);
         assert_eq!(NatsOptions::from_url(&made.to_url()).unwrap(), made);
         assert!(!format!("{made:?}").contains("hunter2"));
         assert!(!format!("{:?}", read("nats://h?token=hunter2").unwrap()).contains("hunter2"));

@@ -355,7 +355,7 @@ async fn connect_any(options: &RabbitMqOptions, role: &'static str) -> Result<(L
     let tls = Arc::new(tls_config(options)?);
     let mut last = unavailable("connect", "no host is named");
     for (host, port) in &options.hosts {
-        let port = port.unwrap_or(if options.tls { 5671 } else { 5672 });
+        let port = *port;
         // What is underway when the time is over is cut: its thread would wait for the broker for ever.
         let socket = Arc::new(Mutex::new(None));
         let attempt = timeout(HOST_TIMEOUT, connect(options, role, host, port, &tls, socket.clone()));

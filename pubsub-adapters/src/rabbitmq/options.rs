@@ -6,7 +6,7 @@ use pubsub_core::Result;
 
 use crate::{
     common::{
-        options::{BrokerOptions, bad, duration},
+        options::{BrokerOptions, bad, common_setters, duration},
         secret::Secret,
     },
     url::BrokerUrl,
@@ -21,8 +21,8 @@ use crate::{
 pub struct RabbitMqOptions {
     /// What every adapter takes.
     pub broker: BrokerOptions,
-    /// Hosts and ports, tried in turn; the port is 5672, or 5671 with TLS, where none is given.
-    pub hosts: Vec<(String, Option<u16>)>,
+    /// Hosts and ports, tried in turn. In an address the port is 5672, or 5671 with TLS, where none is given.
+    pub hosts: Vec<(String, u16)>,
     /// Whether connections are encrypted.
     pub tls: bool,
     /// The user; `guest` where none is given.
@@ -42,11 +42,14 @@ pub struct RabbitMqOptions {
     pub max_payload: usize,
 }
 
+const PORT: u16 = 5672;
+const TLS_PORT: u16 = 5671;
+
 impl Default for RabbitMqOptions {
     fn default() -> Self {
         Self {
             broker: BrokerOptions::default(),
-            hosts: vec![("localhost".to_owned(), None)],
+            hosts: vec![("localhost".to_owned(), PORT)],
             tls: false,
             user: None,
             password: None,
@@ -67,18 +70,12 @@ impl RabbitMqOptions {
         Self::default()
     }
 
-    /// Sets the hosts.
-    #[must_use]
-    pub fn hosts(mut self, hosts: impl IntoIterator<Item = (String, Option<u16>)>) -> Self {
-        self.hosts = hosts.into_iter().collect();
-        self
-    }
+    common_setters!();
 
-    /// Sets user and password.
+    /// Sets whether the connection is encrypted.
     #[must_use]
-    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
-        self.user = Some(user.into());
-        self.password = Some(Secret::new(password));
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -86,13 +83,6 @@ impl RabbitMqOptions {
     #[must_use]
     pub fn vhost(mut self, vhost: impl Into<String>) -> Self {
         self.vhost = vhost.into();
-        self
-    }
-
-    /// Sets what every adapter takes.
-    #[must_use]
-    pub fn broker(mut self, broker: BrokerOptions) -> Self {
-        self.broker = broker;
         self
     }
 
@@ -112,7 +102,8 @@ impl RabbitMqOptions {
             password: url.password().map(Secret::new),
             ..Self::default()
         };
-        options.hosts = url.hosts().to_vec();
+        let port = if options.tls { TLS_PORT } else { PORT };
+        options.hosts = url.hosts().iter().map(|(host, given)| (host.clone(), given.unwrap_or(port))).collect();
         if options.hosts.is_empty() {
             return Err(bad("host", "is missing: write `amqp://host`"));
         }
@@ -177,7 +168,7 @@ impl RabbitMqOptions {
         let mut url = BrokerUrl::of(if self.tls { "amqps" } else { "amqp" })
             .with_credentials(self.user.as_deref(), self.password());
         for (host, port) in &self.hosts {
-            url = url.with_host(host, *port);
+            url = url.with_host(host, Some(*port));
         }
         if self.vhost != default.vhost {
             url = url.with_path(&self.vhost);

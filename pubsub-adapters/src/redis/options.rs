@@ -6,7 +6,7 @@ use pubsub_core::Result;
 
 use crate::{
     common::{
-        options::{BrokerOptions, bad},
+        options::{BrokerOptions, bad, common_setters},
         secret::Secret,
     },
     url::BrokerUrl,
@@ -91,18 +91,12 @@ impl RedisOptions {
         Self::default()
     }
 
-    /// Sets the one server.
-    #[must_use]
-    pub fn host(mut self, host: impl Into<String>, port: u16) -> Self {
-        self.hosts = vec![(host.into(), port)];
-        self
-    }
+    common_setters!();
 
-    /// Sets user and password; the default user has no name.
+    /// Sets the password of the default user, who has no name.
     #[must_use]
-    pub fn credentials(mut self, user: Option<&str>, password: impl Into<String>) -> Self {
-        self.user = user.map(str::to_owned);
-        self.password = Some(Secret::new(password));
+    pub fn default_user(mut self, password: impl Into<String>) -> Self {
+        (self.user, self.password) = (None, Some(Secret::new(password)));
         self
     }
 
