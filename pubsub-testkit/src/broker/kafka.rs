@@ -156,6 +156,7 @@ controller.quorum.voters=1@{controller}
 {listeners}controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
+log.retention.check.interval.ms=1000
 group.initial.rebalance.delay.ms=0
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4

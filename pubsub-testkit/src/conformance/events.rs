@@ -20,6 +20,16 @@ pub fn numbered(channel: &ChannelName, serial: usize) -> Verdict<Envelope> {
     Ok(envelope)
 }
 
+/// A numbered event whose payload has this many bytes: JSON allows blanks before the number.
+///
+/// # Errors
+/// Never for a sound library: the event's name is fixed.
+pub fn heavy(channel: &ChannelName, serial: usize, size: usize) -> Verdict<Envelope> {
+    let mut envelope = numbered(channel, serial)?;
+    envelope.payload = Payload::json(format!("{serial:>size$}"));
+    Ok(envelope)
+}
+
 /// A raw event with this JSON text as its payload.
 ///
 /// # Errors
@@ -64,7 +74,8 @@ pub trait Numbered {
 
 impl Numbered for Message {
     fn serial(&self) -> Verdict<usize> {
-        let payload = self.payload().data().and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse::<usize>().ok());
+        let payload =
+            self.payload().data().and_then(|bytes| std::str::from_utf8(bytes).ok()?.trim_start().parse::<usize>().ok());
         let header = self.meta().extra.get("serial").and_then(|value| value.as_u64());
         match (payload, header) {
             (Some(payload), Some(header)) if payload as u64 == header => Ok(payload),

@@ -31,7 +31,7 @@ mod world;
 pub use case::{Case, CaseFuture, Failure, Verdict};
 pub use cases::cases;
 pub use check::{ensure, failed, refused, same};
-pub use events::{Note, Numbered, Sample, Time, numbered, publish_numbered, text};
+pub use events::{Note, Numbered, Sample, Time, heavy, numbered, publish_numbered, text};
 pub use harness::{Bounds, Harness};
 pub use ledger::Ledger;
 pub use memory::MemoryHarness;

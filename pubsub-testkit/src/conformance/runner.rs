@@ -32,7 +32,12 @@ pub fn main(harness: impl Harness + 'static) -> ExitCode {
     let declared = on_runtime(declared(harness.clone())).and_then(|inner| inner).ok();
     let minimum = harness.clone();
     let declaration = move || declaration(minimum).map_err(Into::into);
-    let mut trials = vec![Trial::test("capabilities: the adapter declares at least its minimum", declaration)];
+    let refusing = harness.clone();
+    let refusals = move || refusals(refusing).map_err(Into::into);
+    let mut trials = vec![
+        Trial::test("capabilities: the adapter declares at least its minimum", declaration),
+        Trial::test("capabilities: what it does not declare is refused when it is asked for", refusals),
+    ];
     for case in cases() {
         let mark = match &declared {
             Some(declared) if !missing(&case, declared).is_empty() => " [unsupported]",
@@ -115,6 +120,18 @@ fn missing(case: &Case, capabilities: &Capabilities) -> Vec<Feature> {
 fn declaration(harness: Arc<dyn Harness>) -> Verdict {
     let minimum = harness.minimum();
     minimum.check(&on_runtime(declared(harness))??)
+}
+
+/// Also of features that no case of the suite needs: what is not declared is not there.
+fn refusals(harness: Arc<dyn Harness>) -> Verdict {
+    on_runtime(async {
+        let world = World::new(harness, Size::Default);
+        let capabilities = offered(&world, true).await?;
+        for feature in Feature::ALL.iter().copied().filter(|feature| !capabilities.has(*feature)) {
+            unsupported::probe(&world, feature).await?;
+        }
+        world.close().await
+    })?
 }
 
 async fn declared(harness: Arc<dyn Harness>) -> Verdict<Capabilities> {

@@ -11,7 +11,8 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPattern, ChannelPolicy, GroupName, Message, Ordering as EventOrder, Result, StartPosition,
+    ChannelName, ChannelPattern, ChannelPolicy, GroupName, Message, Ordering as EventOrder, Result, Retention,
+    StartPosition,
     driver::{
         Adapter, AdapterState, Batch, BoxFuture, Capabilities, ChannelSpec, Feature, Health, History, HistoryRange,
         Inbox, MaybeReady, PublishOptions, Publisher, SlowConsumer, States, SubscribeOptions, Subscriber, Subscription,
@@ -159,9 +160,15 @@ impl Adapter for Faulty {
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
         match self.fault {
             Fault::SilentUnsupported => Ok(TopologyReport::default()),
-            Fault::OrderForgotten => {
+            Fault::OrderForgotten | Fault::RetentionIgnored | Fault::DedupIgnored => {
                 let mut topology = topology.clone();
-                topology.channels.iter_mut().for_each(|spec| spec.policy.ordering = EventOrder::None);
+                for policy in topology.channels.iter_mut().map(|spec| &mut spec.policy) {
+                    match self.fault {
+                        Fault::OrderForgotten => policy.ordering = EventOrder::None,
+                        Fault::RetentionIgnored => policy.retention = Retention::default(),
+                        _ => policy.dedup_window = None,
+                    }
+                }
                 self.inner.ensure(&topology).await
             }
             Fault::StrictIgnored => {

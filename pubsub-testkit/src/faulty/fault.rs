@@ -108,6 +108,10 @@ pub enum Fault {
     CancelLeavesMember,
     /// Channels are declared without their order.
     OrderForgotten,
+    /// Channels are declared without their retention.
+    RetentionIgnored,
+    /// Channels are declared without their dedup window.
+    DedupIgnored,
     /// What was buffered and never handed out counts as acknowledged when its subscription ends.
     ReleaseLoses,
 }

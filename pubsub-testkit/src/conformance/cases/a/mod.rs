@@ -1,5 +1,6 @@
 //! Publish, consume, payload.
 
+mod confirm;
 mod limits;
 mod payload;
 mod publish;
@@ -11,6 +12,15 @@ mod wildcard;
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    [publish::CASES, payload::CASES, topics::CASES, typed::CASES, limits::CASES, receive::CASES, wildcard::CASES]
-        .concat()
+    [
+        publish::CASES,
+        confirm::CASES,
+        payload::CASES,
+        topics::CASES,
+        typed::CASES,
+        limits::CASES,
+        receive::CASES,
+        wildcard::CASES,
+    ]
+    .concat()
 }

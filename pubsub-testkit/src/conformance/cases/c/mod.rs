@@ -4,6 +4,7 @@ mod crowds;
 mod groups;
 mod order;
 mod replay;
+mod retention;
 mod seek;
 mod slow;
 mod window;
@@ -11,5 +12,15 @@ mod window;
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    [crowds::CASES, order::CASES, groups::CASES, replay::CASES, seek::CASES, window::CASES, slow::CASES].concat()
+    [
+        crowds::CASES,
+        order::CASES,
+        groups::CASES,
+        replay::CASES,
+        retention::CASES,
+        seek::CASES,
+        window::CASES,
+        slow::CASES,
+    ]
+    .concat()
 }
