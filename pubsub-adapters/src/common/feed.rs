@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 /// The most items that one poll hands over.
 const CHUNK: usize = 256;
 
+/// The most errors that wait for a subscription that nobody polls.
+const ERRORS: usize = 16;
+
 /// The end into which a client's task puts what it has received.
 #[derive(Clone)]
 pub(crate) struct Feed(Arc<Shared>);
@@ -50,6 +53,19 @@ impl State {
         let item = self.items.pop_front();
         self.deliveries -= usize::from(matches!(item, Some(Ok(Item::Delivery(_)))));
         item
+    }
+
+    /// What lies behind the last delivery, the newest first: nobody has seen it, and no event depends on its place.
+    fn tail(&mut self) -> impl Iterator<Item = &mut Result<Item>> {
+        self.items.iter_mut().rev().take_while(|item| !matches!(item, Ok(Item::Delivery(_))))
+    }
+
+    /// Takes the newest item out of the tail of which this holds.
+    fn forget_last(&mut self, of: impl Fn(&Result<Item>) -> bool) {
+        let back = self.tail().position(|item| of(item));
+        if let Some(back) = back {
+            self.items.remove(self.items.len() - 1 - back);
+        }
     }
 
     /// Takes out every delivery that can be given back.
@@ -133,9 +149,18 @@ impl Feed {
         });
     }
 
-    /// Tells of lost events.
+    /// Tells of lost events. Gaps of one channel for one reason that nobody has seen yet, with no event between, are one.
     pub(crate) fn gap(&self, gap: Gap) {
-        self.put(|state| state.push(Ok(Item::Gap(gap))));
+        self.put(|state| {
+            let unseen = state.tail().find_map(|item| match item {
+                Ok(Item::Gap(seen)) if seen.channel == gap.channel && seen.reason == gap.reason => Some(seen),
+                _ => None,
+            });
+            match unseen {
+                Some(seen) => seen.lost = seen.lost.zip(gap.lost).map(|(one, other)| one + other),
+                None => state.push(Ok(Item::Gap(gap))),
+            }
+        });
     }
 
     /// Tells of lost events on each of these channels.
@@ -145,25 +170,27 @@ impl Feed {
         }
     }
 
-    /// Tells of a change of the subscription's connection. Changes that nobody has seen yet become one.
+    /// Tells of a change of the subscription's connection. Changes that nobody has seen yet, with no event between,
+    /// become one.
     pub(crate) fn state(&self, new: SubscriptionState) {
         self.put(|state| {
-            if let Some(Ok(Item::State(last))) = state.items.back_mut() {
-                *last = new;
-            } else {
-                state.push(Ok(Item::State(new)));
-            }
+            state.forget_last(|item| matches!(item, Ok(Item::State(_))));
+            state.push(Ok(Item::State(new)));
         });
     }
 
-    /// Tells of an error; the subscription goes on. The same error again, unseen, is one.
+    /// Tells of an error; the subscription goes on. The same error again, unseen, is one, and so many stay unseen.
     #[cfg_attr(not(any(feature = "kafka", feature = "nats")), allow(dead_code, reason = "not every adapter needs it"))]
     pub(crate) fn error(&self, error: Error) {
         self.put(|state| {
-            let known = matches!(state.items.back(), Some(Err(last)) if last.to_string() == error.to_string());
-            if !known {
-                state.push(Err(error));
+            let text = error.to_string();
+            if state.tail().any(|item| item.as_ref().is_err_and(|known| known.to_string() == text)) {
+                return;
             }
+            if state.tail().filter(|item| item.is_err()).count() >= ERRORS {
+                state.forget_last(Result::is_err);
+            }
+            state.push(Err(error));
         });
     }
 
@@ -416,6 +443,22 @@ mod tests {
         }
         let refusal = ErrorKind::Backpressure.to_string();
         assert_eq!(read(&mut Subscription::new(source), 4).await, ["0", "1", &refusal, "end"]);
+    }
+
+    #[tokio::test]
+    async fn what_a_hundred_reconnects_tell_an_idle_reader_is_little() {
+        let (feed, source) = Feed::new(NoControl);
+        feed.deliver(delivery(0));
+        for number in 0..100 {
+            feed.state(SubscriptionState::Recovering(format!("try {number}")));
+            feed.error(Error::new(ErrorKind::Unavailable, "receive", format!("failure {number}")));
+            feed.gap(Gap::new(ChannelName::parse("a").unwrap(), Some(2), GapReason::Disconnected));
+            feed.state(SubscriptionState::Active);
+        }
+        feed.end();
+        let all = read(&mut Subscription::new(source), 1 + ERRORS + 2).await;
+        assert_eq!(all.iter().filter(|text| *text == "gap of Some(200)").count(), 1, "{all:?}");
+        assert_eq!(all.iter().filter(|text| text.contains("Active")).count(), 1, "{all:?}");
     }
 
     #[tokio::test]
