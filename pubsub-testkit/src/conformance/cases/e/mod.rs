@@ -7,9 +7,20 @@ mod races;
 mod reopen;
 mod strict;
 mod timing;
+mod topology;
 
 use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
-    [closed::CASES, cancel::CASES, strict::CASES, reopen::CASES, races::CASES, close::CASES, timing::CASES].concat()
+    [
+        closed::CASES,
+        cancel::CASES,
+        strict::CASES,
+        topology::CASES,
+        reopen::CASES,
+        races::CASES,
+        close::CASES,
+        timing::CASES,
+    ]
+    .concat()
 }
