@@ -2,6 +2,7 @@
 
 mod after;
 mod alarm;
+mod broadcasts;
 mod deleted;
 mod flow;
 mod leases;
@@ -29,6 +30,7 @@ pub fn cases() -> Vec<FaultCase> {
         start::CASES,
         alarm::CASES,
         order::CASES,
+        broadcasts::CASES,
     ]
     .concat()
 }

@@ -46,6 +46,8 @@ pub enum Flaw {
     StartNeverHeals,
     /// Bad credentials are tried again and again.
     RetriesBadCredentials,
+    /// A broadcast goes on where the channel ends, not where it was.
+    ForgetsPlace,
     /// Two events of one key change places.
     Reorders,
 }

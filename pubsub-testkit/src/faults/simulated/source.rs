@@ -8,7 +8,7 @@ use std::{
 };
 
 use pubsub_core::{
-    AckHandle, ChannelPattern, Delivery, Result,
+    AckHandle, ChannelPattern, Delivery, ErrorKind, Result, StartPosition,
     driver::{BoxFuture, Chunk, Gap, GapReason, Item, Source, SubscribeOptions, Subscription, SubscriptionState},
 };
 use tokio::{
@@ -42,6 +42,8 @@ pub(super) struct SimulatedSource {
     hoard: VecDeque<Delivery>,
     overtaken: Option<Delivery>,
     leases: Arc<Leases>,
+    /// What it misses while it is away, nobody keeps for it.
+    lossy: bool,
     /// Until the leases of a stopped process end.
     ending: Option<Pin<Box<Sleep>>>,
 }
@@ -74,6 +76,7 @@ impl SimulatedSource {
             hoard: VecDeque::new(),
             overtaken: None,
             leases,
+            lossy: false,
             ending: None,
         };
         source.inner = Some(source.subscribe().await?);
@@ -106,11 +109,10 @@ impl SimulatedSource {
             }
         }
         if now.losses != before.losses && !self.server.has(Flaw::GapSwallowed) {
-            for pattern in &self.options.channels {
-                if let ChannelPattern::Exact(channel) = pattern {
-                    chunk.push_gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
-                }
-            }
+            self.gap(GapReason::DataLoss, chunk);
+        }
+        if now.losses != before.losses && self.options.group.is_none() {
+            self.options.start = StartPosition::Stored;
         }
         let idle = self.inner.is_none() && self.opening.is_none();
         if now.answers() && idle && !self.server.has(Flaw::NeverRecovers) {
@@ -118,7 +120,21 @@ impl SimulatedSource {
         }
     }
 
+    fn gap(&self, reason: GapReason, chunk: &mut Chunk) {
+        for pattern in &self.options.channels {
+            if let ChannelPattern::Exact(channel) = pattern {
+                chunk.push_gap(Gap::new(channel.clone(), None, reason));
+            }
+        }
+    }
+
     fn pass(&mut self, mut delivery: Delivery, chunk: &mut Chunk) {
+        if self.options.group.is_none() {
+            let forgets = self.lossy || self.server.has(Flaw::ForgetsPlace);
+            if let Some(position) = delivery.position.as_ref().filter(|_| !forgets) {
+                self.options.start = StartPosition::After(position.clone());
+            }
+        }
         let handle = std::mem::replace(&mut delivery.ack, AckHandle::none());
         delivery.ack = Leases::wrap(&self.leases, handle);
         if self.server.has(Flaw::RepeatsAfterReturn) && self.recovered {
@@ -206,11 +222,20 @@ impl Source for SimulatedSource {
             self.condition = if alive { changed(watch) } else { Box::pin(std::future::pending()) };
             self.follow(now, chunk);
         }
-        if let Some(opening) = &mut self.opening
+        while let Some(opening) = &mut self.opening
             && let Poll::Ready(opened) = opening.as_mut().poll(cx)
         {
             self.opening = None;
+            if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported) && !self.lossy {
+                // An ephemeral channel has positions, and nothing behind them.
+                (self.lossy, self.options.start) = (true, StartPosition::Stored);
+                self.opening = Some(self.subscribe());
+                continue;
+            }
             self.inner = Some(opened?);
+            if self.lossy && !self.server.has(Flaw::GapSwallowed) {
+                self.gap(GapReason::Disconnected, chunk);
+            }
             chunk.push_state(SubscriptionState::Active);
         }
         self.haunt(cx);
