@@ -108,6 +108,12 @@ fn sum(rows: &[Vec<String>]) -> String {
     }
     let silence = rows.iter().filter_map(|row| row.get(9)?.parse::<f64>().ok()).fold(0.0, f64::max);
     fields.push(format!("{silence:.1}"));
+    // As in `restart 2, kill -9 1`: what comes last of each is how often.
+    let faults = rows.iter().filter_map(|row| row.get(10)).flat_map(|faults| faults.split(", "));
+    let faults: u64 = faults.filter_map(|fault| fault.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    let [seconds, confirmed] =
+        [2, 4].map(|column| rows.iter().filter_map(|row| number(row, column)).sum::<u64>() as f64);
+    fields.push(format!("{faults} in all, {:.0} events/s confirmed", confirmed / seconds.max(1.0)));
     line(&fields)
 }
 
@@ -122,8 +128,10 @@ mod tests {
     #[test]
     fn rows_are_summed() {
         let row = |text: &str| text.split('\t').map(str::to_owned).collect::<Vec<_>>();
-        let rows = [row("redis\t1\t60\t10\t9\t9\t0\t0\t0\t1.5\tcut 1"), row("nats\t1\t60\t5\t5\t6\t1\t0\t0\t2.5\t")];
+        let rows =
+            [row("redis\t1\t1\t10\t9\t9\t0\t0\t0\t1.5\tcut 1, kill -9 2"), row("nats\t1\t1\t5\t5\t6\t1\t0\t0\t2.5\t")];
         let words: Vec<_> = sum(&rows).split_whitespace().map(str::to_owned).collect();
-        assert_eq!(words, ["all", "120", "15", "14", "15", "1", "0", "0", "2.5"]);
+        assert_eq!(words[..9], ["all", "2", "15", "14", "15", "1", "0", "0", "2.5"]);
+        assert_eq!(words[9..].join(" "), "3 in all, 7 events/s confirmed");
     }
 }
