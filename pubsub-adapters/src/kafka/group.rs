@@ -1,5 +1,6 @@
 //! A member of a group: the task that owns its client, hands events out, and commits what is done.
 
+mod commits;
 mod flow;
 mod place;
 
@@ -25,6 +26,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use self::commits::Commits;
 use super::{
     connection::Link,
     error::{code_of, error, is_auth, is_unknown},
@@ -87,18 +89,6 @@ struct Revocation {
     partitions: Vec<i32>,
     until: Instant,
     lost: bool,
-}
-
-/// Commits underway.
-struct Commits {
-    /// Settlements that the commit underway covers, and since when it is.
-    underway: Option<(usize, Vec<i32>, Instant)>,
-    /// Settlements that no commit covers yet.
-    untold: usize,
-    /// Commits that were given up, and whose end may still be reported.
-    forgotten: usize,
-    due: Instant,
-    urgent: bool,
 }
 
 /// Why a member's client is no longer served.
@@ -166,7 +156,7 @@ impl Member {
             held: BTreeMap::new(),
             jumps: Vec::new(),
             revocations: Vec::new(),
-            commits: Commits { underway: None, untold: 0, forgotten: 0, due: Instant::now() + COMMIT, urgent: false },
+            commits: Commits::new(),
             spare: None,
             epoch: 0,
             clock: Clock::system(),
@@ -361,7 +351,7 @@ impl Member {
         at(self.revocations.iter().map(|revocation| revocation.until).min());
         at(self.stalled.filter(|_| !self.quiet).map(|since| since + STALL));
         at(self.leaving);
-        if self.parts.values().any(|part| part.dirty) || self.commits.untold > 0 {
+        if self.parts.values().any(|part| part.dirty) || self.commits.has_untold() {
             at(Some(self.commits.due));
         }
         if self.seeking.is_some() {
@@ -426,7 +416,7 @@ impl Member {
     /// Everything that this member knew is void.
     fn forget_all(&mut self) {
         // Whoever waits for the broker's word on one of these is told, too.
-        self.commits.untold += self.settler.desk.take_batch().len();
+        self.commits.add(self.settler.desk.take_batch().len());
         drop(self.settler.desk.take_if(|_| true));
         self.ready.clear();
         self.held.clear();
@@ -434,9 +424,7 @@ impl Member {
         self.revocations.clear();
         self.jumps.clear();
         (self.quiet, self.stalled) = (false, None);
-        let open = self.commits.untold + self.commits.underway.take().map_or(0, |(count, ..)| count);
-        self.commits.untold = 0;
-        self.commits.forgotten = 0;
+        let open = self.commits.clear();
         if open > 0 {
             let text = "the channel or the group's client was made anew";
             self.settler.desk.told(open, Err(Error::new(ErrorKind::Conflict, "settle", text).on(&self.channel)));
@@ -454,15 +442,15 @@ impl Member {
         let commits: Vec<(i32, Committed)> = self
             .parts
             .iter()
-            .filter(|(_, part)| part.dirty || self.commits.underway.is_some())
+            .filter(|(_, part)| part.dirty || self.commits.is_underway())
             .map(|(partition, part)| (*partition, part.progress.committed()))
             .collect();
         let told = match client.get() {
             Ok(consumer) => self.commit_now(consumer, commits).await,
             Err(error) => Err(error),
         };
-        let open = self.commits.untold + self.commits.underway.take().map_or(0, |(count, ..)| count);
-        self.settler.desk.told(open, told);
+        let (count, told) = self.commits.last(told);
+        self.settler.desk.told(count, told);
         client.leave(Duration::from_secs(3)).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use pubsub_core::{
     AckHandle, Delivery, Timestamp,
-    driver::{Gap, GapReason, Outcome},
+    driver::{Gap, GapReason, Outcome, stale},
 };
 use rdkafka::{Message as _, consumer::Consumer, message::BorrowedMessage};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -115,13 +115,16 @@ impl Member {
 
     /// Applies settlements.
     pub(super) fn settle(&mut self, batch: Vec<(Out, Outcome)>) {
-        self.commits.untold += batch.len();
-        self.commits.urgent |= self.commits.untold >= super::COMMIT_EVERY;
+        self.commits.add(batch.len());
         for (out, outcome) in batch {
             let Out { mut record, epoch, _room: room } = out;
             drop(room);
             let (partition, offset) = (record.partition, record.offset);
-            let Some(part) = self.parts.get_mut(&partition).filter(|part| part.epoch == epoch) else { continue };
+            let Some(part) = self.parts.get_mut(&partition).filter(|part| part.epoch == epoch) else {
+                // It was settled between the last look at the desk and the loss of its partition.
+                self.commits.refuse(stale("settle").on(&self.channel));
+                continue;
+            };
             match outcome {
                 Outcome::Ack | Outcome::Reject => part.dirty |= part.progress.done(offset),
                 Outcome::Nack(delay) => {
