@@ -19,7 +19,7 @@ use pubsub_core::{
 };
 use rdkafka::{
     consumer::{Consumer, MessageStream, StreamConsumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::KafkaError,
 };
 use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, oneshot},
@@ -29,7 +29,7 @@ use tokio::{
 use self::commits::Commits;
 use super::{
     connection::Link,
-    error::{code_of, error, is_auth, is_unknown},
+    error::{code_of, error, is_auth, is_fatal, is_unknown},
     member::{Change, Client, MemberContext},
     progress::{Committed, Progress},
     settler::{GroupSettler, Record},
@@ -400,7 +400,7 @@ impl Member {
 
     /// What the client reports in place of a record.
     fn fault(&mut self, cause: KafkaError) -> Option<End> {
-        if matches!(cause, KafkaError::MessageConsumptionFatal(_)) || code_of(&cause) == Some(Code::Fatal) {
+        if is_fatal(&cause) {
             return Some(End::Rebuild(cause.to_string(), false));
         }
         if code_of(&cause).is_some_and(is_auth) {

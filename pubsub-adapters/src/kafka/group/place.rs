@@ -54,6 +54,13 @@ impl Member {
                 known.into_iter().map(|(partition, place)| Ok((bounds_of(&*asking, &topic, partition)?, place)));
             with_bounds.collect::<Result<Vec<_>>>()
         });
+        // The channel may have been given more partitions.
+        if partitions.iter().any(|partition| *partition >= self.topic.partitions)
+            && let Ok(Some(topic)) = self.link.find_topic(&self.topic.name).await
+            && topic.born == self.topic.born
+        {
+            self.topic = topic;
+        }
         let mut assigned = TopicPartitionList::new();
         self.epoch += 1;
         for (bounds, place) in found.await?? {
