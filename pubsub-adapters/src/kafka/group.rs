@@ -22,7 +22,7 @@ use rdkafka::{
     error::KafkaError,
 };
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, oneshot},
+    sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -39,8 +39,10 @@ use crate::common::{backoff::Backoff, feed::Feed};
 
 /// How often progress is committed while nobody waits for it.
 const COMMIT: Duration = Duration::from_secs(1);
-/// So many settlements are committed at once: no more of them are done again when the process dies.
+/// So many settlements are committed sooner: not many more of them are done again when the process dies.
 const COMMIT_EVERY: usize = 200;
+/// But commits begin no closer together than this.
+const COMMIT_SOONEST: Duration = Duration::from_millis(50);
 /// How long a commit may take.
 const COMMIT_LIMIT: Duration = Duration::from_secs(8);
 /// How long handlers may go on with events of partitions that go elsewhere.
@@ -51,6 +53,8 @@ const LEAVE: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_millis(250);
 /// Longer delays are as good as for ever, and would not fit the clock.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
+/// How long room for an event may lie idle, so that more of it comes together.
+const GATHER: Duration = Duration::from_millis(1);
 /// How many records are taken in at once.
 const CHUNK: usize = 256;
 
@@ -120,6 +124,8 @@ pub(super) struct Member {
     revocations: Vec<Revocation>,
     commits: Commits,
     spare: Option<OwnedSemaphorePermit>,
+    /// Until when room is gathered before it is used.
+    gathering: Option<Instant>,
     epoch: u64,
     clock: Clock,
     /// The client fetches nothing for now.
@@ -143,7 +149,7 @@ impl Member {
         let options = &shared.options;
         let desk = crate::common::desk::Desk::new(options.retry, options.drain.clone());
         Self {
-            settler: Arc::new(GroupSettler { desk, wanted: tokio::sync::Notify::new() }),
+            settler: Arc::new(GroupSettler { desk, wanted: Notify::new(), returned: Notify::new() }),
             link,
             shared,
             channel,
@@ -158,6 +164,7 @@ impl Member {
             revocations: Vec::new(),
             commits: Commits::new(),
             spare: None,
+            gathering: None,
             epoch: 0,
             clock: Clock::system(),
             quiet: false,
@@ -258,16 +265,25 @@ impl Member {
             }
             if self.ready.is_empty() {
                 acquiring = None;
-            } else if idle && acquiring.is_none() {
+            } else if idle && acquiring.is_none() && self.spare.is_none() && self.gathering.is_none() {
                 acquiring = Some(Box::pin(self.shared.room.clone().acquire_owned()));
             }
             let wake = self.next_wake();
+            let (most, gathers) = (self.shared.options.max_in_flight, self.gathering.is_some());
+            // Acknowledgements are looked at when it is time to commit, unless somebody waits for what they free.
+            let settles = !self.ready.is_empty() || self.leaving.is_some() || !self.revocations.is_empty();
             tokio::select! {
                 biased;
                 () = link.closing.cancelled() => return End::Stop,
                 () = feed.gone().cancelled(), if self.leaving.is_none() => self.leaving = Some(now + LEAVE),
                 () = consumer.context().changed.notified() => {}
-                batch = settler.desk.next_batch() => self.settle(batch),
+                () = settler.returned.notified() => {}
+                batch = settler.desk.next_batch(), if settles && !gathers => {
+                    self.settle(batch);
+                    // Whoever has something to do yet does not wait for the room to be used.
+                    self.gathering = (feed.len() > most / 8).then_some(now + GATHER);
+                }
+                _ = settler.desk.room_for(most, most / 2), if gathers => self.gathering = None,
                 () = settler.wanted.notified() => self.commits.urgent = true,
                 permit = acquired(&mut acquiring) => {
                     acquiring = None;
@@ -324,7 +340,8 @@ impl Member {
         self.try_seek(consumer).await;
         self.report_jumps().await;
         self.ripen();
-        if self.is_idle() {
+        self.gathering = self.gathering.filter(|until| Instant::now() < *until);
+        if self.is_idle() && self.gathering.is_none() {
             self.hand_out();
         }
         self.pace(consumer);
@@ -351,7 +368,11 @@ impl Member {
         at(self.revocations.iter().map(|revocation| revocation.until).min());
         at(self.stalled.filter(|_| !self.quiet).map(|since| since + STALL));
         at(self.leaving);
-        if self.parts.values().any(|part| part.dirty) || self.commits.has_untold() {
+        at(self.gathering);
+        if let Some(limit) = self.commits.limit() {
+            at(Some(limit));
+        } else if self.commits.has_untold() || self.settler.desk.len() > 0 || self.parts.values().any(|part| part.dirty)
+        {
             at(Some(self.commits.due));
         }
         if self.seeking.is_some() {

@@ -3,7 +3,7 @@
 use pubsub_core::{Error, Result};
 use tokio::time::Instant;
 
-use super::{COMMIT, COMMIT_EVERY, COMMIT_LIMIT};
+use super::{COMMIT, COMMIT_EVERY, COMMIT_LIMIT, COMMIT_SOONEST};
 
 /// A commit that the broker has not answered yet.
 struct Underway {
@@ -23,6 +23,8 @@ pub(super) struct Commits {
     refused: Option<Error>,
     /// Commits that were given up, and whose end may still be reported.
     forgotten: usize,
+    /// When the last commit began.
+    begun: Instant,
     /// When to commit what is done.
     pub(super) due: Instant,
     /// Somebody waits: commit now.
@@ -42,14 +44,16 @@ pub(super) enum Ended {
 
 impl Commits {
     pub(super) fn new() -> Self {
-        let due = Instant::now() + COMMIT;
-        Self { underway: None, untold: 0, refused: None, forgotten: 0, due, urgent: false }
+        let now = Instant::now();
+        Self { underway: None, untold: 0, refused: None, forgotten: 0, begun: now, due: now + COMMIT, urgent: false }
     }
 
     /// Takes in settlements.
     pub(super) fn add(&mut self, settlements: usize) {
         self.untold += settlements;
-        self.urgent |= self.untold >= COMMIT_EVERY;
+        if self.untold >= COMMIT_EVERY {
+            self.due = self.due.min(self.begun + COMMIT_SOONEST);
+        }
     }
 
     /// Some of the settlements that no commit has covered will never be.
@@ -73,6 +77,11 @@ impl Commits {
         self.underway.is_some()
     }
 
+    /// Until when the commit underway is waited for.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        self.underway.as_ref().map(|underway| underway.since + COMMIT_LIMIT)
+    }
+
     /// Whether somebody is to be told.
     pub(super) fn has_untold(&self) -> bool {
         self.untold > 0
@@ -83,6 +92,7 @@ impl Commits {
         let (settlements, refused) = (std::mem::take(&mut self.untold), self.refused.take());
         self.underway = Some(Underway { settlements, partitions, since: now, refused });
         self.urgent = false;
+        self.begun = now;
     }
 
     /// Gives up a commit that takes too long: its settlements, and its partitions.

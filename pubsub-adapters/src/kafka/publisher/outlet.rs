@@ -153,6 +153,11 @@ impl Outlet {
         Ok(act(&producer))
     }
 
+    /// Makes the usual producer, which connects meanwhile: the first publish need not wait for that.
+    pub(in crate::kafka) fn warm(&self, link: &Link) -> Result<()> {
+        self.make(link, DELIVERY).map(drop)
+    }
+
     fn make(&self, link: &Link, patience: Duration) -> Result<Arc<Outgoing>> {
         let mut patient = self.patient();
         let known = match patience {
