@@ -326,7 +326,11 @@ impl Reader {
     /// Takes in channels and partitions that came to be; nothing of them is missed.
     async fn discover(&mut self, consumer: &Arc<Consumption>) {
         for reading in self.readings.values_mut() {
-            let Some(now) = self.link.topics.get(&reading.channel) else { continue };
+            let Some(now) = self.link.topics.get(&reading.channel) else {
+                // A publisher has found it gone. Whether there is another one by now is compared at the next look.
+                let _ = self.link.find(&reading.channel).await;
+                continue;
+            };
             if now.born != reading.topic.born || now.partitions <= reading.topic.partitions {
                 continue;
             }

@@ -4,17 +4,11 @@ mod commits;
 mod flow;
 mod place;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    future::pending,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use pubsub_core::{
-    ChannelName, Clock, Error, ErrorKind, Result, StartPosition,
+    ChannelName, Clock, Error, ErrorKind, Result, StartPosition, Timestamp,
     driver::{AdapterState, Gap, GapReason, SubscribeOptions, SubscriptionState},
 };
 use rdkafka::{
@@ -114,7 +108,7 @@ pub(super) struct Member {
     later: bool,
     settler: Arc<GroupSettler>,
     seeks: mpsc::Receiver<Seek>,
-    parts: HashMap<i32, Part>,
+    parts: BTreeMap<i32, Part>,
     /// What may be handed out at once, in order.
     ready: BTreeMap<(i32, i64), Record>,
     /// What has failed and waits for its time.
@@ -157,7 +151,7 @@ impl Member {
             group,
             later,
             seeks,
-            parts: HashMap::new(),
+            parts: BTreeMap::new(),
             ready: BTreeMap::new(),
             held: BTreeMap::new(),
             jumps: Vec::new(),
@@ -243,13 +237,15 @@ impl Member {
         let feed = self.shared.feed.clone();
         let drain = self.shared.options.drain.clone();
         let mut acquiring: Option<Acquire> = None;
-        if !self.later
-            && self.topic.born != 0
-            && link.topics.get(&self.channel).is_some_and(|now| now.born != self.topic.born)
-        {
-            return End::Rebuild("the channel was made anew".to_owned(), true);
-        }
+        let mut look = Instant::now();
         loop {
+            // A publisher may have made the channel anew before anybody noticed that it was gone.
+            if Instant::now() >= look {
+                look = Instant::now() + COMMIT;
+                if self.is_replaced() {
+                    return End::Rebuild("the channel was made anew".to_owned(), true);
+                }
+            }
             if let Some(end) = self.step(&consumer).await {
                 return end;
             }
@@ -314,6 +310,12 @@ impl Member {
                 () = sleep_until(wake) => {}
             }
         }
+    }
+
+    /// Whether the channel is not the one that is read any more.
+    fn is_replaced(&self) -> bool {
+        let other = |now: Topic| now.born != self.topic.born;
+        !self.later && self.topic.born != 0 && self.link.topics.get(&self.channel).is_some_and(other)
     }
 
     /// Everything that can be done without waiting for something to happen.
@@ -388,12 +390,13 @@ impl Member {
         stream: &mut MessageStream<'_, MemberContext>,
         takes: bool,
     ) -> Option<End> {
-        let mut deliveries = Vec::new();
-        let mut next = first;
+        let (mut deliveries, mut next) = (Vec::new(), first);
+        // One reading of the clocks is precise enough for records that were there together.
+        let now = (self.clock.mark(), Timestamp::now());
         for taken in 1_usize.. {
             match next {
                 Some(Ok(record)) => {
-                    if let Some(end) = self.arrive(&record, &mut deliveries) {
+                    if let Some(end) = self.arrive(&record, now, &mut deliveries) {
                         return Some(end);
                     }
                 }
