@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) feed: Feed,
     /// How many deliveries may be unsettled.
     pub(super) room: Arc<Semaphore>,
+    /// There is one member only: nobody else waits for the room that its acknowledgements free.
+    pub(super) alone: bool,
     pub(super) options: SubscribeOptions,
 }
 
@@ -267,7 +269,8 @@ impl Member {
             let wake = self.next_wake();
             let (most, gathers) = (self.shared.options.max_in_flight, self.gathering.is_some());
             // Acknowledgements are looked at when it is time to commit, unless somebody waits for what they free.
-            let settles = !self.ready.is_empty() || self.leaving.is_some() || !self.revocations.is_empty();
+            let settles =
+                !self.shared.alone || !self.ready.is_empty() || self.leaving.is_some() || !self.revocations.is_empty();
             tokio::select! {
                 biased;
                 () = link.closing.cancelled() => return End::Stop,
@@ -277,7 +280,7 @@ impl Member {
                 batch = settler.desk.next_batch(), if settles && !gathers => {
                     self.settle(batch);
                     // Whoever has something to do yet does not wait for the room to be used.
-                    self.gathering = (feed.len() > most / 8).then_some(now + GATHER);
+                    self.gathering = (self.shared.alone && feed.len() > most / 8).then_some(now + GATHER);
                 }
                 _ = settler.desk.room_for(most, most / 2), if gathers => self.gathering = None,
                 () = settler.wanted.notified() => self.commits.urgent = true,
