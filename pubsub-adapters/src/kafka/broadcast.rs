@@ -1,10 +1,12 @@
 //! Broadcasts: every partition of the channels, from offsets of our own, without a group.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod reading;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use pubsub_core::{
-    AckHandle, ChannelName, ChannelPattern, Delivery, Position, Result, StartPosition,
+    AckHandle, ChannelName, ChannelPattern, Delivery, Result, StartPosition,
     driver::{AdapterState, Gap, GapReason, SlowConsumer, SubscribeOptions, Subscription, SubscriptionState},
 };
 use rdkafka::{
@@ -14,35 +16,41 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 use tokio::{
-    sync::{broadcast::error::RecvError, mpsc},
-    time::sleep,
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
+use self::reading::Reading;
+
 use super::{
-    connection::{ANSWER, Link, blocking},
-    error::{code_of, error, is_auth, is_unknown},
+    connection::{ANSWER, Incident, Link, blocking},
+    error::{code_of, error, is_auth, is_fatal, is_unknown},
     group::Seek,
     member::{Client, MemberContext},
     position::{bounds_of, resolve},
     subscriber::{DISCOVER, Seeks},
-    topology::Topic,
 };
-use crate::common::{feed::Feed, unreadable};
+use crate::common::{backoff::Backoff, feed::Feed, unreadable};
 
 /// How much is read ahead of the subscriber; the log keeps the rest.
 const AHEAD: usize = 512;
 /// How far a subscriber may lag behind that is to be disconnected and did not say when.
 const PATIENCE: usize = 4_096;
 const CHUNK: usize = 256;
+/// A client that was read from for so long is not to blame for what befell it.
+const SOUND: Duration = Duration::from_secs(10);
 
 type Consumption = StreamConsumer<MemberContext>;
 
-/// A channel that is read.
-struct Reading {
-    channel: ChannelName,
-    topic: Topic,
-    /// The offset that comes next in each partition.
-    next: BTreeMap<i32, i64>,
+/// Why a client is no longer read from.
+enum End {
+    /// The subscription or the adapter ends.
+    Stop,
+    /// The client has to be made anew.
+    Rebuild(String),
 }
 
 /// Reads for one subscription.
@@ -54,7 +62,8 @@ struct Reader {
     /// By the names on the broker.
     readings: BTreeMap<String, Reading>,
     jumps: Vec<(String, i32, i64, i64)>,
-    again: Vec<ChannelName>,
+    /// From before the first channel is looked for: none is made anew without being noticed.
+    incidents: broadcast::Receiver<Incident>,
 }
 
 impl Link {
@@ -78,7 +87,7 @@ impl Link {
         channels: &[ChannelName],
         start: &StartPosition,
     ) -> Result<impl Future<Output = ()> + Send + use<>> {
-        let client = Client::new(self, &self.names.group("_broadcast", "_broadcast"))?;
+        let client = self.client_of_broadcast()?;
         let mut reader = Reader {
             link: self.clone(),
             feed,
@@ -86,12 +95,16 @@ impl Link {
             seeks,
             readings: BTreeMap::new(),
             jumps: Vec::new(),
-            again: Vec::new(),
+            incidents: self.incidents.subscribe(),
         };
         for channel in channels {
             reader.add(client.get()?, channel, start).await.map_err(|error| error.on(channel))?;
         }
         Ok(reader.run(client))
+    }
+
+    fn client_of_broadcast(&self) -> Result<Client> {
+        Client::new(self, &self.names.group("_broadcast", "_broadcast"))
     }
 }
 
@@ -102,66 +115,95 @@ impl Reader {
         let (wanted, start) = (topic.clone(), start.clone());
         let offsets = self.link.ask("subscribe", move |explorer| resolve(explorer, &wanted, &start, true)).await?;
         assign(consumer, &topic.name, &offsets)?;
-        let reading = Reading { channel: channel.clone(), next: offsets.into_iter().collect(), topic };
+        let reading = Reading::new(channel.clone(), topic, offsets);
         self.readings.insert(reading.topic.name.to_string(), reading);
         Ok(())
     }
 
-    /// Begins anew with a channel that has lost its events.
-    async fn renew(&mut self, consumer: &Arc<Consumption>, channel: &ChannelName) {
-        let Some(reading) = self.readings.values().find(|reading| reading.channel == *channel) else { return };
-        self.feed.state(SubscriptionState::Recovering("the channel has lost its events".to_owned()));
-        let mut list = TopicPartitionList::new();
-        for partition in reading.next.keys() {
-            list.add_partition(&reading.topic.name, *partition);
-        }
-        let _ = consumer.incremental_unassign(&list);
-        let name = reading.topic.name.to_string();
-        match self.add(consumer, channel, &StartPosition::Earliest).await {
-            Ok(()) => {
-                self.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
-                self.feed.state(SubscriptionState::Active);
+    /// Reads until the subscription ends; heals by itself.
+    async fn run(mut self, mut client: Client) {
+        let mut backoff = Backoff::default();
+        loop {
+            let since = Instant::now();
+            let end = match client.get().cloned() {
+                Ok(consumer) => self.read(&consumer).await,
+                Err(error) => End::Rebuild(error.to_string()),
+            };
+            let End::Rebuild(reason) = end else { break };
+            self.feed.state(SubscriptionState::Recovering(reason));
+            drop(client);
+            if since.elapsed() > SOUND {
+                backoff.reset();
             }
-            Err(_) => {
-                if let Some(reading) = self.readings.get_mut(&name) {
-                    reading.next.clear();
-                }
-                self.again.push(channel.clone());
-            }
-        }
-    }
-
-    async fn run(mut self, client: Client) {
-        if let Ok(consumer) = client.get().cloned() {
-            self.read(&consumer).await;
+            client = match self.begin_again(&mut backoff).await {
+                Some(client) => client,
+                None => return self.feed.end(),
+            };
+            self.feed.state(SubscriptionState::Active);
         }
         self.feed.end();
         client.leave(ANSWER / 2).await;
     }
 
-    async fn read(&mut self, consumer: &Arc<Consumption>) {
+    /// A new client that goes on where the last one was; `None` once the subscription ends.
+    async fn begin_again(&mut self, backoff: &mut Backoff) -> Option<Client> {
+        let (link, feed) = (self.link.clone(), self.feed.clone());
+        loop {
+            let begun = tokio::select! {
+                () = link.closing.cancelled() => return None,
+                () = feed.gone().cancelled() => return None,
+                begun = self.begin() => begun,
+            };
+            match begun {
+                Ok(client) => return Some(client),
+                Err(error) => feed.state(SubscriptionState::Recovering(error.to_string())),
+            }
+            tokio::select! {
+                () = link.closing.cancelled() => return None,
+                () = feed.gone().cancelled() => return None,
+                () = sleep(backoff.next()) => {}
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Client> {
+        let client = self.link.client_of_broadcast()?;
+        for reading in self.readings.values_mut() {
+            let offsets = reading.find_again(&self.link, &self.feed).await?;
+            assign(client.get()?, &reading.topic.name, &offsets)?;
+        }
+        self.jumps.clear();
+        Ok(client)
+    }
+
+    async fn read(&mut self, consumer: &Arc<Consumption>) -> End {
         let (link, feed) = (self.link.clone(), self.feed.clone());
         let mut stream = consumer.stream();
-        let (mut incidents, mut states) = (link.incidents.subscribe(), link.states.watch());
+        let mut states = link.states.watch();
         let wildcards = self.options.channels.iter().any(ChannelPattern::is_wildcard);
         let mut recovering = false;
         let lossless = self.bound().is_none();
+        let mut looks = interval(DISCOVER);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.report_jumps().await;
             let discovered = link.discovered.notified();
             tokio::select! {
                 biased;
-                () = link.closing.cancelled() => return,
-                () = feed.gone().cancelled() => return,
+                () = link.closing.cancelled() => return End::Stop,
+                () = feed.gone().cancelled() => return End::Stop,
                 () = self.options.drain.clone().started() => {
                     link.closing.cancelled().await;
-                    return;
+                    return End::Stop;
                 }
-                incident = incidents.recv() => match incident {
-                    Ok(incident) => self.renew(consumer, &incident.channel).await,
-                    Err(RecvError::Closed) => return,
-                    Err(RecvError::Lagged(_)) => {}
-                },
+                incident = self.incidents.recv() => {
+                    if matches!(incident, Err(RecvError::Closed)) {
+                        return End::Stop;
+                    }
+                    if let Some(end) = self.find_loss() {
+                        return end;
+                    }
+                }
                 state = states.changed() => match state {
                     Some(AdapterState::Degraded(reason)) => {
                         recovering = true;
@@ -176,7 +218,12 @@ impl Reader {
                     let _ = seek.done.send(self.seek(consumer, &seek.to).await);
                 }
                 () = discovered, if wildcards => self.discover(consumer).await,
-                () = sleep(DISCOVER) => self.discover(consumer).await,
+                _ = looks.tick() => {
+                    if let Some(end) = self.find_loss() {
+                        return end;
+                    }
+                    self.discover(consumer).await;
+                }
                 record = async {
                     feed.resumed().await;
                     if lossless {
@@ -186,10 +233,13 @@ impl Reader {
                 } => {
                     let mut next = record;
                     for taken in 1_usize.. {
-                        match next {
+                        let end = match next {
                             Some(Ok(record)) => self.arrive(&record),
                             Some(Err(cause)) => self.fault(cause),
                             None => break,
+                        };
+                        if let Some(end) = end {
+                            return end;
                         }
                         if taken >= CHUNK || !self.jumps.is_empty() || (lossless && feed.len() >= AHEAD) {
                             break;
@@ -204,6 +254,15 @@ impl Reader {
         }
     }
 
+    /// Whether a channel is not the one that is read any more, whoever has noticed.
+    fn find_loss(&self) -> Option<End> {
+        let other = |reading: &Reading| {
+            let now = self.link.topics.get(&reading.channel);
+            now.is_some_and(|now| now.born != reading.topic.born)
+        };
+        self.readings.values().any(other).then(|| End::Rebuild("a channel was made anew".to_owned()))
+    }
+
     /// How far the subscriber may lag behind, where that has consequences. Otherwise it is read no faster than it takes.
     fn bound(&self) -> Option<usize> {
         match self.options.slow {
@@ -212,16 +271,18 @@ impl Reader {
         }
     }
 
-    fn arrive(&mut self, record: &BorrowedMessage<'_>) {
+    fn arrive(&mut self, record: &BorrowedMessage<'_>) -> Option<End> {
         let (partition, offset) = (record.partition(), record.offset());
-        let Some(reading) = self.readings.get_mut(record.topic()) else { return };
-        let Some(next) = reading.next.get_mut(&partition) else { return };
-        let expected = std::mem::replace(next, offset + 1);
+        let reading = self.readings.get_mut(record.topic())?;
+        let next = reading.next.get_mut(&partition)?;
+        let expected = *next;
         if offset < expected {
             // Offsets only grow, as long as it is the same log.
-            self.feed.gap(Gap::new(reading.channel.clone(), None, GapReason::DataLoss));
-            self.link.signals.trouble.notify_one();
-        } else if offset > expected {
+            reading.lost = true;
+            return Some(End::Rebuild("a channel was made anew".to_owned()));
+        }
+        *next = offset + 1;
+        if offset > expected {
             self.jumps.push((reading.topic.name.to_string(), partition, expected, offset));
         }
         let (message, fault) = self.link.wire.read(record, &reading.channel, reading.topic.born);
@@ -233,14 +294,20 @@ impl Reader {
             Some(bound) => self.feed.broadcast(delivery, self.options.slow, bound),
             None => self.feed.deliver(delivery),
         }
+        None
     }
 
-    fn fault(&self, cause: KafkaError) {
+    fn fault(&self, cause: KafkaError) -> Option<End> {
+        if is_fatal(&cause) {
+            return Some(End::Rebuild(cause.to_string()));
+        }
         if code_of(&cause).is_some_and(is_auth) {
             self.feed.error(error("receive", cause));
         } else if is_unknown(&cause) {
             self.link.signals.trouble.notify_one();
+            return Some(End::Rebuild("a channel is gone".to_owned()));
         }
+        None
     }
 
     /// Records are missing: retention may have removed them, or they were never meant for readers.
@@ -258,11 +325,12 @@ impl Reader {
 
     /// Takes in channels and partitions that came to be; nothing of them is missed.
     async fn discover(&mut self, consumer: &Arc<Consumption>) {
-        for channel in std::mem::take(&mut self.again) {
-            self.renew(consumer, &channel).await;
-        }
         for reading in self.readings.values_mut() {
-            let Some(now) = self.link.topics.get(&reading.channel) else { continue };
+            let Some(now) = self.link.topics.get(&reading.channel) else {
+                // A publisher has found it gone. Whether there is another one by now is compared at the next look.
+                let _ = self.link.find(&reading.channel).await;
+                continue;
+            };
             if now.born != reading.topic.born || now.partitions <= reading.topic.partitions {
                 continue;
             }
@@ -305,18 +373,6 @@ impl Reader {
             }
         }
         Ok(())
-    }
-}
-
-impl Reading {
-    /// The position of whoever has read so far.
-    fn position(&self) -> Option<Position> {
-        if let (1, Some((partition, next))) = (self.next.len(), self.next.first_key_value()) {
-            return self.topic.position(*partition, next - 1);
-        }
-        let read: Vec<_> =
-            self.next.iter().filter(|(_, next)| **next > 0).map(|(partition, next)| (*partition, next - 1)).collect();
-        self.topic.marks.of(&read)
     }
 }
 

@@ -191,6 +191,7 @@ impl Link {
     /// # Errors
     /// `Unavailable`, `Auth`.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<()> {
+        self.outlet.warm(self)?;
         if self.options.broker.start == StartMode::Wait {
             let limit = Instant::now() + self.options.broker.connect_timeout;
             loop {

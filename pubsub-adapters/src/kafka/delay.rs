@@ -96,7 +96,7 @@ impl Link {
         let seeks = Seeks::default();
         let receiver = seeks.add();
         let (feed, source) = Feed::new(seeks);
-        let shared = Shared { feed, room: Arc::new(Semaphore::new(WATCHED)), options };
+        let shared = Shared { feed, room: Arc::new(Semaphore::new(WATCHED)), alone: true, options };
         let member = Member::new(self.clone(), Arc::new(shared), channel.clone(), topic, group, true, receiver);
         self.tasks.spawn(member.run(client));
         Ok(Self::subscription(source))

@@ -169,6 +169,11 @@ pub(super) fn settled<T>(limit: Duration, mut ask: impl FnMut() -> Result<T, Kaf
     }
 }
 
+/// Whether the client that reports it is of no use any more.
+pub(super) fn is_fatal(cause: &KafkaError) -> bool {
+    matches!(cause, KafkaError::MessageConsumptionFatal(_)) || code_of(cause) == Some(Code::Fatal)
+}
+
 /// Whether the error says that what it is about does not exist.
 pub(super) fn is_unknown(cause: &KafkaError) -> bool {
     matches!(

@@ -1,33 +1,29 @@
 //! A member of a group: the task that owns its client, hands events out, and commits what is done.
 
+mod commits;
 mod flow;
 mod place;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    future::pending,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use pubsub_core::{
-    ChannelName, Clock, Error, ErrorKind, Result, StartPosition,
+    ChannelName, Clock, Error, ErrorKind, Result, StartPosition, Timestamp,
     driver::{AdapterState, Gap, GapReason, SubscribeOptions, SubscriptionState},
 };
 use rdkafka::{
     consumer::{Consumer, MessageStream, StreamConsumer},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::KafkaError,
 };
 use tokio::{
-    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, oneshot},
+    sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, mpsc, oneshot},
     time::{Instant, sleep, sleep_until},
 };
 
+use self::commits::Commits;
 use super::{
     connection::Link,
-    error::{code_of, error, is_auth, is_unknown},
+    error::{code_of, error, is_auth, is_fatal, is_unknown},
     member::{Change, Client, MemberContext},
     progress::{Committed, Progress},
     settler::{GroupSettler, Record},
@@ -37,8 +33,10 @@ use crate::common::{backoff::Backoff, feed::Feed};
 
 /// How often progress is committed while nobody waits for it.
 const COMMIT: Duration = Duration::from_secs(1);
-/// So many settlements are committed at once: no more of them are done again when the process dies.
+/// So many settlements are committed sooner: not many more of them are done again when the process dies.
 const COMMIT_EVERY: usize = 200;
+/// But commits begin no closer together than this.
+const COMMIT_SOONEST: Duration = Duration::from_millis(50);
 /// How long a commit may take.
 const COMMIT_LIMIT: Duration = Duration::from_secs(8);
 /// How long handlers may go on with events of partitions that go elsewhere.
@@ -49,6 +47,8 @@ const LEAVE: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_millis(250);
 /// Longer delays are as good as for ever, and would not fit the clock.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
+/// How long room for an event may lie idle, so that more of it comes together.
+const GATHER: Duration = Duration::from_millis(1);
 /// How many records are taken in at once.
 const CHUNK: usize = 256;
 
@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) feed: Feed,
     /// How many deliveries may be unsettled.
     pub(super) room: Arc<Semaphore>,
+    /// There is one member only: nobody else waits for the room that its acknowledgements free.
+    pub(super) alone: bool,
     pub(super) options: SubscribeOptions,
 }
 
@@ -89,18 +91,6 @@ struct Revocation {
     lost: bool,
 }
 
-/// Commits underway.
-struct Commits {
-    /// Settlements that the commit underway covers, and since when it is.
-    underway: Option<(usize, Vec<i32>, Instant)>,
-    /// Settlements that no commit covers yet.
-    untold: usize,
-    /// Commits that were given up, and whose end may still be reported.
-    forgotten: usize,
-    due: Instant,
-    urgent: bool,
-}
-
 /// Why a member's client is no longer served.
 enum End {
     /// The subscription or the adapter ends.
@@ -120,7 +110,7 @@ pub(super) struct Member {
     later: bool,
     settler: Arc<GroupSettler>,
     seeks: mpsc::Receiver<Seek>,
-    parts: HashMap<i32, Part>,
+    parts: BTreeMap<i32, Part>,
     /// What may be handed out at once, in order.
     ready: BTreeMap<(i32, i64), Record>,
     /// What has failed and waits for its time.
@@ -130,6 +120,8 @@ pub(super) struct Member {
     revocations: Vec<Revocation>,
     commits: Commits,
     spare: Option<OwnedSemaphorePermit>,
+    /// Until when room is gathered before it is used.
+    gathering: Option<Instant>,
     epoch: u64,
     clock: Clock,
     /// The client fetches nothing for now.
@@ -153,7 +145,7 @@ impl Member {
         let options = &shared.options;
         let desk = crate::common::desk::Desk::new(options.retry, options.drain.clone());
         Self {
-            settler: Arc::new(GroupSettler { desk, wanted: tokio::sync::Notify::new() }),
+            settler: Arc::new(GroupSettler { desk, wanted: Notify::new(), returned: Notify::new() }),
             link,
             shared,
             channel,
@@ -161,13 +153,14 @@ impl Member {
             group,
             later,
             seeks,
-            parts: HashMap::new(),
+            parts: BTreeMap::new(),
             ready: BTreeMap::new(),
             held: BTreeMap::new(),
             jumps: Vec::new(),
             revocations: Vec::new(),
-            commits: Commits { underway: None, untold: 0, forgotten: 0, due: Instant::now() + COMMIT, urgent: false },
+            commits: Commits::new(),
             spare: None,
+            gathering: None,
             epoch: 0,
             clock: Clock::system(),
             quiet: false,
@@ -246,13 +239,15 @@ impl Member {
         let feed = self.shared.feed.clone();
         let drain = self.shared.options.drain.clone();
         let mut acquiring: Option<Acquire> = None;
-        if !self.later
-            && self.topic.born != 0
-            && link.topics.get(&self.channel).is_some_and(|now| now.born != self.topic.born)
-        {
-            return End::Rebuild("the channel was made anew".to_owned(), true);
-        }
+        let mut look = Instant::now();
         loop {
+            // A publisher may have made the channel anew before anybody noticed that it was gone.
+            if Instant::now() >= look {
+                look = Instant::now() + COMMIT;
+                if self.is_replaced() {
+                    return End::Rebuild("the channel was made anew".to_owned(), true);
+                }
+            }
             if let Some(end) = self.step(&consumer).await {
                 return end;
             }
@@ -268,16 +263,26 @@ impl Member {
             }
             if self.ready.is_empty() {
                 acquiring = None;
-            } else if idle && acquiring.is_none() {
+            } else if idle && acquiring.is_none() && self.spare.is_none() && self.gathering.is_none() {
                 acquiring = Some(Box::pin(self.shared.room.clone().acquire_owned()));
             }
             let wake = self.next_wake();
+            let (most, gathers) = (self.shared.options.max_in_flight, self.gathering.is_some());
+            // Acknowledgements are looked at when it is time to commit, unless somebody waits for what they free.
+            let settles =
+                !self.shared.alone || !self.ready.is_empty() || self.leaving.is_some() || !self.revocations.is_empty();
             tokio::select! {
                 biased;
                 () = link.closing.cancelled() => return End::Stop,
                 () = feed.gone().cancelled(), if self.leaving.is_none() => self.leaving = Some(now + LEAVE),
                 () = consumer.context().changed.notified() => {}
-                batch = settler.desk.next_batch() => self.settle(batch),
+                () = settler.returned.notified() => {}
+                batch = settler.desk.next_batch(), if settles && !gathers => {
+                    self.settle(batch);
+                    // Whoever has something to do yet does not wait for the room to be used.
+                    self.gathering = (self.shared.alone && feed.len() > most / 8).then_some(now + GATHER);
+                }
+                _ = settler.desk.room_for(most, most / 2), if gathers => self.gathering = None,
                 () = settler.wanted.notified() => self.commits.urgent = true,
                 permit = acquired(&mut acquiring) => {
                     acquiring = None;
@@ -310,6 +315,12 @@ impl Member {
         }
     }
 
+    /// Whether the channel is not the one that is read any more.
+    fn is_replaced(&self) -> bool {
+        let other = |now: Topic| now.born != self.topic.born;
+        !self.later && self.topic.born != 0 && self.link.topics.get(&self.channel).is_some_and(other)
+    }
+
     /// Everything that can be done without waiting for something to happen.
     async fn step(&mut self, consumer: &Arc<Consumption>) -> Option<End> {
         while let Some(change) = consumer.context().next() {
@@ -334,7 +345,8 @@ impl Member {
         self.try_seek(consumer).await;
         self.report_jumps().await;
         self.ripen();
-        if self.is_idle() {
+        self.gathering = self.gathering.filter(|until| Instant::now() < *until);
+        if self.is_idle() && self.gathering.is_none() {
             self.hand_out();
         }
         self.pace(consumer);
@@ -361,7 +373,11 @@ impl Member {
         at(self.revocations.iter().map(|revocation| revocation.until).min());
         at(self.stalled.filter(|_| !self.quiet).map(|since| since + STALL));
         at(self.leaving);
-        if self.parts.values().any(|part| part.dirty) || self.commits.untold > 0 {
+        at(self.gathering);
+        if let Some(limit) = self.commits.limit() {
+            at(Some(limit));
+        } else if self.commits.has_untold() || self.settler.desk.len() > 0 || self.parts.values().any(|part| part.dirty)
+        {
             at(Some(self.commits.due));
         }
         if self.seeking.is_some() {
@@ -377,12 +393,13 @@ impl Member {
         stream: &mut MessageStream<'_, MemberContext>,
         takes: bool,
     ) -> Option<End> {
-        let mut deliveries = Vec::new();
-        let mut next = first;
+        let (mut deliveries, mut next) = (Vec::new(), first);
+        // One reading of the clocks is precise enough for records that were there together.
+        let now = (self.clock.mark(), Timestamp::now());
         for taken in 1_usize.. {
             match next {
                 Some(Ok(record)) => {
-                    if let Some(end) = self.arrive(&record, &mut deliveries) {
+                    if let Some(end) = self.arrive(&record, now, &mut deliveries) {
                         return Some(end);
                     }
                 }
@@ -410,7 +427,7 @@ impl Member {
 
     /// What the client reports in place of a record.
     fn fault(&mut self, cause: KafkaError) -> Option<End> {
-        if matches!(cause, KafkaError::MessageConsumptionFatal(_)) || code_of(&cause) == Some(Code::Fatal) {
+        if is_fatal(&cause) {
             return Some(End::Rebuild(cause.to_string(), false));
         }
         if code_of(&cause).is_some_and(is_auth) {
@@ -426,7 +443,7 @@ impl Member {
     /// Everything that this member knew is void.
     fn forget_all(&mut self) {
         // Whoever waits for the broker's word on one of these is told, too.
-        self.commits.untold += self.settler.desk.take_batch().len();
+        self.commits.add(self.settler.desk.take_batch().len());
         drop(self.settler.desk.take_if(|_| true));
         self.ready.clear();
         self.held.clear();
@@ -434,9 +451,7 @@ impl Member {
         self.revocations.clear();
         self.jumps.clear();
         (self.quiet, self.stalled) = (false, None);
-        let open = self.commits.untold + self.commits.underway.take().map_or(0, |(count, ..)| count);
-        self.commits.untold = 0;
-        self.commits.forgotten = 0;
+        let open = self.commits.clear();
         if open > 0 {
             let text = "the channel or the group's client was made anew";
             self.settler.desk.told(open, Err(Error::new(ErrorKind::Conflict, "settle", text).on(&self.channel)));
@@ -454,15 +469,15 @@ impl Member {
         let commits: Vec<(i32, Committed)> = self
             .parts
             .iter()
-            .filter(|(_, part)| part.dirty || self.commits.underway.is_some())
+            .filter(|(_, part)| part.dirty || self.commits.is_underway())
             .map(|(partition, part)| (*partition, part.progress.committed()))
             .collect();
         let told = match client.get() {
             Ok(consumer) => self.commit_now(consumer, commits).await,
             Err(error) => Err(error),
         };
-        let open = self.commits.untold + self.commits.underway.take().map_or(0, |(count, ..)| count);
-        self.settler.desk.told(open, told);
+        let (count, told) = self.commits.last(told);
+        self.settler.desk.told(count, told);
         client.leave(Duration::from_secs(3)).await;
     }
 }

@@ -103,6 +103,8 @@ impl Client {
         config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
         config.set("fetch.wait.max.ms", "500").set("fetch.error.backoff.ms", "50");
         config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "16384");
+        // How long a client that has enough rests before it fetches more; by default longer than that much lasts.
+        config.set("fetch.queue.backoff.ms", "10");
         link.options.finish(&mut config);
         let context = MemberContext {
             signals: link.signals.clone(),

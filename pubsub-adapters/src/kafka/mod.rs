@@ -22,13 +22,19 @@
 //!
 //! # Guarantees
 //!
-//! - A publish is confirmed by all in-sync copies (`acks=all`, idempotent producer). It is tried for 10 s at most,
-//!   whatever longer timeout was asked for; one that timed out may have been applied.
-//! - Settling is a push; progress is committed once a second, at once when somebody waits for it, when partitions go
-//!   elsewhere, and at the end. After a crash what was settled within the last second may come again.
+//! - A publish is confirmed by all in-sync copies (`acks=all`, idempotent producer); one that timed out may have been
+//!   applied. Publishes with a timeout of more than 10 s take a producer of their own, one for each doubling of it: they
+//!   and those with a shorter one keep their order only if one is awaited before the other.
+//! - Settling is a push; progress is committed once a second, sooner when 200 events are settled, at once when somebody
+//!   waits for it, when partitions go elsewhere, and at the end. After a crash what was settled since may come again.
+//! - A settlement that waits for the broker's word is refused once the group has gone on without this process, also when
+//!   the process has stood still and does not know it yet; a mere `ack` is then without effect.
 //! - Events are held for failed ones until a partition's first unsettled event is 12,000 offsets behind; then that
 //!   partition waits. As many events as `max_in_flight`, at least 64, may wait for their retry at a time.
 //! - When partitions move, handlers have one second to settle what they have; what is settled later is stale.
+//! - Where an unordered channel is given more partitions (`ensure` in mode `Update` with a larger `partitions`), everybody
+//!   reads and writes the new ones within seconds and nothing is lost; a key's later events may lie in another partition
+//!   than its earlier ones, and be read before them. Ordered channels keep their number of partitions.
 //! - A topic that is deleted or loses its data is declared again, subscriptions report a gap and go on.
 //!
 //! # Options

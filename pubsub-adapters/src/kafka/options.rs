@@ -325,6 +325,8 @@ impl KafkaOptions {
         config.set("socket.nagle.disable", "true");
         config.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
         config.set("topic.metadata.propagation.max.ms", "5000");
+        // Partitions that are added are in use within this time.
+        config.set("topic.metadata.refresh.interval.ms", "5000");
         config.set("security.protocol", self.security.as_str());
         if self.security.has_password() {
             config.set("sasl.mechanism", self.mechanism.as_str());

@@ -1,45 +1,35 @@
 //! Publishing: records that are confirmed by every copy, in a window of our own.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+mod outlet;
+mod underway;
 
-use arc_swap::ArcSwapOption;
+use std::{sync::Arc, time::Duration};
+
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Message, Result, Timestamp,
     driver::{Batch, BoxFuture, Confirm, MaybeReady, PublishOptions, Publisher, Receipt, Receipts, Tickets},
 };
-use rdkafka::{
-    ClientContext,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    error::{KafkaError, RDKafkaErrorCode as Code},
-    message::{DeliveryResult, Message as _},
-    producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
-};
+use rdkafka::{error::KafkaError, producer::BaseRecord};
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::timeout,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
 };
 
+pub(super) use self::outlet::Outlet;
+use self::{
+    outlet::{WINDOW, patience},
+    underway::{Confirmed, Fault, Pending, Underway},
+};
 use super::{
     adapter::Kafka,
-    connection::{Link, Signals, reap},
-    error::{code_of, error, is_unknown},
-    options::Profile,
+    connection::Link,
+    error::{error, is_fatal, is_unknown},
     topology::Topic,
 };
-use crate::common::ledger::{Ledger, OpenTickets};
 
-/// For how long a record is tried: no publish waits longer for its confirmation.
-pub(super) const DELIVERY: Duration = Duration::from_secs(10);
-/// The window, in units of a record and each further KiB of it.
-const WINDOW: u32 = 16_384;
+/// For how long a record is tried at least.
+const DELIVERY: Duration = Duration::from_secs(10);
 /// What a record may have beside what counts as its size: names of headers, and the frame.
 const FRAME: usize = 40_000;
 /// The largest record that brokers take by default.
@@ -48,53 +38,6 @@ const LARGEST: usize = 1_048_576;
 /// The largest event, in bytes of payload, key and metadata.
 pub(super) fn max_payload(option: Option<&str>) -> usize {
     option.and_then(|text| text.parse().ok()).map_or(1_000_000, |bytes: usize| bytes.saturating_sub(FRAME).max(1))
-}
-
-type Confirmed = std::result::Result<(i32, i64), KafkaError>;
-
-/// A record underway. What it holds is given back when the client is done with it, whoever still waits.
-struct Pending {
-    done: oneshot::Sender<Confirmed>,
-    open: OpenTickets,
-    channel: ChannelName,
-    _room: Arc<OwnedSemaphorePermit>,
-}
-
-/// Where the client reports to, on its own thread.
-struct Reports {
-    signals: Arc<Signals>,
-    broken: Arc<AtomicBool>,
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        super::connection::Context(self.signals.clone()).log(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if code_of(&error) == Some(Code::Fatal) {
-            self.broken.store(true, Ordering::SeqCst);
-        }
-        super::connection::Context(self.signals.clone()).error(error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Pending>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
-        let confirmed = match result {
-            Ok(record) => Ok((record.partition(), record.offset())),
-            Err((cause, _)) => {
-                if code_of(cause) == Some(Code::Fatal) {
-                    self.broken.store(true, Ordering::SeqCst);
-                }
-                pending.open.fail(&refusal(cause.clone(), &pending.channel));
-                Err(cause.clone())
-            }
-        };
-        let _ = pending.done.send(confirmed);
-    }
 }
 
 /// What a record's fate means to its publisher.
@@ -108,88 +51,6 @@ fn refusal(cause: KafkaError, channel: &ChannelName) -> Error {
     }
 }
 
-type Client = ThreadedProducer<Reports>;
-
-/// The producer, which is made when it is needed, and anew when it is broken.
-pub(super) struct Outlet {
-    producer: ArcSwapOption<Client>,
-    making: Mutex<()>,
-    broken: Arc<AtomicBool>,
-    window: Arc<Semaphore>,
-    ledger: Ledger,
-}
-
-impl Outlet {
-    pub(super) fn new() -> Self {
-        Self {
-            producer: ArcSwapOption::empty(),
-            making: Mutex::new(()),
-            broken: Arc::default(),
-            window: Arc::new(Semaphore::new(WINDOW as usize)),
-            ledger: Ledger::default(),
-        }
-    }
-
-    fn client(&self, link: &Link) -> Result<Arc<Client>> {
-        if self.broken.load(Ordering::SeqCst) {
-            self.retire();
-        }
-        if let Some(producer) = self.producer.load_full() {
-            return Ok(producer);
-        }
-        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(producer) = self.producer.load_full() {
-            return Ok(producer);
-        }
-        link.open("publish")?;
-        self.broken.store(false, Ordering::SeqCst);
-        let mut config = link.options.client();
-        config.set("acks", "all").set("enable.idempotence", "true").set("partitioner", "murmur2_random");
-        config.set("message.timeout.ms", DELIVERY.as_millis().to_string());
-        config.set("message.max.bytes", LARGEST.to_string());
-        config.set("linger.ms", if link.options.profile == Profile::Throughput { "5" } else { "0" });
-        config.set("queue.buffering.max.messages", (4 * WINDOW).to_string());
-        link.options.finish(&mut config);
-        let reports = Reports { signals: link.signals.clone(), broken: self.broken.clone() };
-        let producer = Client::from_config_and_context(&config, reports).map_err(|cause| error("publish", cause))?;
-        let producer = Arc::new(producer);
-        self.producer.store(Some(producer.clone()));
-        Ok(producer)
-    }
-
-    /// Lets the producer go, with what it still has underway.
-    pub(super) fn retire(&self) {
-        if let Some(producer) = self.producer.swap(None) {
-            reap(Retired(producer));
-        }
-    }
-
-    /// Lets the producer go, and gives up what it has underway: whoever waits is told.
-    pub(super) fn abandon(&self) {
-        if let Some(producer) = self.producer.swap(None) {
-            producer.purge(PurgeConfig::default().queue().inflight());
-            reap(Retired(producer));
-        }
-    }
-
-    /// Waits until every ticket given out before is resolved.
-    pub(super) async fn flush(&self) -> Result<()> {
-        self.ledger.flush().await
-    }
-}
-
-struct Retired(Arc<Client>);
-
-impl Drop for Retired {
-    fn drop(&mut self) {
-        // What is underway ends by its own timeout, and is told of.
-        let _ = self.0.flush(DELIVERY);
-    }
-}
-
-/// Room for a batch, shared by its records.
-type Room = Arc<OwnedSemaphorePermit>;
-
 fn units(batch: &[Arc<Message>]) -> u32 {
     let units: usize = batch.iter().map(|message| 1 + message.wire_len() / 1024).sum();
     u32::try_from(units).unwrap_or(WINDOW).min(WINDOW)
@@ -197,104 +58,91 @@ fn units(batch: &[Arc<Message>]) -> u32 {
 
 impl Link {
     /// Hands one record to the client.
-    fn send(
+    fn send(&self, target: &Target, message: &Message, pending: Pending) {
+        if let Err((pending, error)) = self.try_send(target, message, pending) {
+            pending.batch().fail(&error);
+            pending.end(Err(Fault::Refused(error)));
+        }
+    }
+
+    fn try_send(
         &self,
-        topic: &str,
+        target: &Target,
         message: &Message,
-        due: Option<Timestamp>,
-        room: Room,
-    ) -> Result<oneshot::Receiver<Confirmed>> {
-        let channel = message.channel();
+        pending: Pending,
+    ) -> std::result::Result<(), (Pending, Error)> {
         let (size, limit) = (message.wire_len(), max_payload(self.options.property_value("message.max.bytes")));
         if size > limit {
             let text = format!("the event has {size} bytes, {limit} are allowed");
-            let error = Error::new(ErrorKind::TooLarge, "publish", text).on(channel);
-            self.outlet.ledger.fail(&error);
-            return Err(error);
+            return Err((pending, Error::new(ErrorKind::TooLarge, "publish", text).on(message.channel())));
         }
-        let encoded = self.wire.write(message, due).map_err(|error| error.on(channel))?;
-        let producer = self.outlet.client(self)?;
-        let (done, confirmed) = oneshot::channel();
-        let open = self.outlet.ledger.open(1);
-        let pending = Pending { done, open, channel: channel.clone(), _room: room };
-        let mut record = BaseRecord::<str, [u8], _>::with_opaque_to(topic, Box::new(pending)).headers(encoded.headers);
-        if let Some(key) = message.key() {
-            record = record.key(key.as_str());
-        }
-        if let Some(body) = &encoded.body {
-            record = record.payload(body);
-        }
-        match producer.send(record) {
-            Ok(()) => Ok(confirmed),
-            Err((cause, record)) => {
-                if code_of(&cause) == Some(Code::Fatal) {
-                    self.outlet.broken.store(true, Ordering::SeqCst);
-                }
-                let error = error("publish", cause).on(channel);
-                record.delivery_opaque.open.fail(&error);
-                Err(error)
+        let encoded = match self.wire.write(message, target.due) {
+            Ok(encoded) => encoded,
+            Err(error) => return Err((pending, error.on(message.channel()))),
+        };
+        let mut pending = Some(Box::new(pending));
+        let sent = self.outlet.with(self, target.patience, |producer| {
+            let pending = pending.take()?;
+            let record = BaseRecord::<str, [u8], _>::with_opaque_to(&target.topic.name, pending);
+            let mut record = record.headers(encoded.headers);
+            if let Some(key) = message.key() {
+                record = record.key(key.as_str());
             }
-        }
+            if let Some(body) = &encoded.body {
+                record = record.payload(body);
+            }
+            let (cause, record) = producer.client.send(record).err()?;
+            if is_fatal(&cause) {
+                producer.give_up();
+            }
+            Some((record.delivery_opaque, error("publish", cause)))
+        });
+        let refused = match sent {
+            Ok(refused) => refused,
+            Err(error) => pending.map(|pending| (pending, error)),
+        };
+        refused.map_or(Ok(()), |(pending, error)| Err((*pending, error.on(message.channel()))))
     }
 
     /// Hands a batch to the client; its tickets resolve with the broker's word.
     fn send_all(
         self: &Arc<Self>,
         target: Target,
-        batch: Batch,
+        batch: &Batch,
         room: OwnedSemaphorePermit,
         limit: Duration,
     ) -> Tickets {
-        let room = Arc::new(room);
-        let sent: Vec<_> =
-            batch.iter().map(|message| self.send(target.name(), message, target.due, room.clone())).collect();
-        drop(room);
+        let Some(channel) = batch.first().map(|message| message.channel().clone()) else {
+            return MaybeReady::ready(Ok(Receipts::new()));
+        };
+        let underway = Underway::new(batch.len(), channel, self.outlet.ledger.open(batch.len()), room);
+        for (index, message) in batch.iter().enumerate() {
+            self.send(&target, message, Pending::new(underway.clone(), index));
+        }
         let link = self.clone();
         MaybeReady::boxed(async move {
-            let waited = link.clone().confirmed(target, batch, sent);
-            // The client's own limit holds without a timer.
-            if limit >= DELIVERY || Handle::try_current().is_err() {
-                return Ok(waited.await);
-            }
-            timeout(limit, waited).await.map_err(|_| {
-                let text = format!("the broker did not confirm within {limit:?}");
-                Error::new(ErrorKind::Timeout, "publish", text).perhaps_applied()
-            })
+            // Where the client's own limit is the same, it holds without a timer.
+            let confirmed = if limit == target.patience || Handle::try_current().is_err() {
+                underway.wait().await
+            } else {
+                timeout(limit, underway.wait()).await.map_err(|_| {
+                    let text = format!("the broker did not confirm within {limit:?}");
+                    Error::new(ErrorKind::Timeout, "publish", text).perhaps_applied()
+                })?
+            };
+            Ok(confirmed.into_iter().map(|confirmed| link.receipt(&target, &underway.channel, confirmed)).collect())
         })
     }
 
-    async fn confirmed(
-        self: Arc<Self>,
-        target: Target,
-        batch: Batch,
-        sent: Vec<Result<oneshot::Receiver<Confirmed>>>,
-    ) -> Receipts {
-        let mut receipts = Receipts::new();
-        for (message, sent) in batch.iter().zip(sent) {
-            let receipt = match sent {
-                Ok(confirmed) => self.receipt(&target, message, confirmed).await,
-                Err(error) => Err(error),
-            };
-            receipts.push(receipt);
-        }
-        receipts
-    }
-
-    async fn receipt(
-        &self,
-        target: &Target,
-        message: &Message,
-        confirmed: oneshot::Receiver<Confirmed>,
-    ) -> Result<Receipt> {
-        let channel = message.channel();
-        // Tickets that are there resolve at once, however many a task looks at.
-        match tokio::task::unconstrained(confirmed).await {
-            Ok(Ok((partition, offset))) if target.due.is_none() => {
+    fn receipt(&self, target: &Target, channel: &ChannelName, confirmed: Confirmed) -> Result<Receipt> {
+        match confirmed {
+            Ok((partition, offset)) if target.due.is_none() => {
                 let position = target.topic.position(partition, offset);
                 Ok(position.map_or_else(Receipt::default, Receipt::at))
             }
-            Ok(Ok(_)) => Ok(Receipt::default()),
-            Ok(Err(cause)) if is_unknown(&cause) => {
+            Ok(_) => Ok(Receipt::default()),
+            Err(Fault::Refused(error)) => Err(error),
+            Err(Fault::Reported(cause)) if is_unknown(&cause) => {
                 // It was there when it was looked for. The next publish makes it again, where that is wanted.
                 self.topics.forget(channel);
                 self.signals.trouble.notify_one();
@@ -304,8 +152,8 @@ impl Link {
                 let text = "the channel was deleted meanwhile";
                 Err(Error::new(ErrorKind::Unavailable, "publish", text).on(channel).because(cause))
             }
-            Ok(Err(cause)) => Err(refusal(cause, channel)),
-            Err(_) => {
+            Err(Fault::Reported(cause)) => Err(refusal(cause, channel)),
+            Err(Fault::Silent) => {
                 let text = "the adapter was closed before the broker confirmed";
                 Err(Error::new(ErrorKind::Closed, "publish", text).on(channel).perhaps_applied())
             }
@@ -317,7 +165,7 @@ impl Link {
         let topic = self.demand(message.channel(), "publish").await?;
         let batch = Batch::from_iter([message]);
         let room = self.room(&batch, DELIVERY).await?;
-        let tickets = self.send_all(Target { topic, due: None }, batch, room, DELIVERY);
+        let tickets = self.send_all(Target::new(topic, None, DELIVERY), &batch, room, DELIVERY);
         tickets.await?.into_iter().try_for_each(|receipt| receipt.map(drop))
     }
 
@@ -331,15 +179,16 @@ impl Link {
     }
 }
 
-/// Where records go.
+/// Where records go, and for how long the client tries.
 struct Target {
     topic: Topic,
     due: Option<Timestamp>,
+    patience: Duration,
 }
 
 impl Target {
-    fn name(&self) -> &str {
-        &self.topic.name
+    fn new(topic: Topic, due: Option<Timestamp>, limit: Duration) -> Self {
+        Self { topic, due, patience: patience(limit) }
     }
 }
 
@@ -357,12 +206,14 @@ impl Publisher for Kafka {
             && let Some(topic) = link.topics.get(channel)
             && let Ok(room) = link.outlet.window.clone().try_acquire_many_owned(units(&batch))
         {
-            let target = Target { topic, due: None };
-            return MaybeReady::ready(Ok(link.send_all(target, batch, room, options.timeout)));
+            let target = Target::new(topic, None, options.timeout);
+            return MaybeReady::ready(Ok(link.send_all(target, &batch, room, options.timeout)));
         }
         MaybeReady::boxed(async move {
             let channel = batch.first().map(|message| message.channel().clone());
             let Some(channel) = channel else { return Ok(MaybeReady::ready(Ok(Receipts::new()))) };
+            let begun = Instant::now();
+            let left = || options.timeout.saturating_sub(begun.elapsed());
             let due = options.deliver_at.filter(|due| *due > Timestamp::now());
             let found = async {
                 match due {
@@ -375,9 +226,9 @@ impl Publisher for Kafka {
                 link.signals.explain(Error::new(ErrorKind::Unavailable, "publish", text)).on(&channel)
             };
             let topic = timeout(options.timeout, found).await.map_err(late)??;
-            let room = link.room(&batch, options.timeout).await.map_err(|error| error.on(&channel))?;
+            let room = link.room(&batch, left()).await.map_err(|error| error.on(&channel))?;
             link.open("publish")?;
-            Ok(link.send_all(Target { topic, due }, batch, room, options.timeout))
+            Ok(link.send_all(Target::new(topic, due, options.timeout), &batch, room, left()))
         })
     }
 
@@ -396,12 +247,6 @@ fn check(options: &PublishOptions) -> Result<()> {
         return unsupported("the adapter `kafka` does not offer confirmation by settlement");
     }
     Ok(())
-}
-
-impl fmt::Debug for Outlet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("open", &self.ledger.len()).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

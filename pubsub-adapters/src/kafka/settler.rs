@@ -45,11 +45,18 @@ pub(super) struct GroupSettler {
     pub(super) desk: Desk<Out>,
     /// Somebody waits for the broker's word: commit now.
     pub(super) wanted: Notify,
+    /// Something is to come again. What is done need not be looked at until it is time to commit, or room is wanted.
+    pub(super) returned: Notify,
 }
 
 impl Settler for GroupSettler {
     fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
-        self.desk.settle(token, outcome)
+        let returns = !matches!(outcome, Outcome::Ack | Outcome::Reject);
+        let live = self.desk.settle(token, outcome);
+        if live && returns {
+            self.returned.notify_one();
+        }
+        live
     }
 
     fn is_live(&self, token: AckToken) -> bool {

@@ -122,7 +122,8 @@ impl Link {
         let (feed, source) = Feed::new(seeks.clone());
         let start = options.start.clone();
         let room = Semaphore::new(options.max_in_flight.min(Semaphore::MAX_PERMITS));
-        let shared = Arc::new(Shared { feed, room: Arc::new(room), options });
+        let alone = matches!(options.channels[..], [ChannelPattern::Exact(_)]);
+        let shared = Arc::new(Shared { feed, room: Arc::new(room), alone, options });
         let channels = self.selected(&shared.options).await?;
         let joining = channels.iter().map(|channel| self.member(channel, group, &start, &shared, &seeks));
         // None works before all are in: a subscription that fails has taken nothing.

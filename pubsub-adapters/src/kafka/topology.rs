@@ -337,13 +337,18 @@ impl Link {
             Ok(names.into_iter().map(|name| there.get(&name).copied()).collect::<Vec<_>>())
         });
         let found = asked.await?;
-        let mut same = Vec::new();
+        let (mut same, mut resized) = (Vec::new(), Vec::new());
         for ((channel, topic), found) in known.iter().zip(found) {
             match found {
-                None => lost.push((channel, topic)),
-                Some(_) if topic.born != 0 => same.push((channel, topic)),
-                Some(partitions) if partitions != topic.partitions => drop(self.find(channel).await?),
+                None => {
+                    lost.push((channel, topic));
+                    continue;
+                }
+                Some(partitions) if partitions != topic.partitions => resized.push(channel),
                 Some(_) => {}
+            }
+            if topic.born != 0 {
+                same.push((channel, topic));
             }
         }
         if thorough || same.len() <= 64 {
@@ -352,6 +357,11 @@ impl Link {
                 let settings = self.settings(&names).await?;
                 let other = |topic: &Topic| settings.get(&*topic.name).is_none_or(|found| born_of(found) != topic.born);
                 lost.extend(same.iter().filter(|(_, topic)| other(topic)).copied());
+            }
+        }
+        for channel in resized {
+            if lost.iter().all(|(gone, _)| *gone != channel) {
+                self.find(channel).await?;
             }
         }
         if lost.is_empty() {

@@ -1,8 +1,8 @@
 //! Records on their way: in from the client, out to the subscription, and back as settlements.
 
 use pubsub_core::{
-    AckHandle, Delivery, Timestamp,
-    driver::{Gap, GapReason, Outcome},
+    AckHandle, Delivery, Mark, Timestamp,
+    driver::{Gap, GapReason, Outcome, stale},
 };
 use rdkafka::{Message as _, consumer::Consumer, message::BorrowedMessage};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -20,7 +20,12 @@ use crate::{
 
 impl Member {
     /// A record has come from the client.
-    pub(super) fn arrive(&mut self, record: &BorrowedMessage<'_>, deliveries: &mut Vec<Delivery>) -> Option<End> {
+    pub(super) fn arrive(
+        &mut self,
+        record: &BorrowedMessage<'_>,
+        (mark, now): (Mark, Timestamp),
+        deliveries: &mut Vec<Delivery>,
+    ) -> Option<End> {
         let (partition, offset) = (record.partition(), record.offset());
         let part = self.parts.get_mut(&partition).filter(|part| !part.revoking)?;
         if offset < part.expected {
@@ -32,7 +37,7 @@ impl Member {
             self.jumps.push((partition, part.expected, offset));
         }
         part.expected = offset + 1;
-        let taken = part.progress.take(offset, self.clock.mark());
+        let taken = part.progress.take(offset, mark);
         let failed = match taken {
             Taken::New(failed) => failed,
             Taken::Full => 0,
@@ -50,12 +55,12 @@ impl Member {
             message,
             fault,
             attempt: failed.saturating_add(1),
-            first_seen: Timestamp::now(),
+            first_seen: now,
             position: self.topic.position(partition, offset),
         };
         if taken == Taken::Full {
             part.stash = Some(record);
-        } else if let Some(wait) = due.map(|due| due.since(Timestamp::now())).filter(|wait| !wait.is_zero()) {
+        } else if let Some(wait) = due.map(|due| due.since(now)).filter(|wait| !wait.is_zero()) {
             self.held.insert((Instant::now() + wait.min(super::LONGEST), partition, offset), record);
         } else if !jumped
             && self.ready.is_empty()
@@ -115,13 +120,16 @@ impl Member {
 
     /// Applies settlements.
     pub(super) fn settle(&mut self, batch: Vec<(Out, Outcome)>) {
-        self.commits.untold += batch.len();
-        self.commits.urgent |= self.commits.untold >= super::COMMIT_EVERY;
+        self.commits.add(batch.len());
         for (out, outcome) in batch {
             let Out { mut record, epoch, _room: room } = out;
             drop(room);
             let (partition, offset) = (record.partition, record.offset);
-            let Some(part) = self.parts.get_mut(&partition).filter(|part| part.epoch == epoch) else { continue };
+            let Some(part) = self.parts.get_mut(&partition).filter(|part| part.epoch == epoch) else {
+                // It was settled between the last look at the desk and the loss of its partition.
+                self.commits.refuse(stale("settle").on(&self.channel));
+                continue;
+            };
             match outcome {
                 Outcome::Ack | Outcome::Reject => part.dirty |= part.progress.done(offset),
                 Outcome::Nack(delay) => {

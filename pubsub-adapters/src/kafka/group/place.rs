@@ -12,7 +12,7 @@ use rdkafka::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::{COMMIT, COMMIT_LIMIT, Consumption, Member, Part, REVOKE, Revocation};
+use super::{COMMIT, Consumption, Member, Part, REVOKE, Revocation, commits::Ended};
 use crate::kafka::{
     connection::{ANSWER, Link, blocking},
     error::error,
@@ -54,6 +54,13 @@ impl Member {
                 known.into_iter().map(|(partition, place)| Ok((bounds_of(&*asking, &topic, partition)?, place)));
             with_bounds.collect::<Result<Vec<_>>>()
         });
+        // The channel may have been given more partitions.
+        if partitions.iter().any(|partition| *partition >= self.topic.partitions)
+            && let Ok(Some(topic)) = self.link.find_topic(&self.topic.name).await
+            && topic.born == self.topic.born
+        {
+            self.topic = topic;
+        }
         let mut assigned = TopicPartitionList::new();
         self.epoch += 1;
         for (bounds, place) in found.await?? {
@@ -117,20 +124,21 @@ impl Member {
             let mut commits = Vec::new();
             for partition in &revocation.partitions {
                 if let Some(part) = self.parts.remove(partition)
-                    && (part.dirty || self.commits.underway.is_some())
+                    && (part.dirty || self.commits.is_underway())
                 {
                     commits.push((*partition, part.progress.committed()));
                 }
             }
-            let told = if revocation.lost {
+            if revocation.lost {
+                // A commit that is underway may have been refused already, or be taken for one of our next life.
                 let text = "the group gave the partition to somebody else";
-                Err(Error::new(ErrorKind::Conflict, "settle", text).on(&self.channel))
-            } else {
-                self.commit_now(consumer, commits).await
-            };
+                self.commits.refuse_all(Error::new(ErrorKind::Conflict, "settle", text).on(&self.channel));
+            } else if let Err(error) = self.commit_now(consumer, commits).await {
+                self.commits.refuse(error);
+            }
             // Settlements of other partitions wait for their own commit.
-            if self.parts.values().all(|part| !part.dirty) && self.commits.underway.is_none() {
-                self.settler.desk.told(std::mem::take(&mut self.commits.untold), told);
+            if self.parts.values().all(|part| !part.dirty) && !self.commits.is_underway() {
+                self.tell_settled(Ok(()));
             }
             let mut given = TopicPartitionList::new();
             for partition in &revocation.partitions {
@@ -160,15 +168,13 @@ impl Member {
     /// Commits what is done, if it is time; at once if somebody waits.
     pub(super) fn commit(&mut self, consumer: &Arc<Consumption>) {
         let now = Instant::now();
-        if let Some((count, partitions, since)) = self.commits.underway.take() {
-            if now < since + COMMIT_LIMIT {
-                self.commits.underway = Some((count, partitions, since));
-                return;
-            }
-            self.commits.forgotten += 1;
+        if let Some((count, partitions)) = self.commits.give_up(now) {
             self.dirty(&partitions);
             let text = "the broker did not take the commit in time";
             self.settler.desk.told(count, Err(Error::new(ErrorKind::Timeout, "settle", text).on(&self.channel)));
+        }
+        if self.commits.is_underway() {
+            return;
         }
         if !self.commits.urgent && now < self.commits.due {
             return;
@@ -178,7 +184,7 @@ impl Member {
         if dirty.is_empty() {
             self.commits.urgent = false;
             if self.revocations.is_empty() {
-                self.settler.desk.told(std::mem::take(&mut self.commits.untold), Ok(()));
+                self.tell_settled(Ok(()));
             }
             return;
         }
@@ -187,10 +193,7 @@ impl Member {
             part.dirty = false;
             commits.push((*partition, part.progress.committed()));
         }
-        let partitions: Vec<_> = commits.iter().map(|(partition, _)| *partition).collect();
-        let count = std::mem::take(&mut self.commits.untold);
-        self.commits.underway = Some((count, partitions, now));
-        self.commits.urgent = false;
+        self.commits.begin(commits.iter().map(|(partition, _)| *partition).collect(), now);
         let (consumer, topic) = (consumer.clone(), self.topic.name.clone());
         self.link.tasks.spawn_blocking(move || {
             let result = list(&topic, &commits)
@@ -203,20 +206,17 @@ impl Member {
 
     /// A commit has ended.
     pub(super) fn committed(&mut self, result: &Result<()>) {
-        if self.commits.forgotten > 0 {
-            self.commits.forgotten -= 1;
-            return;
+        match self.commits.end(result) {
+            Ended::Told(count, outcome) => self.settler.desk.told(count, outcome),
+            Ended::Again(partitions) => self.dirty(&partitions),
+            Ended::Forgotten => {}
         }
-        let Some((count, partitions, _)) = self.commits.underway.take() else { return };
-        match result {
-            Ok(()) => self.settler.desk.told(count, Ok(())),
-            Err(_) => {
-                // The group is changing: it is tried again once it is settled, or given up with the partitions.
-                self.commits.untold += count;
-                self.dirty(&partitions);
-                self.commits.due = Instant::now() + COMMIT / 5;
-            }
-        }
+    }
+
+    /// Tells those who wait that what they settled is committed, as far as it was not refused.
+    pub(super) fn tell_settled(&mut self, outcome: Result<()>) {
+        let (count, outcome) = self.commits.settled(outcome);
+        self.settler.desk.told(count, outcome);
     }
 
     fn dirty(&mut self, partitions: &[i32]) {
@@ -232,7 +232,7 @@ impl Member {
         let Some((seek, until)) = self.seeking.take() else { return };
         let all_mine = self.parts.len() == usize::try_from(self.topic.partitions).unwrap_or(0)
             && self.revocations.is_empty()
-            && self.commits.underway.is_none();
+            && !self.commits.is_underway();
         let moved = if all_mine {
             self.seek(consumer, &seek.to).await
         } else if Instant::now() < until {
