@@ -49,6 +49,13 @@ struct State<T> {
     wake_at: Option<usize>,
 }
 
+/// Of how many settlements the broker had been told, and of how many it has to be.
+#[derive(Clone, Copy)]
+struct Span {
+    begin: u64,
+    target: u64,
+}
+
 enum Slot<T> {
     Free,
     Out(u64, T),
@@ -146,19 +153,25 @@ impl<T: Held> Desk<T> {
 
     /// As [`Settler::settle`](pubsub_core::driver::Settler::settle).
     pub(crate) fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        self.settled_at(token, outcome).is_some()
+    }
+
+    /// Settles, and says what was told by then and what has to be told; none if the token is stale.
+    fn settled_at(&self, token: AckToken, outcome: Outcome) -> Option<Span> {
         let mut state = self.lock();
-        let Some(item) = state.take(token) else { return false };
+        let item = state.take(token)?;
         let outcome = match outcome {
             Outcome::Dropped if self.drain.is_draining() => Outcome::Release,
             Outcome::Dropped => Outcome::Nack(self.retry.delay(item.id(), item.attempt())),
             outcome => outcome,
         };
         let first = state.push(item, outcome);
+        let span = state.span();
         self.release(state);
         if first {
             self.settled.notify_one();
         }
-        true
+        Some(span)
     }
 
     /// As [`Settler::is_live`](pubsub_core::driver::Settler::is_live).
@@ -168,27 +181,27 @@ impl<T: Held> Desk<T> {
 
     /// As [`Settler::confirm`](pubsub_core::driver::Settler::confirm).
     pub(crate) async fn confirm(&self, token: AckToken, outcome: Outcome) -> Result<()> {
-        if !self.settle(token, outcome) {
-            return Err(stale("settle"));
-        }
-        self.flush().await
+        // From the moment of the settlement on: a refusal may be told before this is polled again.
+        let span = self.settled_at(token, outcome).ok_or_else(|| stale("settle"))?;
+        self.until_told(span).await
     }
 
     /// As [`Settler::flush`](pubsub_core::driver::Settler::flush). Cancel safe.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let (begin, target) = {
-            let state = self.lock();
-            (state.done, state.queued)
-        };
+        let span = self.lock().span();
+        self.until_told(span).await
+    }
+
+    async fn until_told(&self, span: Span) -> Result<()> {
         loop {
             let told = self.told.notified();
             tokio::pin!(told);
             told.as_mut().enable();
             {
                 let state = self.lock();
-                if state.done >= target {
+                if state.done >= span.target {
                     return match &state.failed {
-                        Some((end, error)) if *end > begin => Err(error.clone()),
+                        Some((end, error)) if *end > span.begin => Err(error.clone()),
                         _ => Ok(()),
                     };
                 }
@@ -266,6 +279,10 @@ impl<T> State<T> {
             }
         };
         AckToken { index: index as u64, generation }
+    }
+
+    fn span(&self) -> Span {
+        Span { begin: self.done, target: self.queued }
     }
 
     fn len(&self) -> usize {
