@@ -54,6 +54,7 @@ mod names;
 mod options;
 mod publisher;
 mod pull;
+mod reader;
 mod scripts;
 mod settler;
 mod share;

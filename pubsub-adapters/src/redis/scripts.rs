@@ -38,6 +38,8 @@ scripts! {
     OPEN = "open",
     /// Makes a group.
     CREATE = "create",
+    /// Reads from shards that are still held.
+    READ = "read",
     /// Looks after a shard.
     TEND = "tend",
     /// Takes everything pending of a shard.

@@ -31,9 +31,10 @@ impl Settler for GroupSettler {
 
     fn is_live(&self, token: AckToken) -> bool {
         // Once the lease has run out, somebody else may have the event, whether that is known here or not.
-        match self.0.desk.with(token, |out| out.until) {
-            Some(until) if until > Instant::now() => true,
-            Some(_) => {
+        let now = Instant::now();
+        match self.0.desk.with(token, |out| self.0.is_held(out, now)) {
+            Some(true) => true,
+            Some(false) => {
                 self.0.expire(token);
                 false
             }
@@ -81,7 +82,7 @@ impl GroupSettler {
         let (part, entry) = member.desk.with(token, |out| (out.part, out.entry)).ok_or_else(gone)?;
         let asked = Instant::now();
         let until = asked + duration;
-        if !member.parts[part].channel.is_ordered() {
+        if !member.parts[part].ordered {
             // Beyond one lease it is renewed from here, so that it is free a lease after this process is gone.
             let idle = member.lease.duration.saturating_sub(duration);
             let mut renew = scripts::RENEW.call(&[member.parts[part].stream()]);
@@ -223,7 +224,7 @@ fn after(member: &Member, batch: &[(Out, Outcome)]) {
     for (out, outcome) in batch {
         match outcome {
             Outcome::Nack(delay) => member.note_due(now + *delay + Duration::from_millis(1)),
-            Outcome::Release if member.parts[out.part].channel.is_ordered() => member.expired(out.part),
+            Outcome::Release if member.parts[out.part].ordered => member.expired(out),
             Outcome::Release => member.note_due(now),
             _ => {}
         }
@@ -247,7 +248,7 @@ async fn leave(member: &Member) -> RedisResult<()> {
             let mut keys = vec![members.as_str()];
             keys.extend(locks.iter().map(String::as_str));
             let mut share = scripts::SHARE.call(&keys);
-            share.arg(&member.name).arg(1).arg(1).arg(0);
+            share.arg(&member.name).arg(1).arg(1).arg(0).arg(member.hub.next_member());
             for _ in &locks {
                 share.arg("d");
             }

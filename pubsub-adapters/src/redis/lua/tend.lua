@@ -52,7 +52,12 @@ if ARGV[7] == '1' then
 end
 
 local ids, more, crowded = {}, -1, false
-if room > 0 then
+if ARGV[6] ~= '1' then
+  -- The reader of a shard takes what is due in its order, with all that is pending.
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 256)) do
+    if #redis.call('XPENDING', key, group, id, id, 1) == 0 then redis.call('ZREM', KEYS[2], id) end
+  end
+elseif room > 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, room)) do
     ids[#ids + 1] = id
   end
