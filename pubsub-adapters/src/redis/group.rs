@@ -73,6 +73,8 @@ pub(super) struct Part {
     pub(super) shard: usize,
     /// The set of what is due.
     pub(super) due: String,
+    /// The hash of when events first failed.
+    pub(super) failed: String,
     pub(super) ordered: bool,
     /// How often something of an ordered part was lost or given back. What went out before is taken back with it, for
     /// the part is read anew from its first unsettled event on.
@@ -139,6 +141,7 @@ impl Member {
             let group = group.clone();
             (0..channel.streams.len()).map(move |shard| Part {
                 due: channel.keys.due(&group, shard),
+                failed: channel.keys.failed(&group, shard),
                 ordered: channel.is_ordered(),
                 channel: channel.clone(),
                 shard,

@@ -13,7 +13,7 @@
 //! | ephemeral channel, inbox | PUBLISH, SUBSCRIBE and PSUBSCRIBE of JSON documents |
 //! | event for later | a sorted set and a hash, moved to the stream by a task of every process, by the server's clock |
 //! | deduplication | `SET … PX` and XADD in one script |
-//! | retention | `MAXLEN ~` or `MINID ~` on each XADD |
+//! | retention | `MAXLEN ~` or `MINID ~` on each XADD; without history, what every group has settled goes every ten seconds |
 //! | strict channel | its streams are made when it is declared; an event for one that was deleted is refused |
 //! | policy | a hash, which every process compares with what it declares |
 //!

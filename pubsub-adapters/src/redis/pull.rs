@@ -396,7 +396,7 @@ impl Puller {
             delivery.forget();
         }
         for (index, (part, start)) in member.parts.iter().zip(&starts).enumerate() {
-            let mut seek = scripts::SEEK.call(&[part.stream(), &part.due]);
+            let mut seek = scripts::SEEK.call(&[part.stream(), &part.due, &part.failed]);
             seek.arg(member.group.as_str()).arg(start);
             reader.conn.command(&seek).await?;
             self.last[index] = EntryId::parse(start.as_bytes()).unwrap_or(self.last[index]);

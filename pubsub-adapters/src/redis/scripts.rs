@@ -56,6 +56,8 @@ scripts! {
     LEAVE = "leave",
     /// Deletes a group.
     DELETE = "delete",
+    /// Removes what every group has settled.
+    FORGET = "forget",
     /// What a stream holds.
     LOOK = "look",
 }

@@ -192,9 +192,19 @@ fn commands(member: &Member, batch: &[(Out, Outcome)]) -> Vec<Cmd> {
             }
             cmds.push(ack);
         }
+        let mut forget = cmd("HDEL");
+        forget.arg(&part.failed);
+        let mut known = false;
+        for (out, _) in acked.iter().filter(|(out, _)| out.attempt > 1) {
+            forget.arg(out.entry.to_string());
+            known = true;
+        }
+        if known {
+            cmds.push(forget);
+        }
         let given: Vec<_> = own().filter_map(|(out, outcome)| Some((out, given(out, *outcome)?))).collect();
         for chunk in given.chunks(CHUNK) {
-            let mut give = scripts::GIVE.call(&[part.stream(), &part.due]);
+            let mut give = scripts::GIVE.call(&[part.stream(), &part.due, &part.failed]);
             give.arg(member.group.as_str()).arg(&member.name);
             for (out, (count, delay)) in chunk {
                 give.arg(out.entry.to_string()).arg(*count).arg(*delay);

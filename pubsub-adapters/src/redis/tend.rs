@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use ::redis::{RedisError, RedisResult, Value, cmd};
-use pubsub_core::driver::{Gap, GapReason, SubscriptionState};
+use pubsub_core::{
+    Timestamp,
+    driver::{Gap, GapReason, SubscriptionState},
+};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -77,7 +80,7 @@ impl Puller {
             let mut out = Vec::new();
             member.desk.for_each(|_, held| out.extend((held.part == index).then_some(held.entry)));
             let lock = part.channel.keys.lock(&member.group, part.shard);
-            let mut call = scripts::RECOVER.call(&[part.stream(), &part.due, &lock]);
+            let mut call = scripts::RECOVER.call(&[part.stream(), &part.due, &lock, &part.failed]);
             call.arg(member.group.as_str()).arg(&member.name).arg(after.to_string()).arg(room).arg(owner);
             call.arg(part.lock_text(&member.name));
             for entry in out {
@@ -110,15 +113,20 @@ impl Puller {
     /// Hands out what a script has claimed: entries with their counts, in the order of their ids.
     fn hand_out_claimed(&self, index: usize, found: Value, asked: Instant) {
         let claimed = |item: Value| {
-            let [id, fields, count] = <[_; 3]>::try_from(wire::list(item)?).ok()?;
+            let [id, fields, count, failed] = <[_; 4]>::try_from(wire::list(item)?).ok()?;
             let entry = Entry { id: wire::entry_id(&id)?, fields: wire::fields_of(fields)? };
-            Some((entry, u32::try_from(wire::int(&count)?).unwrap_or(u32::MAX)))
+            let failed = wire::int(&failed).and_then(|ms| Timestamp::from_millis(ms).ok());
+            Some((entry, u32::try_from(wire::int(&count)?).unwrap_or(u32::MAX), failed))
         };
         let mut found: Vec<_> = wire::list(found).unwrap_or_default().into_iter().filter_map(claimed).collect();
-        found.sort_unstable_by_key(|(entry, _)| entry.id);
+        found.sort_unstable_by_key(|(entry, ..)| entry.id);
         let until = self.member.until(asked);
-        let deliveries: Vec<_> =
-            found.into_iter().map(|(entry, count)| self.hand_out(index, entry, count.max(1), until)).collect();
+        let hand_out = |(entry, count, failed): (_, u32, _)| {
+            let mut delivery = self.hand_out(index, entry, count.max(1), until);
+            delivery.first_seen = failed;
+            delivery
+        };
+        let deliveries: Vec<_> = found.into_iter().map(hand_out).collect();
         if !deliveries.is_empty() {
             self.member.feed.deliver_all(deliveries);
         }
@@ -151,7 +159,7 @@ impl Puller {
         let part = &member.parts[index];
         let members = part.channel.keys.members(&member.group);
         let room = if member.feed.is_paused() { 0 } else { room.min(TAKEN) };
-        let mut tend = scripts::TEND.call(&[part.stream(), &part.due, &members]);
+        let mut tend = scripts::TEND.call(&[part.stream(), &part.due, &members, &part.failed]);
         tend.arg(member.group.as_str()).arg(&member.name).arg(member.lease.duration.as_millis() as u64).arg(room);
         tend.arg(member_ttl(&member).as_millis() as u64);
         tend.arg(u8::from(!part.ordered)).arg(u8::from(part.channel.is_bounded()));

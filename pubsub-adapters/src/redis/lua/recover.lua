@@ -1,4 +1,4 @@
--- Takes everything pending of a shard in order. KEYS: stream, due, lock. ARGV: group, consumer, id after which to go on,
+-- Takes everything pending of a shard in order. KEYS: stream, due, lock, failed. ARGV: group, consumer, id after which to go on,
 -- the most to take, owner or empty, what the lock must say or empty where there is none, then ids to pass over.
 -- Returns {deliveries, lost, id up to which it looked or empty}, or {} if the shard is not this member's.
 local key, group, me = KEYS[1], ARGV[1], ARGV[2]
@@ -21,7 +21,12 @@ for _, p in ipairs(pending) do
   if not skip[id] and (not due or tonumber(due) <= now) then
     redis.call('ZREM', KEYS[2], id)
     local e = redis.call('XCLAIM', key, group, me, 0, id)
-    if #e == 1 and e[1] then out[#out + 1] = {id, e[1][2], p[4] + 1} else lost = lost + 1 end
+    if #e == 1 and e[1] then
+      out[#out + 1] = {id, e[1][2], p[4] + 1, redis.call('HGET', KEYS[4], id) or ''}
+    else
+      redis.call('HDEL', KEYS[4], id)
+      lost = lost + 1
+    end
   end
 end
 if #pending < tonumber(ARGV[4]) then last = '' end
