@@ -12,8 +12,9 @@ use pubsub::{
 pub struct Counter(AtomicU64);
 
 impl Settler for Counter {
-    fn settle(&self, token: AckToken, _: Outcome) {
+    fn settle(&self, token: AckToken, _: Outcome) -> bool {
         self.0.fetch_add(token.index, Ordering::Relaxed);
+        true
     }
 
     fn is_live(&self, _: AckToken) -> bool {

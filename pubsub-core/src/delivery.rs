@@ -29,11 +29,9 @@ impl AckHandle {
         self.settler.as_ref().is_none_or(|settler| settler.is_live(self.token))
     }
 
-    /// Settles without waiting.
-    pub fn settle(mut self, outcome: Outcome) {
-        if let Some(settler) = self.settler.take() {
-            settler.settle(self.token, outcome);
-        }
+    /// Settles without waiting. False if the lease was gone: nothing is settled then.
+    pub fn settle(mut self, outcome: Outcome) -> bool {
+        self.settler.take().is_none_or(|settler| settler.settle(self.token, outcome))
     }
 
     /// Settles and waits for the broker's word.

@@ -72,7 +72,8 @@ fn slice_on(
         return Err(format!("no integration test is named {name}").into());
     }
     let mut command = workspace.cargo();
-    command.args(["test", "--quiet", "-p", "pubsub-adapters", "--all-features", "--test", &name]);
+    // As `cargo xtask test` builds it, so that nothing is compiled anew.
+    command.args(["test", "--quiet", "--workspace", "--all-features", "--test", &name]);
     command.env("PUBSUB_CHAOS", format!("seed={seed} seconds={seconds}"));
     command.env("PUBSUB_BROKERS_DIR", workspace.brokers_folder());
     command.env("PUBSUB_TEST_REQUIRE", kind.name());

@@ -2,10 +2,7 @@
 
 use std::{
     fmt,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use pubsub_core::{
@@ -34,7 +31,6 @@ pub(crate) struct Desk<T> {
     freed: Notify,
     /// The broker was told of a batch.
     told: Notify,
-    stale: AtomicU64,
     retry: RetryPolicy,
     drain: Drain,
 }
@@ -49,6 +45,8 @@ struct State<T> {
     done: u64,
     /// The last batch that the broker could not be told of: its end, and why.
     failed: Option<(u64, Error)>,
+    /// Somebody waits until no more than so many deliveries are out. Most settlements wake nobody then.
+    wake_at: Option<usize>,
 }
 
 enum Slot<T> {
@@ -68,11 +66,11 @@ impl<T: Held> Desk<T> {
                 queued: 0,
                 done: 0,
                 failed: None,
+                wake_at: None,
             }),
             settled: Notify::new(),
             freed: Notify::new(),
             told: Notify::new(),
-            stale: AtomicU64::new(0),
             retry,
             drain,
         }
@@ -80,29 +78,14 @@ impl<T: Held> Desk<T> {
 
     /// Remembers a delivery that goes out.
     pub(crate) fn hand_out(&self, item: T) -> AckToken {
-        let mut state = self.lock();
-        state.generation += 1;
-        let generation = state.generation;
-        let slot = Slot::Out(generation, item);
-        let index = match state.free.pop() {
-            Some(index) => {
-                state.slots[index] = slot;
-                index
-            }
-            None => {
-                state.slots.push(slot);
-                state.slots.len() - 1
-            }
-        };
-        AckToken { index: index as u64, generation }
+        self.lock().hand_out(item)
     }
 
     /// Takes a delivery back: whatever is done with its token from now on is stale.
     pub(crate) fn take(&self, token: AckToken) -> Option<T> {
-        let item = self.lock().take(token);
-        if item.is_some() {
-            self.freed.notify_waiters();
-        }
+        let mut state = self.lock();
+        let item = state.take(token);
+        self.release(state);
         item
     }
 
@@ -111,8 +94,7 @@ impl<T: Held> Desk<T> {
         let mut state = self.lock();
         let tokens: Vec<_> = state.out().filter(|(_, item)| wanted(item)).map(|(token, _)| token).collect();
         let items = tokens.into_iter().filter_map(|token| state.take(token)).collect();
-        drop(state);
-        self.freed.notify_waiters();
+        self.release(state);
         items
     }
 
@@ -133,45 +115,50 @@ impl<T: Held> Desk<T> {
 
     /// How many deliveries are out; those whose settlement the broker does not know yet are not counted.
     pub(crate) fn len(&self) -> usize {
-        let state = self.lock();
-        state.slots.len() - state.free.len()
-    }
-
-    /// How many deliveries were settled whose lease was gone.
-    #[cfg_attr(not(test), allow(dead_code, reason = "not every adapter tells it"))]
-    pub(crate) fn stale(&self) -> u64 {
-        self.stale.load(Ordering::Relaxed)
+        self.lock().len()
     }
 
     /// Waits until fewer than `most` deliveries are out, and says how many more may go out. Cancel safe.
     pub(crate) async fn room(&self, most: usize) -> usize {
+        self.room_for(most, 1).await
+    }
+
+    /// Waits until at least `least` more deliveries may go out of `most`, and says how many. Cancel safe.
+    ///
+    /// Who fetches many at a time asks for many: it is woken once for them, and not by each settlement.
+    pub(crate) async fn room_for(&self, most: usize, least: usize) -> usize {
+        let enough = most.saturating_sub(least.clamp(1, most.max(1)));
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            match most.saturating_sub(self.len()) {
-                0 => freed.await,
-                room => return room,
+            {
+                let mut state = self.lock();
+                let out = state.len();
+                if out <= enough && out < most {
+                    return most - out;
+                }
+                state.wake_at = Some(state.wake_at.map_or(enough, |other| other.max(enough)));
             }
+            freed.await;
         }
     }
 
     /// As [`Settler::settle`](pubsub_core::driver::Settler::settle).
-    pub(crate) fn settle(&self, token: AckToken, outcome: Outcome) {
+    pub(crate) fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
         let mut state = self.lock();
-        let Some(item) = state.take(token) else {
-            self.stale.fetch_add(1, Ordering::Relaxed);
-            return;
-        };
+        let Some(item) = state.take(token) else { return false };
         let outcome = match outcome {
             Outcome::Dropped if self.drain.is_draining() => Outcome::Release,
             Outcome::Dropped => Outcome::Nack(self.retry.delay(item.id(), item.attempt())),
             outcome => outcome,
         };
-        state.push(item, outcome);
-        drop(state);
-        self.settled.notify_one();
-        self.freed.notify_waiters();
+        let first = state.push(item, outcome);
+        self.release(state);
+        if first {
+            self.settled.notify_one();
+        }
+        true
     }
 
     /// As [`Settler::is_live`](pubsub_core::driver::Settler::is_live).
@@ -181,11 +168,9 @@ impl<T: Held> Desk<T> {
 
     /// As [`Settler::confirm`](pubsub_core::driver::Settler::confirm).
     pub(crate) async fn confirm(&self, token: AckToken, outcome: Outcome) -> Result<()> {
-        if !self.is_live(token) {
-            self.stale.fetch_add(1, Ordering::Relaxed);
+        if !self.settle(token, outcome) {
             return Err(stale("settle"));
         }
-        self.settle(token, outcome);
         self.flush().await
     }
 
@@ -230,8 +215,9 @@ impl<T: Held> Desk<T> {
 
     /// Queues a settlement that needs no token, as for events that never went out.
     pub(crate) fn push(&self, item: T, outcome: Outcome) {
-        self.lock().push(item, outcome);
-        self.settled.notify_one();
+        if self.lock().push(item, outcome) {
+            self.settled.notify_one();
+        }
     }
 
     /// Says that the broker was told of so many settlements, those taken first, or why it could not be.
@@ -245,6 +231,19 @@ impl<T: Held> Desk<T> {
         self.told.notify_waiters();
     }
 
+    /// Lets the lock go, and wakes who waits for the room that there is now.
+    fn release(&self, mut state: MutexGuard<'_, State<T>>) {
+        let out = state.len();
+        let wakes = state.wake_at.is_some_and(|enough| out <= enough);
+        if wakes {
+            state.wake_at = None;
+        }
+        drop(state);
+        if wakes {
+            self.freed.notify_waiters();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // The state is whole at every point where a panic could come from.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -252,6 +251,27 @@ impl<T: Held> Desk<T> {
 }
 
 impl<T> State<T> {
+    fn hand_out(&mut self, item: T) -> AckToken {
+        self.generation += 1;
+        let generation = self.generation;
+        let slot = Slot::Out(generation, item);
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.slots[index] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        AckToken { index: index as u64, generation }
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     fn get_mut(&mut self, token: AckToken) -> Option<&mut T> {
         match self.slots.get_mut(usize::try_from(token.index).ok()?) {
             Some(Slot::Out(generation, item)) if *generation == token.generation => Some(item),
@@ -274,26 +294,44 @@ impl<T> State<T> {
         })
     }
 
-    fn push(&mut self, item: T, outcome: Outcome) {
+    /// Whether it is the first of a batch: who takes batches takes all that there is, and need not be woken for the rest.
+    fn push(&mut self, item: T, outcome: Outcome) -> bool {
         self.queue.push((item, outcome));
         self.queued += 1;
+        self.queue.len() == 1
     }
 }
 
 impl<T> fmt::Debug for Desk<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Desk").field("stale", &self.stale).finish_non_exhaustive()
+        f.debug_struct("Desk").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU64, Ordering},
+        },
+        task::{Context, Wake, Waker},
+        time::Duration,
+    };
 
     use futures_util::FutureExt;
     use pubsub_core::ErrorKind;
 
     use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicU64);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     struct Event(EventId, u32);
 
@@ -316,10 +354,10 @@ mod tests {
         let desk = desk();
         let first = desk.hand_out(Event(EventId::random(), 1));
         assert!(desk.is_live(first));
-        desk.settle(first, Outcome::Ack);
-        desk.settle(first, Outcome::Ack);
+        assert!(desk.settle(first, Outcome::Ack));
+        assert!(!desk.settle(first, Outcome::Ack), "a token settles once");
         assert!(!desk.is_live(first));
-        assert_eq!((desk.stale(), desk.len(), desk.take_batch().len()), (1, 0, 1));
+        assert_eq!((desk.len(), desk.take_batch().len()), (0, 1));
         let second = desk.hand_out(Event(EventId::random(), 1));
         assert_eq!(second.index, first.index);
         assert!(desk.is_live(second) && !desk.is_live(first));
@@ -361,5 +399,44 @@ mod tests {
         assert!(room.as_mut().now_or_never().is_none());
         desk.settle(token, Outcome::Reject);
         assert_eq!(room.await, 1);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_much_room_is_woken_once_and_others_at_their_own_time() {
+        let desk = desk();
+        let tokens: Vec<_> = (0..4).map(|_| desk.hand_out(Event(EventId::random(), 1))).collect();
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(wakes.clone());
+        let much = desk.room_for(4, 3);
+        let little = desk.room(4);
+        tokio::pin!(much, little);
+        assert!(much.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(little.as_mut().now_or_never().is_none());
+        desk.settle(tokens[0], Outcome::Ack);
+        assert_eq!(little.await, 1);
+        assert!(much.as_mut().poll(&mut Context::from_waker(&waker)).is_pending(), "one place is not three");
+        let before = wakes.0.load(Ordering::Relaxed);
+        desk.settle(tokens[1], Outcome::Ack);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), before, "two places are not three");
+        desk.settle(tokens[2], Outcome::Ack);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), before + 1);
+        assert_eq!(much.await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_batch_wakes_its_taker_once_and_loses_nothing() {
+        let desk = desk();
+        for round in 1..=3 {
+            for _ in 0..round {
+                desk.push(Event(EventId::random(), 1), Outcome::Ack);
+            }
+            assert_eq!(desk.next_batch().now_or_never().map(|batch| batch.len()), Some(round));
+            assert!(desk.next_batch().now_or_never().is_none());
+        }
+        let next = desk.next_batch();
+        tokio::pin!(next);
+        assert!(next.as_mut().now_or_never().is_none());
+        desk.push(Event(EventId::random(), 1), Outcome::Ack);
+        assert_eq!(next.now_or_never().map(|batch| batch.len()), Some(1));
     }
 }

@@ -48,8 +48,8 @@ pub(super) struct GroupSettler {
 }
 
 impl Settler for GroupSettler {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
-        self.desk.settle(token, outcome);
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        self.desk.settle(token, outcome)
     }
 
     fn is_live(&self, token: AckToken) -> bool {

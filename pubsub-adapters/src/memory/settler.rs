@@ -64,8 +64,8 @@ impl MemorySettler {
 }
 
 impl Settler for MemorySettler {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
-        self.apply(token, outcome);
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        self.apply(token, outcome)
     }
 
     fn is_live(&self, token: AckToken) -> bool {

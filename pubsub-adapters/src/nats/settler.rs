@@ -233,10 +233,10 @@ impl Drop for Holder {
 pub(super) struct GroupSettler(pub(super) Arc<GroupSub>);
 
 impl Settler for GroupSettler {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
-        // Asking takes back what is over, so that the desk counts it as stale.
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        // Asking takes back what is over, so that the desk refuses it.
         self.is_live(token);
-        self.0.desk.settle(token, outcome);
+        self.0.desk.settle(token, outcome)
     }
 
     fn is_live(&self, token: AckToken) -> bool {

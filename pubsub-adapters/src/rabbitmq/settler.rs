@@ -39,8 +39,8 @@ impl Held for Out {
 pub(super) struct GroupSettler(pub(super) Arc<Desk<Out>>);
 
 impl Settler for GroupSettler {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
-        self.0.settle(token, outcome);
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        self.0.settle(token, outcome)
     }
 
     fn is_live(&self, token: AckToken) -> bool {

@@ -24,9 +24,9 @@ const CHUNK: usize = 500;
 pub(super) struct GroupSettler(pub(super) Arc<Member>);
 
 impl Settler for GroupSettler {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
         self.is_live(token);
-        self.0.desk.settle(token, outcome);
+        self.0.desk.settle(token, outcome)
     }
 
     fn is_live(&self, token: AckToken) -> bool {

@@ -40,8 +40,9 @@ pub enum Outcome {
     note = "a source gives every delivery an `AckHandle` over its `Settler`"
 )]
 pub trait Settler: Send + Sync {
-    /// Settles a delivery: a push into a batch, never a wait. A token that is no longer live changes nothing.
-    fn settle(&self, token: AckToken, outcome: Outcome);
+    /// Settles a delivery: a push into a batch, never a wait. False if the token is no longer live: it changes nothing
+    /// then, and the subscription counts it as refused.
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool;
 
     /// Whether the token's lease still holds. A delivery whose lease is gone must not be worked on.
     ///
@@ -55,10 +56,9 @@ pub trait Settler: Send + Sync {
     /// `Conflict` if the lease was gone: somebody else may have the event now.
     fn confirm(&self, token: AckToken, outcome: Outcome) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            if !self.is_live(token) {
+            if !self.settle(token, outcome) {
                 return Err(stale("settle"));
             }
-            self.settle(token, outcome);
             self.flush().await
         })
     }

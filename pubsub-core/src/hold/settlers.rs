@@ -53,7 +53,9 @@ mod tests {
     struct Deaf(#[expect(dead_code, reason = "without a size all would have one address")] u8);
 
     impl Settler for Deaf {
-        fn settle(&self, _: AckToken, _: Outcome) {}
+        fn settle(&self, _: AckToken, _: Outcome) -> bool {
+            true
+        }
 
         fn is_live(&self, _: AckToken) -> bool {
             true

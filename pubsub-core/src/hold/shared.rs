@@ -41,17 +41,21 @@ struct After {
 }
 
 impl After {
-    fn run(self) {
-        if let Some((entry, outcome)) = self.settle {
-            entry.ack.settle(outcome);
-        }
+    /// False if the settlement was refused by the source inside.
+    fn run(self) -> bool {
+        let settled = self.settle.is_none_or(|(entry, outcome)| entry.ack.settle(outcome));
         for Entry { ack, .. } in self.release {
             // A lost one comes again by itself.
-            if ack.is_live() { ack.settle(Outcome::Release) } else { ack.forget() }
+            if ack.is_live() {
+                ack.settle(Outcome::Release);
+            } else {
+                ack.forget();
+            }
         }
         if let Some(waker) = self.waker {
             waker.wake();
         }
+        settled
     }
 }
 
@@ -244,16 +248,12 @@ fn whole_millis(delay: Duration) -> Duration {
 }
 
 impl Settler for Shared {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
         match outcome {
-            Outcome::Ack | Outcome::Reject => {
-                if let Some((entry, waker)) = self.take(token, outcome) {
-                    After { settle: Some((entry, outcome)), waker, ..After::default() }.run();
-                }
-            }
-            Outcome::Nack(_) | Outcome::Dropped | Outcome::Release => {
-                self.keep(token, outcome);
-            }
+            Outcome::Ack | Outcome::Reject => self.take(token, outcome).is_some_and(|(entry, waker)| {
+                After { settle: Some((entry, outcome)), waker, ..After::default() }.run()
+            }),
+            Outcome::Nack(_) | Outcome::Dropped | Outcome::Release => self.keep(token, outcome),
         }
     }
 

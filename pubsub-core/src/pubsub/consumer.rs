@@ -39,6 +39,7 @@ pub(super) struct Consumer {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) delivered: AtomicU64,
+    pub(super) refused: AtomicU64,
     pub(super) unclaimed: AtomicU64,
     pub(super) undecodable: AtomicU64,
     pub(super) dead_lettered: AtomicU64,

@@ -171,10 +171,8 @@ async fn settle(burial: Burial, ticket: Result<Tickets>) {
     let delay = burial.ack.backoff().max(Duration::from_millis(100));
     // Counted as outstanding until it is settled, so that closing waits for it.
     let (handle, _outstanding) = burial.ack.into_handle();
-    match outcome {
-        Ok(()) => handle.settle(Outcome::Reject),
-        Err(_) => handle.settle(Outcome::Nack(delay)),
-    }
+    // A refusal is not counted here: whoever buried it did his part, and the copy is there.
+    handle.settle(outcome.map_or(Outcome::Nack(delay), |()| Outcome::Reject));
 }
 
 impl Ack {

@@ -145,7 +145,7 @@ impl Ack {
 
     /// Done: the event never comes back to this group. Returns at once; the broker is told in batches.
     pub fn ack(self) {
-        self.handle.settle(Outcome::Ack);
+        self.settle(Outcome::Ack);
     }
 
     /// Done, and waits until the broker knows.
@@ -153,7 +153,20 @@ impl Ack {
     /// # Errors
     /// `Conflict` if the lease was gone, else what the broker says; the event may then come again.
     pub async fn ack_confirmed(self) -> Result<()> {
-        self.handle.confirm(Outcome::Ack).await
+        let Self { handle, outstanding, .. } = self;
+        let told = handle.confirm(Outcome::Ack).await;
+        if told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
+            outstanding.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        told
+    }
+
+    /// What comes too late is refused by the settler, and counted here.
+    fn settle(self, outcome: Outcome) {
+        let Self { handle, outstanding, .. } = self;
+        if !handle.settle(outcome) {
+            outstanding.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Failed: the event comes again after the subscription's backoff, or becomes a dead letter when its attempts
@@ -190,7 +203,7 @@ impl Ack {
         if self.consumer().retry.is_exhausted(self.attempt) && self.consumer().dead_letters.is_some() {
             self.bury(reason.to_string());
         } else {
-            self.handle.settle(Outcome::Nack(delay));
+            self.settle(Outcome::Nack(delay));
         }
         Ok(())
     }
@@ -204,7 +217,7 @@ impl Ack {
         if self.consumer().dead_letters.is_some() {
             self.bury(reason.to_string());
         } else {
-            self.handle.settle(Outcome::Reject);
+            self.settle(Outcome::Reject);
         }
         Ok(())
     }
@@ -212,7 +225,7 @@ impl Ack {
     /// Hands the delivery to the writer of dead letters, which settles it once the copy is confirmed.
     pub(super) fn bury(self, reason: String) {
         let consumer = self.outstanding.0.clone();
-        let Some(writer) = &consumer.dead_letters else { return self.handle.settle(Outcome::Reject) };
+        let Some(writer) = &consumer.dead_letters else { return self.settle(Outcome::Reject) };
         if writer.bury(self, reason) {
             consumer.counts.dead_lettered.fetch_add(1, Ordering::Relaxed);
         }

@@ -53,6 +53,8 @@ where
 pub struct Stats {
     /// Events handed out, redeliveries included.
     pub delivered: u64,
+    /// Settlements that came too late and changed nothing: the lease was gone, and the event may be with another consumer.
+    pub refused: u64,
     /// Events of names that the group does not take.
     pub unclaimed: u64,
     /// Events that could not be decoded.
@@ -407,6 +409,7 @@ impl Control {
         let counts = &self.0.counts;
         Stats {
             delivered: counts.delivered.load(Ordering::Relaxed),
+            refused: counts.refused.load(Ordering::Relaxed),
             unclaimed: counts.unclaimed.load(Ordering::Relaxed),
             undecodable: counts.undecodable.load(Ordering::Relaxed),
             dead_lettered: counts.dead_lettered.load(Ordering::Relaxed),

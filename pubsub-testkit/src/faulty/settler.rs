@@ -49,7 +49,9 @@ impl FaultySettler {
 
     pub(super) fn acknowledge_all(&self) {
         let held = std::mem::take(&mut self.table().held);
-        held.into_values().for_each(|handle| handle.settle(Outcome::Ack));
+        for handle in held.into_values() {
+            handle.settle(Outcome::Ack);
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -68,7 +70,9 @@ impl FaultySettler {
             (Fault::CumulativeAck, Outcome::Ack) => {
                 let later = table.held.split_off(&token.index);
                 let earlier = std::mem::replace(&mut table.held, later);
-                earlier.into_values().for_each(|handle| handle.settle(Outcome::Ack));
+                for handle in earlier.into_values() {
+                    handle.settle(Outcome::Ack);
+                }
                 Outcome::Ack
             }
             (Fault::RedeliverAcked, Outcome::Ack)
@@ -84,9 +88,11 @@ impl FaultySettler {
 }
 
 impl Settler for FaultySettler {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
-        if let Some((handle, outcome)) = self.judge(token, outcome) {
-            handle.settle(outcome);
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        let live = self.is_live(token);
+        match self.judge(token, outcome) {
+            Some((handle, outcome)) => handle.settle(outcome),
+            None => live,
         }
     }
 

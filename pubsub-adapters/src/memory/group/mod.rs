@@ -47,8 +47,6 @@ pub(super) struct Group {
     held: AtomicUsize,
     /// Whether it was deleted: then it settles nothing any more, and nobody waits for it.
     gone: AtomicBool,
-    /// Leases that ran out, and settlements that came too late.
-    pub(super) stale: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -125,7 +123,6 @@ impl Group {
             dirty: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             gone: AtomicBool::new(false),
-            stale: AtomicU64::new(0),
         }
     }
 

@@ -23,7 +23,6 @@ impl Group {
     pub(in crate::memory) fn done(&self, seq: u64, generation: u64) -> bool {
         let (_, lane) = self.slots.owner(seq);
         if !self.slots.end_lease(seq, generation, Mark::Done) {
-            self.stale.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         self.leave_lane(lane);
@@ -39,8 +38,6 @@ impl Group {
         if given {
             self.dirty.store(true, Ordering::SeqCst);
             self.wake(1);
-        } else {
-            self.stale.fetch_add(1, Ordering::Relaxed);
         }
         given
     }
@@ -66,7 +63,6 @@ impl Group {
     pub(in crate::memory) fn extend(&self, seq: u64, generation: u64, deadline: i64) -> bool {
         let mut state = self.lock();
         if !self.slots.is_leased(seq, generation) {
-            self.stale.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         state.leases.extend(seq, generation, deadline);

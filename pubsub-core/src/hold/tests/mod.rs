@@ -193,8 +193,10 @@ impl Source for Feed {
 }
 
 impl Settler for Feed {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        let live = self.is_live(token);
         self.settle_serial(token.index, outcome);
+        live
     }
 
     fn is_live(&self, token: AckToken) -> bool {

@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use super::tools::{ALL, consumer, next, publish};
 use crate::{
-    conformance::{Verdict, ensure, refused},
+    conformance::{Verdict, ensure, refused, same},
     faults::{Consuming, FaultCase, Flaw, Stage, Tally, work::serial},
     faulty::Fault,
 };
@@ -55,6 +55,7 @@ async fn stalled(stage: Stage) -> Verdict {
     for event in held {
         refused("a stale acknowledgement", event.ack_confirmed().await, ErrorKind::Conflict)?;
     }
+    same("the settlements counted as refused", stalled.stats().refused, HELD as u64)?;
     for event in taken {
         if serial(event.message())? == watched {
             event.nack()?;

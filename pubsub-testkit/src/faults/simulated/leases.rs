@@ -34,7 +34,9 @@ impl Leases {
     /// Ends all leases: what is held goes to somebody else.
     pub(super) fn end(&self) {
         let held = std::mem::take(&mut self.handles().held);
-        held.into_values().for_each(|handle| handle.settle(Outcome::Nack(Duration::ZERO)));
+        for handle in held.into_values() {
+            handle.settle(Outcome::Nack(Duration::ZERO));
+        }
     }
 
     /// Forgets whatever is said from now on: what is held is held for ever.
@@ -61,10 +63,8 @@ impl Leases {
 }
 
 impl Settler for Leases {
-    fn settle(&self, token: AckToken, outcome: Outcome) {
-        if let Some(handle) = self.take(token) {
-            handle.settle(outcome);
-        }
+    fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
+        self.take(token).map_or(self.lenient, |handle| handle.settle(outcome))
     }
 
     fn is_live(&self, token: AckToken) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pubsub_core::{ErrorKind, driver::Feature};
+use pubsub_core::{ErrorKind, Received, driver::Feature};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
@@ -47,6 +47,7 @@ async fn extended(ctx: Ctx) -> Verdict {
     let again = within(&mut events, lease + bounds.redelivery, "the event after its lease").await?;
     ensure(!event.is_live(), "a dead lease once the event was delivered again", "a live one")?;
     refused("acknowledging a dead lease", event.ack_confirmed().await, ErrorKind::Conflict)?;
+    same("the settlements counted as refused", events.stats().refused, 1)?;
     if let Some(limit) = bus.capabilities().limits.max_lease {
         let beyond = limit.saturating_add(Duration::from_secs(1));
         refused("an extension beyond the limit", again.extend(beyond).await, ErrorKind::Invalid)?;
@@ -86,5 +87,7 @@ async fn taken_over(ctx: Ctx) -> Verdict {
         ledger.saw(serial);
     }
     ledger.verdict(&ctx.bounds())?;
-    same("how many of the old leases still live", held.iter().filter(|event| event.is_live()).count(), 0)
+    same("how many of the old leases still live", held.iter().filter(|event| event.is_live()).count(), 0)?;
+    held.into_iter().for_each(Received::ack);
+    same("the settlements counted as refused", stalled.stats().refused, count as u64)
 }
