@@ -27,6 +27,8 @@ use crate::common::{backoff::Backoff, unreadable};
 
 /// How long a read waits at the server, and how much longer its answer may take.
 pub(super) const BLOCK: Duration = Duration::from_secs(2);
+/// How long a little room may wait for more.
+const PATIENCE: Duration = Duration::from_millis(1);
 pub(super) const GRACE: Duration = Duration::from_secs(3);
 
 /// The reading task.
@@ -144,6 +146,7 @@ impl Puller {
 
     async fn read(&mut self, reader: &mut Reader) -> End {
         let member = self.member.clone();
+        let mut patient = false;
         loop {
             if member.is_leaving() {
                 return End::Leaving;
@@ -156,11 +159,18 @@ impl Puller {
             {
                 return End::Lost(error);
             }
+            let enough = self.enough();
             if reader.read.is_none() {
-                self.begin(reader, member.window.saturating_sub(member.desk.len()));
+                let room = member.window.saturating_sub(member.desk.len());
+                // Reading a few at a time costs as much as reading many.
+                if room >= enough || std::mem::take(&mut patient) {
+                    self.begin(reader, room);
+                }
             }
             let due = member.peek_due().unwrap_or(self.tend_at).min(self.tend_at);
             let waiting = reader.read.is_none();
+            let room = if waiting { member.window.saturating_sub(member.desk.len()) } else { 0 };
+            let few = room > 0 && room < enough && !member.feed.is_paused() && self.shards.readable().next().is_some();
             let reading = async {
                 match &mut reader.read {
                     Some(read) => (&mut read.answer).await,
@@ -187,7 +197,8 @@ impl Puller {
                 }
                 () = member.wake.notified() => {}
                 () = sleep_until(due) => self.tend_at = self.tend_at.min(due),
-                _ = member.desk.room(member.window), if waiting && member.desk.len() >= member.window => {}
+                _ = member.desk.room_for(member.window, if few { enough } else { 1 }), if waiting && room < enough => {}
+                () = sleep(PATIENCE), if few => patient = true,
                 () = member.feed.resumed(), if waiting && member.feed.is_paused() => {}
                 () = member.feed.paused(), if !waiting => {
                     if let Err(error) = self.settle_read(reader).await {

@@ -105,7 +105,7 @@ impl Reader {
 impl Puller {
     /// How much room makes the next read worth its while.
     pub(super) fn enough(&self) -> usize {
-        self.shards.readable().count().max(1)
+        self.shards.readable().count().max(self.member.window / 4).min(self.member.window).max(1)
     }
 
     /// Sends the next read, if there is room for what it brings.
@@ -118,8 +118,8 @@ impl Puller {
         if parts.is_empty() {
             return;
         }
-        // A read takes at least one entry per stream.
-        let count = (room / parts.len()).clamp(1, COUNT);
+        // A read takes at least one entry per stream. It leaves room for the next one to be on its way meanwhile.
+        let count = (room.min(member.window / 2) / parts.len()).clamp(1, COUNT);
         let room = count * parts.len();
         self.turn = self.turn.wrapping_add(1);
         let order = || (0..parts.len()).map(|n| &member.parts[parts[(n + self.turn) % parts.len()]]);

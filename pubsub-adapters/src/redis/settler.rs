@@ -138,7 +138,6 @@ pub(super) async fn tell(member: Arc<Member>) {
 /// One batch, again after a lost connection for as long as the leases last: later, others may have the events.
 async fn tell_batch(member: &Member, mut batch: Vec<(Out, Outcome)>) -> Result<()> {
     let deadline = Instant::now() + member.lease.duration.min(PATIENCE);
-    let mut cmds = commands(member, &batch);
     let count = batch.len();
     let mut tries = 0_u32;
     loop {
@@ -147,10 +146,10 @@ async fn tell_batch(member: &Member, mut batch: Vec<(Out, Outcome)>) -> Result<(
         if waited || tries > 0 {
             let now = Instant::now();
             batch.retain(|(out, _)| out.until > now);
-            cmds = commands(member, &batch);
         }
+        let cmds = commands(member, &batch);
         tries += 1;
-        let answers = timeout(deadline.saturating_duration_since(Instant::now()), link.commands(cmds.clone())).await;
+        let answers = timeout(deadline.saturating_duration_since(Instant::now()), link.commands(cmds)).await;
         let text = "the server has not answered in time; the events may come again";
         let answers = answers.map_err(|_| Error::new(ErrorKind::Timeout, "settle", text).perhaps_applied())?;
         match answers.and_then(judged) {
@@ -185,10 +184,10 @@ fn commands(member: &Member, batch: &[(Out, Outcome)]) -> Vec<Cmd> {
         let own = || batch.iter().filter(move |(out, _)| out.part == index);
         let acked: Vec<_> = own().filter(|(_, outcome)| matches!(outcome, Outcome::Ack | Outcome::Reject)).collect();
         for chunk in acked.chunks(CHUNK) {
-            let mut ack = cmd("XACK");
-            ack.arg(part.stream()).arg(member.group.as_str());
+            let mut ack = Cmd::with_capacity(3 + chunk.len(), 64 + 32 * chunk.len());
+            ack.arg("XACK").arg(part.stream()).arg(member.group.as_str());
             for (out, _) in chunk {
-                ack.arg(out.entry.to_string());
+                ack.arg(out.entry);
             }
             cmds.push(ack);
         }
@@ -196,7 +195,7 @@ fn commands(member: &Member, batch: &[(Out, Outcome)]) -> Vec<Cmd> {
         forget.arg(&part.failed);
         let mut known = false;
         for (out, _) in acked.iter().filter(|(out, _)| out.attempt > 1) {
-            forget.arg(out.entry.to_string());
+            forget.arg(out.entry);
             known = true;
         }
         if known {
@@ -207,7 +206,7 @@ fn commands(member: &Member, batch: &[(Out, Outcome)]) -> Vec<Cmd> {
             let mut give = scripts::GIVE.call(&[part.stream(), &part.due, &part.failed]);
             give.arg(member.group.as_str()).arg(&member.name);
             for (out, (count, delay)) in chunk {
-                give.arg(out.entry.to_string()).arg(*count).arg(*delay);
+                give.arg(out.entry).arg(*count).arg(*delay);
             }
             cmds.push(give);
         }
