@@ -112,9 +112,14 @@ pub(crate) const PARTS: &[Part] = &[
     ),
     tests(
         "heals",
-        "what NATS, Kafka and RabbitMQ need of their own to come back, beside the faults that all share",
+        "what each broker needs of its own to come back, beside the faults that all share",
         Programs,
-        &[Step::Tests("nats_heals"), Step::Tests("kafka_heals"), Step::Tests("rabbitmq_heals")],
+        &[
+            Step::Tests("redis_heals"),
+            Step::Tests("nats_heals"),
+            Step::Tests("kafka_heals"),
+            Step::Tests("rabbitmq_heals"),
+        ],
     ),
     tests("clusters", "three nodes of NATS and of Redis serve as one does", Programs, &[Step::Tests("clusters")]),
     tests(

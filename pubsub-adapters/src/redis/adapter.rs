@@ -68,6 +68,7 @@ impl Adapter for Redis {
         let mut keys = vec![members];
         for (shard, stream) in channel.streams.iter().enumerate() {
             keys.extend([stream.clone(), channel.keys.due(group, shard), channel.keys.lock(group, shard)]);
+            keys.push(channel.keys.failed(group, shard));
         }
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let mut delete = scripts::DELETE.call(&keys);

@@ -7,7 +7,7 @@ use pubsub_core::{
     ChannelName, ChannelPolicy, Durability, Error, ErrorKind, Message, Ordering, Result, driver::SubscribeOptions,
 };
 
-use super::{connection::Hub, names::Keys, topology, wire};
+use super::{connection::Hub, names::Keys, scripts, topology, wire};
 
 /// More shards than this are refused: each is a stream.
 pub(super) const MAX_SHARDS: u16 = 256;
@@ -71,6 +71,11 @@ impl Channel {
         (hash % shards as u64) as usize
     }
 
+    /// Whether what a broadcast has not read may be removed.
+    pub(super) fn may_overtake(&self) -> bool {
+        self.is_bounded() || !self.policy.retention.history
+    }
+
     /// Adds what an XADD removes to make room.
     pub(super) fn trim(&self, hub: &Hub, cmd: &mut Cmd) {
         let retention = &self.policy.retention;
@@ -82,15 +87,21 @@ impl Channel {
         }
     }
 
-    /// The commands that remove what is too old.
+    /// The commands that remove what is too old, or what nobody needs any more where no history is offered.
     pub(super) fn sweep(&self, hub: &Hub) -> Vec<Cmd> {
-        let Some(age) = self.policy.retention.age.filter(|_| self.live.is_none()) else { return Vec::new() };
+        if self.live.is_some() {
+            return Vec::new();
+        }
+        let forget = self.streams.iter().filter(|_| !self.policy.retention.history);
+        let mut cmds: Vec<_> = forget.map(|stream| scripts::FORGET.call(&[stream])).collect();
+        let Some(age) = self.policy.retention.age else { return cmds };
         let trim = |stream: &String| {
             let mut trim = cmd("XTRIM");
             trim.arg(stream).arg("MINID").arg(oldest(hub, age));
             trim
         };
-        self.streams.iter().map(trim).collect()
+        cmds.extend(self.streams.iter().map(trim));
+        cmds
     }
 }
 

@@ -6,10 +6,7 @@ use ::redis::RedisResult;
 use pubsub_core::driver::Outcome;
 use tokio::time::{sleep_until, timeout};
 
-use super::{
-    connection::Link,
-    pull::{Puller, Reader},
-};
+use super::{connection::Link, pull::Puller, reader::Reader};
 
 impl Puller {
     /// The last read of a subscription: what it brings goes back.

@@ -1,6 +1,7 @@
 //! Broadcasts of durable channels: a cursor per shard, which reads on where it stopped.
 //!
-//! The stream is the buffer: a reader that is slow lags behind, and loses nothing but what retention removes.
+//! The stream is the buffer: a reader that is slow lags behind, and loses nothing but what retention removes. One that asked
+//! for a buffer of its own loses the oldest events beyond it, and is told.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    broadcast::over,
+    broadcast::{BUFFER, over},
     channel::Channel,
     connect::Conn,
     connection::Hub,
@@ -36,6 +37,8 @@ const BLOCK: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(3);
 /// How many entries of a stream one read takes.
 const COUNT: usize = 256;
+/// How long a reader that asked for a buffer may take nothing before it counts as slow.
+const SLOW: Duration = Duration::from_millis(50);
 /// How often streams are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -72,8 +75,28 @@ pub(super) struct Follower {
     feed: Feed,
     parts: Vec<Part>,
     moves: mpsc::UnboundedReceiver<Move>,
-    slow: SlowConsumer,
-    buffer: usize,
+    slow: Slow,
+}
+
+/// What becomes of a reader that is slow; with the size of its buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Slow {
+    /// It lags behind in the stream, and loses nothing but what retention removes.
+    Lags(usize),
+    /// It asked for a buffer of this size: beyond it, the oldest events are dropped.
+    Loses(usize),
+    /// It is disconnected.
+    Ends(usize),
+}
+
+impl Slow {
+    pub(super) fn new(slow: SlowConsumer, buffer: Option<usize>) -> Self {
+        match (slow, buffer) {
+            (SlowConsumer::Disconnect, buffer) => Self::Ends(buffer.unwrap_or(BUFFER)),
+            (SlowConsumer::DropOldest, Some(buffer)) => Self::Loses(buffer),
+            (_, buffer) => Self::Lags(buffer.unwrap_or(BUFFER)),
+        }
+    }
 }
 
 enum End {
@@ -92,10 +115,10 @@ impl Follower {
         feed: Feed,
         channels: &[Arc<Channel>],
         start: &StartPosition,
-        slow: (SlowConsumer, usize),
+        slow: Slow,
         moves: mpsc::UnboundedReceiver<Move>,
     ) -> Result<Self> {
-        let mut follower = Self { hub, feed, parts: Vec::new(), moves, slow: slow.0, buffer: slow.1 };
+        let mut follower = Self { hub, feed, parts: Vec::new(), moves, slow };
         for channel in channels {
             follower.parts.extend(follower.parts_of(channel, start).await?);
         }
@@ -173,16 +196,27 @@ impl Follower {
     async fn read(&mut self, mut conn: Conn) -> End {
         let keys: HashMap<Bytes, usize> =
             self.parts.iter().enumerate().map(|(index, part)| (part.key(), index)).collect();
-        let bounded = self.parts.iter().any(|part| part.channel.is_bounded());
+        let bounded = self.parts.iter().any(|part| part.channel.may_overtake());
         let mut looked: Option<Instant> = None;
         loop {
-            let limit = if self.slow == SlowConsumer::Disconnect { usize::MAX } else { self.buffer };
-            let (hub, feed) = (&self.hub, &self.feed);
+            let (hub, feed, slow, count) = (&self.hub, &self.feed, self.slow, self.count());
+            let room = async {
+                feed.resumed().await;
+                match slow {
+                    Slow::Lags(buffer) => feed.room(buffer).await,
+                    Slow::Loses(buffer) => {
+                        let most = (buffer + 1).saturating_sub(count);
+                        // Who takes nothing for a while is slow: reading goes on, and the oldest events are lost.
+                        let _ = timeout(SLOW, feed.room(most)).await;
+                    }
+                    Slow::Ends(_) => {}
+                }
+            };
             tokio::select! {
                 biased;
                 () = over(hub, feed) => return End::Over,
                 Some(request) = self.moves.recv() => return End::Moved(request),
-                () = async { feed.resumed().await; feed.room(limit).await } => {}
+                () = room => {}
             }
             let mut cmds: Vec<Cmd> = Vec::new();
             let looks = bounded || looked.is_none_or(|looked| looked.elapsed() > LOOK);
@@ -205,9 +239,16 @@ impl Follower {
         }
     }
 
+    fn count(&self) -> usize {
+        match self.slow {
+            Slow::Loses(buffer) => buffer.clamp(1, COUNT),
+            _ => COUNT,
+        }
+    }
+
     fn command(&self) -> Cmd {
         let mut read = cmd("XREAD");
-        read.arg("COUNT").arg(COUNT).arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS");
+        read.arg("COUNT").arg(self.count()).arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS");
         for part in &self.parts {
             read.arg(part.stream());
         }
@@ -258,9 +299,12 @@ impl Follower {
             let (message, fault) = wire::read(entry, &part.channel.name);
             let mut delivery = unreadable::mark(Delivery::new(message, AckHandle::none()), fault);
             delivery.position = wire::position(id, part.shard, part.channel.streams.len());
-            // Reads stop before the buffer is full: only who is to be disconnected ever fills it.
-            let buffer = if self.slow == SlowConsumer::Disconnect { self.buffer } else { usize::MAX };
-            self.feed.broadcast(delivery, self.slow, buffer);
+            match self.slow {
+                // Reads stop before its buffer is full.
+                Slow::Lags(_) => self.feed.broadcast(delivery, SlowConsumer::DropOldest, usize::MAX),
+                Slow::Loses(buffer) => self.feed.broadcast(delivery, SlowConsumer::DropOldest, buffer),
+                Slow::Ends(buffer) => self.feed.broadcast(delivery, SlowConsumer::Disconnect, buffer),
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -46,11 +46,13 @@ pub(super) struct Out {
     pub(super) until: Instant,
     /// Until when its holder has asked for it to be renewed.
     pub(super) extended: Option<Instant>,
+    /// The part's count of losses when it went out.
+    pub(super) losses: u64,
 }
 
 impl Out {
     pub(super) fn new(id: EventId, attempt: u32, part: usize, entry: EntryId, until: Instant) -> Self {
-        Self { id, attempt, part, entry, until, extended: None }
+        Self { id, attempt, part, entry, until, extended: None, losses: 0 }
     }
 }
 
@@ -71,13 +73,36 @@ pub(super) struct Part {
     pub(super) shard: usize,
     /// The set of what is due.
     pub(super) due: String,
-    /// Whether it must be read anew from its first unsettled event on.
-    pub(super) restart: AtomicBool,
+    /// The hash of when events first failed.
+    pub(super) failed: String,
+    pub(super) ordered: bool,
+    /// How often something of an ordered part was lost or given back. What went out before is taken back with it, for
+    /// the part is read anew from its first unsettled event on.
+    losses: AtomicU64,
+    /// Until when an ordered part is this member's, in nanoseconds since it joined.
+    held: AtomicU64,
+    /// The call by which an ordered part became this member's, or 0: the server refuses what was asked before it.
+    pub(super) fence: AtomicU64,
 }
 
 impl Part {
     pub(super) fn stream(&self) -> &str {
         &self.channel.streams[self.shard]
+    }
+
+    /// How often something of it was lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
+    }
+
+    /// Something was lost that went out after so many losses; the same loss is counted once.
+    pub(super) fn lose(&self, after: u64) {
+        let _ = self.losses.compare_exchange(after, after + 1, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// What the lock of an ordered part says while it is this member's.
+    pub(super) fn lock_text(&self, member: &str) -> String {
+        if self.ordered { format!("{member} {}", self.fence.load(Ordering::SeqCst)) } else { String::new() }
     }
 }
 
@@ -89,6 +114,7 @@ pub(super) struct Member {
     /// Its name on the server, the same on every channel.
     pub(super) name: String,
     pub(super) lease: Lease,
+    joined: Instant,
     pub(super) window: usize,
     pub(super) parts: Vec<Part>,
     pub(super) desk: Desk<Out>,
@@ -115,9 +141,13 @@ impl Member {
             let group = group.clone();
             (0..channel.streams.len()).map(move |shard| Part {
                 due: channel.keys.due(&group, shard),
+                failed: channel.keys.failed(&group, shard),
+                ordered: channel.is_ordered(),
                 channel: channel.clone(),
                 shard,
-                restart: AtomicBool::new(false),
+                losses: AtomicU64::new(0),
+                held: AtomicU64::new(0),
+                fence: AtomicU64::new(0),
             })
         });
         let lease = Lease { duration: options.lease.duration.max(Duration::from_millis(10)), ..options.lease };
@@ -126,6 +156,7 @@ impl Member {
             hub: hub.clone(),
             name,
             lease,
+            joined: Instant::now(),
             window: options.max_in_flight,
             parts: parts.collect(),
             group,
@@ -176,17 +207,37 @@ impl Member {
         next
     }
 
+    /// Whether nobody else may have a delivery, whether that is known here or not.
+    pub(super) fn is_held(&self, out: &Out, now: Instant) -> bool {
+        let Some(part) = self.parts.get(out.part).filter(|_| out.until > now) else { return false };
+        !part.ordered || part.losses() == out.losses && part.held.load(Ordering::SeqCst) > self.since(now)
+    }
+
+    /// Notes until when an ordered part is this member's.
+    pub(super) fn hold_part(&self, part: &Part, until: Option<Instant>) {
+        part.held.store(until.map_or(0, |until| self.since(until)), Ordering::SeqCst);
+    }
+
+    /// Whether an ordered part is this member's by the clock.
+    pub(super) fn holds_part(&self, part: &Part, now: Instant) -> bool {
+        part.held.load(Ordering::SeqCst) > self.since(now)
+    }
+
+    fn since(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.joined).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Takes a delivery back whose lease has run out.
     pub(super) fn expire(&self, token: AckToken) {
         if let Some(out) = self.desk.take(token) {
-            self.expired(out.part);
+            self.expired(&out);
         }
     }
 
     /// Sees to it that what has run out comes again.
-    pub(super) fn expired(&self, part: usize) {
-        if let Some(part) = self.parts.get(part).filter(|part| part.channel.is_ordered()) {
-            part.restart.store(true, Ordering::SeqCst);
+    pub(super) fn expired(&self, out: &Out) {
+        if let Some(part) = self.parts.get(out.part).filter(|part| part.ordered) {
+            part.lose(out.losses);
         }
         self.wake.notify_one();
     }

@@ -8,12 +8,12 @@
 //! | ack, reject | XACK, many in one |
 //! | nack, release | stays pending, owned by the consumer `parked`; a sorted set says when it is due |
 //! | lease | the idle time of the pending entry, renewed at a quarter of the lease; others take over what is idle for longer |
-//! | order | one member holds a lock per shard; shards are shared evenly, and handed over when nothing of them is out |
+//! | order | one member holds a lock per shard, which each read asks for in a script; shards are handed over when nothing of them is out |
 //! | broadcast of a durable channel | XREAD from a cursor per shard |
 //! | ephemeral channel, inbox | PUBLISH, SUBSCRIBE and PSUBSCRIBE of JSON documents |
 //! | event for later | a sorted set and a hash, moved to the stream by a task of every process, by the server's clock |
 //! | deduplication | `SET … PX` and XADD in one script |
-//! | retention | `MAXLEN ~` or `MINID ~` on each XADD |
+//! | retention | `MAXLEN ~` or `MINID ~` on each XADD; without history, what every group has settled goes every ten seconds |
 //! | strict channel | its streams are made when it is declared; an event for one that was deleted is refused |
 //! | policy | a hash, which every process compares with what it declares |
 //!
@@ -28,7 +28,10 @@
 //! - An event that was pending when retention removed it, or that retention overtook, is told by a gap event; so is a stream
 //!   or group that was deleted, which is made again.
 //! - On ordered channels the library keeps the order of a key within a process. When a delivery of a shard is lost or given
-//!   back, the shard is read again from its first unsettled event on, and what is out of it is taken back.
+//!   back, the shard is read again from its first unsettled event on, and what is out of it is taken back. Who cannot renew
+//!   the lock hands out nothing once it has run out by the clock, and a read that arrives after that takes nothing.
+//! - A broadcast of a durable channel lags behind in the stream; with a buffer of its own and `DropOldest` it loses what is
+//!   beyond the buffer, and is told.
 //!
 //! # What it cannot do
 //! Wildcards over durable channels, a time to live per event, `retention.bytes`, confirmation by settlement, and slow
@@ -54,6 +57,7 @@ mod names;
 mod options;
 mod publisher;
 mod pull;
+mod reader;
 mod scripts;
 mod settler;
 mod share;

@@ -83,6 +83,11 @@ impl Keys {
         format!("{}:due:{group}:{shard}", self.base)
     }
 
+    /// When a group first failed an event, until it is settled.
+    pub(super) fn failed(&self, group: &GroupName, shard: usize) -> String {
+        format!("{}:failed:{group}:{shard}", self.base)
+    }
+
     /// Who reads a shard for a group.
     pub(super) fn lock(&self, group: &GroupName, shard: usize) -> String {
         format!("{}:lock:{group}:{shard}", self.base)

@@ -1,14 +1,9 @@
 //! The task that reads for a member of a group.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ::redis::{RedisError, RedisResult, Value, cmd};
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
 use pubsub_core::{
     AckHandle, Delivery, Error, ErrorKind, Result, StartPosition,
     driver::{AckToken, Outcome, Settler, SubscriptionState},
@@ -19,10 +14,11 @@ use tokio::{
 };
 
 use super::{
-    connect::Conn,
     error::is_missing,
     group::{Member, Out, Request, answer},
-    history, scripts,
+    history,
+    reader::{Fenced, Kind, Reader},
+    scripts,
     settler::GroupSettler,
     share::Shards,
     wire::{self, Entry, EntryId},
@@ -31,11 +27,9 @@ use crate::common::{backoff::Backoff, unreadable};
 
 /// How long a read waits at the server, and how much longer its answer may take.
 pub(super) const BLOCK: Duration = Duration::from_secs(2);
-/// In a cluster nobody can end a read that waits.
-const CLUSTER_BLOCK: Duration = Duration::from_millis(500);
+/// How long a little room may wait for more.
+const PATIENCE: Duration = Duration::from_millis(1);
 pub(super) const GRACE: Duration = Duration::from_secs(3);
-/// How many entries of a stream one read takes at most.
-const COUNT: usize = 512;
 
 /// The reading task.
 pub(super) struct Puller {
@@ -46,29 +40,14 @@ pub(super) struct Puller {
     /// The last entry that was read of each part.
     pub(super) last: Vec<EntryId>,
     pub(super) shards: Shards,
+    /// Of each part, after how many losses it was read anew.
+    pub(super) losses: Vec<u64>,
     /// Which parts come first when there is not enough room for all.
-    turn: usize,
+    pub(super) turn: usize,
     pub(super) renewed: Instant,
     pub(super) tend_at: Instant,
     /// When to look for what a lost connection may have read late.
     pub(super) orphans_at: Option<Instant>,
-}
-
-/// A connection for reading.
-pub(super) struct Reader {
-    conn: Conn,
-    /// The client's number, by which a waiting read is ended; none where the server does not tell or allow it.
-    number: Option<i64>,
-    read: Option<Read>,
-}
-
-/// A read on its way.
-struct Read {
-    answer: BoxFuture<'static, RedisResult<Value>>,
-    /// When it was asked for.
-    asked: Instant,
-    /// How much room it may take.
-    room: usize,
 }
 
 /// Why reading on a connection ended.
@@ -90,6 +69,7 @@ impl Puller {
             keys: member.parts.iter().map(|part| part.stream()).enumerate().map(key).collect(),
             last: vec![EntryId::default(); member.parts.len()],
             shards: Shards::new(&member),
+            losses: vec![0; member.parts.len()],
             turn: 0,
             renewed: Instant::now(),
             tend_at: Instant::now(),
@@ -157,14 +137,16 @@ impl Puller {
             conn.command(&id).await.ok().as_ref().and_then(wire::int)
         };
         self.tend_at = Instant::now();
+        self.forget_fences();
         if self.last.iter().any(|last| *last != EntryId::default()) {
             self.take_unseen().await?;
         }
-        Ok(Reader { conn, number, read: None })
+        Ok(Reader::new(conn, number))
     }
 
     async fn read(&mut self, reader: &mut Reader) -> End {
         let member = self.member.clone();
+        let mut patient = false;
         loop {
             if member.is_leaving() {
                 return End::Leaving;
@@ -172,11 +154,23 @@ impl Puller {
             if let Err(error) = self.attend(reader).await {
                 return End::Lost(error);
             }
+            if reader.waits_elsewhere(&self.shards)
+                && let Err(error) = self.settle_read(reader).await
+            {
+                return End::Lost(error);
+            }
+            let enough = self.enough();
             if reader.read.is_none() {
-                self.begin(reader, member.window.saturating_sub(member.desk.len()));
+                let room = member.window.saturating_sub(member.desk.len());
+                // Reading a few at a time costs as much as reading many.
+                if room >= enough || std::mem::take(&mut patient) {
+                    self.begin(reader, room);
+                }
             }
             let due = member.peek_due().unwrap_or(self.tend_at).min(self.tend_at);
             let waiting = reader.read.is_none();
+            let room = if waiting { member.window.saturating_sub(member.desk.len()) } else { 0 };
+            let few = room > 0 && room < enough && !member.feed.is_paused() && self.shards.readable().next().is_some();
             let reading = async {
                 match &mut reader.read {
                     Some(read) => (&mut read.answer).await,
@@ -203,7 +197,8 @@ impl Puller {
                 }
                 () = member.wake.notified() => {}
                 () = sleep_until(due) => self.tend_at = self.tend_at.min(due),
-                _ = member.desk.room(member.window), if waiting && member.desk.len() >= member.window => {}
+                _ = member.desk.room_for(member.window, if few { enough } else { 1 }), if waiting && room < enough => {}
+                () = sleep(PATIENCE), if few => patient = true,
                 () = member.feed.resumed(), if waiting && member.feed.is_paused() => {}
                 () = member.feed.paused(), if !waiting => {
                     if let Err(error) = self.settle_read(reader).await {
@@ -218,7 +213,8 @@ impl Puller {
     async fn attend(&mut self, reader: &mut Reader) -> RedisResult<()> {
         let member = self.member.clone();
         let now = Instant::now();
-        let restarts = member.parts.iter().any(|part| part.restart.load(Ordering::SeqCst));
+        self.expire();
+        let restarts = self.is_behind();
         if restarts {
             self.settle_read(reader).await?;
             self.restart_parts();
@@ -226,12 +222,10 @@ impl Puller {
         // Not the reading connection: what is sent there waits behind a read that waits.
         let Some(link) = member.hub.link() else {
             self.schedule();
-            self.expire();
             return Ok(());
         };
         let due = member.next_due(now).is_some_and(|due| due <= now);
         if now >= self.tend_at || due || restarts {
-            self.expire();
             if self.orphans_at.is_some_and(|time| time <= now) {
                 self.settle_read(reader).await?;
                 self.find_orphans(&link).await?;
@@ -267,53 +261,17 @@ impl Puller {
     }
 
     /// Takes back what has run out.
-    pub(super) fn expire(&self) {
+    pub(super) fn expire(&mut self) {
         let now = Instant::now();
+        self.lapse_parts(now);
         for out in self.member.desk.take_if(|out| out.until <= now) {
-            self.member.expired(out.part);
+            self.member.expired(&out);
         }
-    }
-
-    /// Sends the next read, if there is room for what it brings.
-    fn begin(&mut self, reader: &mut Reader, room: usize) {
-        let member = &self.member;
-        if room == 0 || member.feed.is_paused() || member.is_leaving() {
-            return;
-        }
-        let parts: Vec<_> = (0..member.parts.len()).filter(|index| self.shards.is_read(*index)).collect();
-        if parts.is_empty() {
-            return;
-        }
-        // A read takes at least one entry per stream.
-        let count = (room / parts.len()).clamp(1, COUNT);
-        let block = if reader.number.is_some() { BLOCK } else { CLUSTER_BLOCK };
-        self.turn = self.turn.wrapping_add(1);
-        let order = || (0..parts.len()).map(|n| &member.parts[parts[(n + self.turn) % parts.len()]]);
-        let mut read = cmd("XREADGROUP");
-        read.arg("GROUP").arg(member.group.as_str()).arg(&member.name).arg("COUNT").arg(count);
-        read.arg("BLOCK").arg(block.as_millis() as u64).arg("STREAMS");
-        for part in order() {
-            read.arg(part.stream());
-        }
-        for _ in &parts {
-            read.arg(">");
-        }
-        let mut conn = reader.conn.clone();
-        let mut answer: BoxFuture<'static, RedisResult<Value>> = Box::pin(async move {
-            let late = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
-            timeout(block + GRACE, conn.command(&read)).await.unwrap_or_else(|_| Err(late()))
-        });
-        let asked = Instant::now();
-        // The first poll sends it.
-        if let Some(ready) = (&mut answer).now_or_never() {
-            answer = Box::pin(std::future::ready(ready));
-        }
-        reader.read = Some(Read { answer, asked, room: count * parts.len() });
     }
 
     /// Takes what a read has brought. The next one is on its way before the events are decoded.
     async fn arrived(&mut self, reader: &mut Reader, answer: RedisResult<Value>, go_on: bool) -> RedisResult<()> {
-        let asked = reader.read.take().map_or_else(Instant::now, |read| read.asked);
+        let Some(read) = reader.read.take() else { return Ok(()) };
         let answer = match answer {
             Err(error) if is_missing(&error) => {
                 return match self.member.hub.link() {
@@ -324,9 +282,24 @@ impl Puller {
             answer => answer?,
         };
         let member = self.member.clone();
+        let drops = member.feed.is_paused() || member.is_leaving();
+        let streams = match read.kind {
+            Kind::Plain => answer,
+            Kind::Wait => return Ok(()),
+            Kind::Fenced => match self.parse_fenced(&read, answer) {
+                Fenced::Nothing(places) => {
+                    if go_on && !drops {
+                        self.begin_wait(reader, read.parts, &places);
+                    }
+                    return Ok(());
+                }
+                Fenced::Odd => return Ok(()),
+                Fenced::Found(streams) => streams,
+            },
+        };
         let mut found = Vec::new();
         let mut count = 0;
-        for (key, entries) in wire::streams(answer).unwrap_or_default() {
+        for (key, entries) in wire::streams(streams).unwrap_or_default() {
             let Some(index) = self.keys.get(&key).copied() else { continue };
             count += entries.len();
             if let Some(entry) = entries.last() {
@@ -334,23 +307,25 @@ impl Puller {
             }
             found.push((index, entries));
         }
-        let drops = member.feed.is_paused() || member.is_leaving();
-        let ordered = found.iter().any(|(index, _)| member.parts[*index].restart.load(Ordering::SeqCst));
-        let crowded = member.desk.len() + count >= member.window;
-        let early = go_on && count > 0 && !drops && !ordered && !crowded && Instant::now() < self.tend_at;
+        let early = go_on && count > 0 && !drops && !self.is_behind() && Instant::now() < self.tend_at;
         if early {
             // What has arrived is not on the desk yet.
             let free = member.window.saturating_sub(member.desk.len() + count);
-            if free >= self.shards.read_count() {
+            if free >= self.enough() {
                 self.begin(reader, free);
             }
         }
         for (index, entries) in found {
             if drops {
-                self.give_back(index, entries, asked);
+                self.give_back(index, entries, read.asked);
                 continue;
             }
-            let until = member.until(asked);
+            if !self.is_current(index, &read) {
+                // It is pending, and comes with all that is, here or elsewhere.
+                member.parts[index].lose(self.losses[index]);
+                continue;
+            }
+            let until = member.until(read.asked);
             let deliveries: Vec<_> = entries.into_iter().map(|entry| self.hand_out(index, entry, 1, until)).collect();
             member.feed.deliver_all(deliveries);
         }
@@ -360,8 +335,9 @@ impl Puller {
     /// What arrived too late for anybody goes back at once.
     fn give_back(&self, index: usize, entries: Vec<Entry>, asked: Instant) {
         for entry in entries {
-            let id = wire::read(entry_copy(&entry), &self.member.parts[index].channel.name).0.id().clone();
-            let out = Out::new(id, 1, index, entry.id, self.member.until(asked));
+            let entry_id = entry.id;
+            let id = wire::read(entry, &self.member.parts[index].channel.name).0.id().clone();
+            let out = Out::new(id, 1, index, entry_id, self.member.until(asked));
             self.member.desk.push(out, Outcome::Release);
         }
     }
@@ -370,7 +346,10 @@ impl Puller {
         let part = &self.member.parts[index];
         let id = entry.id;
         let (message, fault) = wire::read(entry, &part.channel.name);
-        let token: AckToken = self.member.desk.hand_out(Out::new(message.id().clone(), attempt, index, id, until));
+        let mut out = Out::new(message.id().clone(), attempt, index, id, until);
+        // What was lost since is known to the part alone: this one is taken back with it.
+        out.losses = self.losses[index];
+        let token: AckToken = self.member.desk.hand_out(out);
         let delivery = Delivery::new(message, AckHandle::new(self.settler.clone(), token)).attempt(attempt);
         let mut delivery = unreadable::mark(delivery, fault);
         delivery.position = wire::position(id, part.shard, part.channel.streams.len());
@@ -428,15 +407,11 @@ impl Puller {
             delivery.forget();
         }
         for (index, (part, start)) in member.parts.iter().zip(&starts).enumerate() {
-            let mut seek = scripts::SEEK.call(&[part.stream(), &part.due]);
+            let mut seek = scripts::SEEK.call(&[part.stream(), &part.due, &part.failed]);
             seek.arg(member.group.as_str()).arg(start);
             reader.conn.command(&seek).await?;
             self.last[index] = EntryId::parse(start.as_bytes()).unwrap_or(self.last[index]);
         }
         Ok(Ok(()))
     }
-}
-
-fn entry_copy(entry: &Entry) -> Entry {
-    Entry { id: entry.id, fields: entry.fields.clone() }
 }

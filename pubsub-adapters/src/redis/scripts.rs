@@ -38,6 +38,8 @@ scripts! {
     OPEN = "open",
     /// Makes a group.
     CREATE = "create",
+    /// Reads from shards that are still held.
+    READ = "read",
     /// Looks after a shard.
     TEND = "tend",
     /// Takes everything pending of a shard.
@@ -54,6 +56,8 @@ scripts! {
     LEAVE = "leave",
     /// Deletes a group.
     DELETE = "delete",
+    /// Removes what every group has settled.
+    FORGET = "forget",
     /// What a stream holds.
     LOOK = "look",
 }

@@ -31,9 +31,10 @@ impl Settler for GroupSettler {
 
     fn is_live(&self, token: AckToken) -> bool {
         // Once the lease has run out, somebody else may have the event, whether that is known here or not.
-        match self.0.desk.with(token, |out| out.until) {
-            Some(until) if until > Instant::now() => true,
-            Some(_) => {
+        let now = Instant::now();
+        match self.0.desk.with(token, |out| self.0.is_held(out, now)) {
+            Some(true) => true,
+            Some(false) => {
                 self.0.expire(token);
                 false
             }
@@ -81,7 +82,7 @@ impl GroupSettler {
         let (part, entry) = member.desk.with(token, |out| (out.part, out.entry)).ok_or_else(gone)?;
         let asked = Instant::now();
         let until = asked + duration;
-        if !member.parts[part].channel.is_ordered() {
+        if !member.parts[part].ordered {
             // Beyond one lease it is renewed from here, so that it is free a lease after this process is gone.
             let idle = member.lease.duration.saturating_sub(duration);
             let mut renew = scripts::RENEW.call(&[member.parts[part].stream()]);
@@ -137,7 +138,6 @@ pub(super) async fn tell(member: Arc<Member>) {
 /// One batch, again after a lost connection for as long as the leases last: later, others may have the events.
 async fn tell_batch(member: &Member, mut batch: Vec<(Out, Outcome)>) -> Result<()> {
     let deadline = Instant::now() + member.lease.duration.min(PATIENCE);
-    let mut cmds = commands(member, &batch);
     let count = batch.len();
     let mut tries = 0_u32;
     loop {
@@ -146,10 +146,10 @@ async fn tell_batch(member: &Member, mut batch: Vec<(Out, Outcome)>) -> Result<(
         if waited || tries > 0 {
             let now = Instant::now();
             batch.retain(|(out, _)| out.until > now);
-            cmds = commands(member, &batch);
         }
+        let cmds = commands(member, &batch);
         tries += 1;
-        let answers = timeout(deadline.saturating_duration_since(Instant::now()), link.commands(cmds.clone())).await;
+        let answers = timeout(deadline.saturating_duration_since(Instant::now()), link.commands(cmds)).await;
         let text = "the server has not answered in time; the events may come again";
         let answers = answers.map_err(|_| Error::new(ErrorKind::Timeout, "settle", text).perhaps_applied())?;
         match answers.and_then(judged) {
@@ -184,19 +184,29 @@ fn commands(member: &Member, batch: &[(Out, Outcome)]) -> Vec<Cmd> {
         let own = || batch.iter().filter(move |(out, _)| out.part == index);
         let acked: Vec<_> = own().filter(|(_, outcome)| matches!(outcome, Outcome::Ack | Outcome::Reject)).collect();
         for chunk in acked.chunks(CHUNK) {
-            let mut ack = cmd("XACK");
-            ack.arg(part.stream()).arg(member.group.as_str());
+            let mut ack = Cmd::with_capacity(3 + chunk.len(), 64 + 32 * chunk.len());
+            ack.arg("XACK").arg(part.stream()).arg(member.group.as_str());
             for (out, _) in chunk {
-                ack.arg(out.entry.to_string());
+                ack.arg(out.entry);
             }
             cmds.push(ack);
         }
+        let mut forget = cmd("HDEL");
+        forget.arg(&part.failed);
+        let mut known = false;
+        for (out, _) in acked.iter().filter(|(out, _)| out.attempt > 1) {
+            forget.arg(out.entry);
+            known = true;
+        }
+        if known {
+            cmds.push(forget);
+        }
         let given: Vec<_> = own().filter_map(|(out, outcome)| Some((out, given(out, *outcome)?))).collect();
         for chunk in given.chunks(CHUNK) {
-            let mut give = scripts::GIVE.call(&[part.stream(), &part.due]);
+            let mut give = scripts::GIVE.call(&[part.stream(), &part.due, &part.failed]);
             give.arg(member.group.as_str()).arg(&member.name);
             for (out, (count, delay)) in chunk {
-                give.arg(out.entry.to_string()).arg(*count).arg(*delay);
+                give.arg(out.entry).arg(*count).arg(*delay);
             }
             cmds.push(give);
         }
@@ -223,7 +233,7 @@ fn after(member: &Member, batch: &[(Out, Outcome)]) {
     for (out, outcome) in batch {
         match outcome {
             Outcome::Nack(delay) => member.note_due(now + *delay + Duration::from_millis(1)),
-            Outcome::Release if member.parts[out.part].channel.is_ordered() => member.expired(out.part),
+            Outcome::Release if member.parts[out.part].ordered => member.expired(out),
             Outcome::Release => member.note_due(now),
             _ => {}
         }
@@ -247,7 +257,7 @@ async fn leave(member: &Member) -> RedisResult<()> {
             let mut keys = vec![members.as_str()];
             keys.extend(locks.iter().map(String::as_str));
             let mut share = scripts::SHARE.call(&keys);
-            share.arg(&member.name).arg(1).arg(1).arg(0);
+            share.arg(&member.name).arg(1).arg(1).arg(0).arg(member.hub.next_member());
             for _ in &locks {
                 share.arg("d");
             }

@@ -6,6 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use ::redis::RedisResult;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
@@ -47,9 +48,14 @@ impl Shards {
         matches!(self.0.get(index), Some(Role::Free | Role::Reader))
     }
 
-    /// Of how many parts new events are read here.
-    pub(super) fn read_count(&self) -> usize {
-        (0..self.0.len()).filter(|index| self.is_read(*index)).count()
+    /// The parts whose new events are read here.
+    pub(super) fn readable(&self) -> impl Iterator<Item = usize> {
+        (0..self.0.len()).filter(|index| self.is_read(*index))
+    }
+
+    /// Whether what was read of a part may be handed out here.
+    pub(super) fn is_held(&self, index: usize) -> bool {
+        matches!(self.0.get(index), Some(Role::Free | Role::Reader | Role::Leaving))
     }
 
     /// The parts whose pending events are to be taken first.
@@ -88,14 +94,50 @@ impl Shards {
 }
 
 impl Puller {
+    /// Whether something of a part was lost or given back, and it was not read anew since.
+    pub(super) fn is_behind(&self) -> bool {
+        self.member.parts.iter().zip(&self.losses).any(|(part, known)| part.losses() != *known)
+    }
+
     /// Begins anew on parts of which something was lost or given back: later events must not overtake it.
     pub(super) fn restart_parts(&mut self) {
         for (index, part) in self.member.parts.iter().enumerate() {
-            if part.restart.swap(false, Ordering::SeqCst) {
+            let losses = part.losses();
+            if self.losses[index] != losses {
+                self.losses[index] = losses;
                 self.member.desk.take_if(|out| out.part == index);
                 self.shards.begin_again(index);
             }
         }
+    }
+
+    /// Another connection: what was asked on the last one and arrives late is to be refused.
+    pub(super) fn forget_fences(&mut self) {
+        for (index, part) in self.member.parts.iter().enumerate().filter(|(_, part)| part.ordered) {
+            part.fence.store(0, Ordering::SeqCst);
+            part.lose(self.losses[index]);
+        }
+    }
+
+    /// Lets go of what was not renewed in time: somebody else may read it by now.
+    pub(super) fn lapse_parts(&mut self, now: Instant) {
+        for index in 0..self.member.parts.len() {
+            let part = &self.member.parts[index];
+            if part.ordered && self.shards.0[index] != Role::None && !self.member.holds_part(part, now) {
+                self.lapse(index);
+            }
+        }
+    }
+
+    /// Whatever is still out of a part is somebody else's to deliver now.
+    pub(super) fn lapse(&mut self, index: usize) {
+        let part = &self.member.parts[index];
+        self.shards.0[index] = Role::None;
+        part.fence.store(0, Ordering::SeqCst);
+        self.member.hold_part(part, None);
+        part.lose(part.losses());
+        self.losses[index] = part.losses();
+        self.member.desk.take_if(|out| out.part == index);
     }
 
     /// Takes this member's share of the shards, and keeps what it has.
@@ -123,16 +165,20 @@ impl Puller {
             }
         });
         let leaving = member.is_leaving();
+        // The next one takes what is pending, which is what the server was not told of.
+        let told = member.desk.flush().now_or_never().is_some();
         let mut keys = vec![channel.keys.members(&member.group)];
         keys.extend((0..shards).map(|shard| channel.keys.lock(&member.group, shard)));
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let mut share = scripts::SHARE.call(&keys);
         let lease = member.lease.duration.as_millis() as u64;
         share.arg(&member.name).arg(lease).arg(member_ttl(&member).as_millis() as u64);
-        share.arg(member.hub.next_member() % shards as u64);
+        let number = member.hub.next_member();
+        share.arg(number % shards as u64).arg(number);
         for (shard, count) in out.iter().enumerate() {
-            let done = *count == 0 && (leaving || self.shards.0[begin + shard] == Role::Leaving);
-            share.arg(if done { "d" } else { "k" });
+            let done = told && *count == 0 && (leaving || self.shards.0[begin + shard] == Role::Leaving);
+            let fence = member.parts[begin + shard].fence.load(Ordering::SeqCst);
+            share.arg(format!("{}{fence}", if done { 'd' } else { 'k' }));
         }
         if leaving {
             share.arg("leave");
@@ -145,16 +191,19 @@ impl Puller {
         let mut mine = 0;
         for (shard, owned) in owned.iter().enumerate().take(shards) {
             let index = begin + shard;
-            let before = self.shards.0[index];
-            self.shards.0[index] = match (*owned, before) {
-                (0, _) => {
-                    // Whatever is still out of it is somebody else's to deliver now.
-                    member.desk.take_if(|held| held.part == index);
-                    Role::None
+            match (*owned, self.shards.0[index]) {
+                (0, Role::None) => {}
+                (0, _) => self.lapse(index),
+                (2, _) | (_, Role::None) => {
+                    self.lapse(index);
+                    member.parts[index].fence.store(number, Ordering::SeqCst);
+                    self.shards.0[index] = Role::Recovering(EntryId::default());
                 }
-                (2, _) | (_, Role::None) => Role::Recovering(EntryId::default()),
-                (_, role) => role,
-            };
+                _ => {}
+            }
+            if *owned != 0 {
+                member.hold_part(&member.parts[index], Some(until));
+            }
             mine += i64::from(*owned != 0);
             if member.renews() && *owned != 0 {
                 member.desk.for_each(|_, held| {

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use super::{
     adapter::Redis,
-    broadcast::{self, Listener},
+    broadcast::Listener,
     channel::Channel,
-    follow::{Follower, Mover, Unmoved},
+    follow::{Follower, Mover, Slow, Unmoved},
     group::Member,
     topology,
 };
@@ -84,7 +84,7 @@ impl Redis {
         let follower = if channels.is_empty() {
             None
         } else {
-            let slow = (options.slow, options.buffer.unwrap_or(broadcast::BUFFER));
+            let slow = Slow::new(options.slow, options.buffer);
             Some(Follower::new(self.hub.clone(), feed.clone(), &channels, &options.start, slow, requests).await?)
         };
         let listener = Listener::new(self.hub.clone(), feed, live, options.slow, options.buffer);

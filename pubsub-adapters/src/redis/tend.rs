@@ -1,15 +1,18 @@
 //! Looking after what is pending: leases are renewed, what others have left is taken over, what is gone is made again.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use ::redis::{RedisError, RedisResult, Value, cmd};
-use pubsub_core::driver::{Gap, GapReason, SubscriptionState};
+use pubsub_core::{
+    Timestamp,
+    driver::{Gap, GapReason, SubscriptionState},
+};
 use tokio::time::{Instant, timeout};
 
 use super::{
     connection::Link,
     error::is_missing,
-    group::Member,
+    group::{Member, Part},
     pull::{BLOCK, GRACE, Puller},
     scripts, topology,
     wire::{self, Entry},
@@ -28,12 +31,9 @@ impl Puller {
         let link = member.hub.wait("receive", Instant::now() + GRACE).await.map_err(none)?;
         // What is settled and not told yet would come again.
         let _ = timeout(FLUSH, member.desk.flush()).await;
-        for (index, part) in member.parts.iter().enumerate() {
-            if part.channel.is_ordered() {
-                part.restart.store(true, Ordering::SeqCst);
-            } else {
-                self.recover(&link, index, &member.name).await?;
-            }
+        // Of ordered parts, all that is pending is taken before anything new.
+        for index in (0..member.parts.len()).filter(|index| !member.parts[*index].ordered) {
+            self.recover(&link, index, &member.name).await?;
         }
         // A read may still wait at the server, for a client that is gone.
         self.orphans_at = Some(Instant::now() + BLOCK + GRACE);
@@ -46,7 +46,8 @@ impl Puller {
         self.orphans_at = None;
         let flushed = timeout(FLUSH, member.desk.flush()).await;
         let mut again = flushed.is_err();
-        for (index, part) in member.parts.iter().enumerate().filter(|_| flushed.is_ok()) {
+        let free = |(_, part): &(_, &Part)| flushed.is_ok() && !part.ordered;
+        for (index, part) in member.parts.iter().enumerate().filter(free) {
             let mut out = 0;
             member.desk.for_each(|_, held| out += usize::from(held.part == index));
             let mut pending = cmd("XPENDING");
@@ -58,11 +59,7 @@ impl Puller {
             if found <= out {
                 continue;
             }
-            if part.channel.is_ordered() {
-                part.restart.store(true, Ordering::SeqCst);
-            } else {
-                again |= !self.recover(conn, index, &member.name).await?;
-            }
+            again |= !self.recover(conn, index, &member.name).await?;
         }
         if again {
             self.orphans_at = Some(Instant::now() + FLUSH);
@@ -82,8 +79,10 @@ impl Puller {
             }
             let mut out = Vec::new();
             member.desk.for_each(|_, held| out.extend((held.part == index).then_some(held.entry)));
-            let mut call = scripts::RECOVER.call(&[part.stream(), &part.due]);
+            let lock = part.channel.keys.lock(&member.group, part.shard);
+            let mut call = scripts::RECOVER.call(&[part.stream(), &part.due, &lock, &part.failed]);
             call.arg(member.group.as_str()).arg(&member.name).arg(after.to_string()).arg(room).arg(owner);
+            call.arg(part.lock_text(&member.name));
             for entry in out {
                 call.arg(entry.to_string());
             }
@@ -93,7 +92,11 @@ impl Puller {
                 answer => answer?,
             };
             let Some([found, lost, last]) = wire::list(answer).and_then(|parts| <[_; 3]>::try_from(parts).ok()) else {
-                return Ok(true);
+                if part.ordered {
+                    self.lapse(index);
+                    self.tend_at = Instant::now();
+                }
+                return Ok(false);
             };
             self.hand_out_claimed(index, found, asked);
             self.tell_lost(index, wire::int(&lost).unwrap_or(0));
@@ -110,15 +113,20 @@ impl Puller {
     /// Hands out what a script has claimed: entries with their counts, in the order of their ids.
     fn hand_out_claimed(&self, index: usize, found: Value, asked: Instant) {
         let claimed = |item: Value| {
-            let [id, fields, count] = <[_; 3]>::try_from(wire::list(item)?).ok()?;
+            let [id, fields, count, failed] = <[_; 4]>::try_from(wire::list(item)?).ok()?;
             let entry = Entry { id: wire::entry_id(&id)?, fields: wire::fields_of(fields)? };
-            Some((entry, u32::try_from(wire::int(&count)?).unwrap_or(u32::MAX)))
+            let failed = wire::int(&failed).and_then(|ms| Timestamp::from_millis(ms).ok());
+            Some((entry, u32::try_from(wire::int(&count)?).unwrap_or(u32::MAX), failed))
         };
         let mut found: Vec<_> = wire::list(found).unwrap_or_default().into_iter().filter_map(claimed).collect();
-        found.sort_unstable_by_key(|(entry, _)| entry.id);
+        found.sort_unstable_by_key(|(entry, ..)| entry.id);
         let until = self.member.until(asked);
-        let deliveries: Vec<_> =
-            found.into_iter().map(|(entry, count)| self.hand_out(index, entry, count.max(1), until)).collect();
+        let hand_out = |(entry, count, failed): (_, u32, _)| {
+            let mut delivery = self.hand_out(index, entry, count.max(1), until);
+            delivery.first_seen = failed;
+            delivery
+        };
+        let deliveries: Vec<_> = found.into_iter().map(hand_out).collect();
         if !deliveries.is_empty() {
             self.member.feed.deliver_all(deliveries);
         }
@@ -136,7 +144,7 @@ impl Puller {
         let member = self.member.clone();
         let (mut room, mut left) = (room, false);
         for index in 0..member.parts.len() {
-            if member.parts[index].channel.is_ordered() && !self.shards.is_read(index) {
+            if member.parts[index].ordered && !self.shards.is_read(index) {
                 continue;
             }
             let before = member.desk.len();
@@ -151,10 +159,10 @@ impl Puller {
         let part = &member.parts[index];
         let members = part.channel.keys.members(&member.group);
         let room = if member.feed.is_paused() { 0 } else { room.min(TAKEN) };
-        let mut tend = scripts::TEND.call(&[part.stream(), &part.due, &members]);
+        let mut tend = scripts::TEND.call(&[part.stream(), &part.due, &members, &part.failed]);
         tend.arg(member.group.as_str()).arg(&member.name).arg(member.lease.duration.as_millis() as u64).arg(room);
         tend.arg(member_ttl(&member).as_millis() as u64);
-        tend.arg(u8::from(!part.channel.is_ordered())).arg(u8::from(part.channel.is_bounded()));
+        tend.arg(u8::from(!part.ordered)).arg(u8::from(part.channel.is_bounded()));
         // Who does not take what waits for it already leaves to others what it has let run out.
         tend.arg(u8::from(member.feed.len() == 0));
         let asked = Instant::now();
@@ -173,6 +181,12 @@ impl Puller {
         self.tell_lost(index, wire::int(&lost).unwrap_or(0));
         self.hand_out_claimed(index, found, asked);
         let more = wire::int(&more).and_then(|more| u64::try_from(more).ok());
+        if part.ordered && more == Some(0) {
+            // What is due may lie before what is out.
+            part.lose(self.losses[index]);
+            member.wake.notify_one();
+            return Ok(false);
+        }
         if let Some(more) = more.filter(|more| *more > 0) {
             member.note_due(Instant::now() + Duration::from_millis(more + 1));
         }
@@ -188,7 +202,7 @@ impl Puller {
         }
         self.renewed = Instant::now();
         let now = self.renewed;
-        for (index, part) in member.parts.iter().enumerate().filter(|(_, part)| !part.channel.is_ordered()) {
+        for (index, part) in member.parts.iter().enumerate().filter(|(_, part)| !part.ordered) {
             let mut held = Vec::new();
             member.desk.for_each(|_, out| {
                 let left = out.extended.map_or(Duration::ZERO, |extended| extended.saturating_duration_since(now));
@@ -242,7 +256,9 @@ impl Puller {
             }
             // Nobody's lease on it means anything any more.
             member.desk.take_if(|out| out.part == index);
-            self.shards.begin_again(index);
+            if part.ordered {
+                part.lose(self.losses[index]);
+            }
             if told != Some(part.channel.name.as_str()) {
                 member.feed.gap(Gap::new(part.channel.name.clone(), None, GapReason::DataLoss));
                 told = Some(part.channel.name.as_str());

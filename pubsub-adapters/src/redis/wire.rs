@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use ::redis::Value;
+use ::redis::{RedisWrite, ToRedisArgs, Value};
 use bytes::Bytes;
 use pubsub_core::{
     ChannelName, Error, ErrorKind, EventId, Message, Position, Result, Timestamp,
@@ -15,6 +15,8 @@ use pubsub_core::{
         document,
     },
 };
+
+use smallvec::SmallVec;
 
 use super::{SCHEME, options::Fields};
 use crate::common::unreadable::{self, ReadOut};
@@ -61,8 +63,19 @@ const NUMBERS: &[(u8, Attribute)] = &[
     (26, Attribute::Tombstone),
 ];
 
+/// The numbers by attribute.
+static BY_ATTRIBUTE: LazyLock<[u8; 64]> = LazyLock::new(|| {
+    let mut numbers = [0; 64];
+    for (number, attribute) in NUMBERS {
+        if let Some(place) = numbers.get_mut(*attribute as usize) {
+            *place = *number;
+        }
+    }
+    numbers
+});
+
 fn number_of(attribute: Attribute) -> Option<u8> {
-    NUMBERS.iter().find(|(_, known)| *known == attribute).map(|(number, _)| *number)
+    BY_ATTRIBUTE.get(attribute as usize).copied().filter(|number| *number != 0)
 }
 
 fn attribute_of(number: u8) -> Option<Attribute> {
@@ -134,8 +147,11 @@ pub(super) fn encode_live(message: &Message, source: &str) -> Result<Bytes> {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) id: EntryId,
-    pub(super) fields: Vec<(Bytes, Bytes)>,
+    pub(super) fields: Pairs,
 }
+
+/// Names and values; an event of this library has one.
+pub(super) type Pairs = SmallVec<[(Bytes, Bytes); 1]>;
 
 /// The id of a stream entry: time and sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,6 +172,30 @@ impl EntryId {
             (0, 0) => self,
             (ms, 0) => Self { ms: ms - 1, seq: u64::MAX },
             (ms, seq) => Self { ms, seq: seq - 1 },
+        }
+    }
+}
+
+impl ToRedisArgs for EntryId {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        // Two numbers of at most 20 digits, and what is between them.
+        let mut text = [0; 41];
+        let begin = digits(&mut text, 41, self.seq) - 1;
+        text[begin] = b'-';
+        let begin = digits(&mut text, begin, self.ms);
+        out.write_arg(&text[begin..]);
+    }
+}
+
+/// Writes a number that ends before `end`; says where it begins.
+fn digits(text: &mut [u8; 41], end: usize, mut number: u64) -> usize {
+    let mut begin = end;
+    loop {
+        begin -= 1;
+        text[begin] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return begin;
         }
     }
 }
@@ -262,7 +302,7 @@ fn decode_frame(frame: &Bytes, arrival: Arrival<'_>) -> Result<Message> {
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     let end = HEAD.checked_add(length).filter(|end| *end <= frame.len()).ok_or_else(cut)?;
     let mut rest = frame.get(HEAD..end).ok_or_else(cut)?;
-    let mut headers = smallvec::SmallVec::<[(&str, &[u8]); 16]>::new();
+    let mut headers = SmallVec::<[(&str, &[u8]); 16]>::new();
     while let Some((number, after)) = rest.split_first() {
         let (length, after) = after.split_first_chunk::<4>().ok_or_else(cut)?;
         let (value, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize).ok_or_else(cut)?;
@@ -330,12 +370,16 @@ pub(super) fn entry(value: Value) -> Option<Entry> {
 }
 
 /// The fields of an entry.
-pub(super) fn fields_of(value: Value) -> Option<Vec<(Bytes, Bytes)>> {
+pub(super) fn fields_of(value: Value) -> Option<Pairs> {
     let Value::Array(items) = value else { return None };
-    let mut fields = Vec::with_capacity(items.len() / 2);
+    let mut fields = Pairs::with_capacity(items.len() / 2);
     let mut items = items.into_iter();
     while let (Some(name), Some(value)) = (items.next(), items.next()) {
-        fields.push((text(name)?, text(value)?));
+        let name = match name {
+            Value::BulkString(name) if name == FRAME => Bytes::from_static(FRAME),
+            name => text(name)?,
+        };
+        fields.push((name, text(value)?));
     }
     Some(fields)
 }

@@ -1,7 +1,7 @@
--- Looks after one shard for one member of a group. KEYS: stream, due, members.
+-- Looks after one shard for one member of a group. KEYS: stream, due, members, failed.
 -- ARGV: group, consumer, lease in ms, room, time to live of the membership in ms, whether to take over from others,
 -- whether retention may remove events, whether to take again what this member has let run out.
--- Returns {deliveries as {id, fields, count}, events lost while pending, events overtaken or -1, ms until more is due or -1}
+-- Returns {deliveries as {id, fields, count, first failed or empty}, events lost while pending, events overtaken or -1, ms until more is due or -1}
 local key, group, me, room = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -52,7 +52,12 @@ if ARGV[7] == '1' then
 end
 
 local ids, more, crowded = {}, -1, false
-if room > 0 then
+if ARGV[6] ~= '1' then
+  -- The reader of a shard takes what is due in its order, with all that is pending.
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 256)) do
+    if #redis.call('XPENDING', key, group, id, id, 1) == 0 then redis.call('ZREM', KEYS[2], id) end
+  end
+elseif room > 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, room)) do
     ids[#ids + 1] = id
   end
@@ -82,7 +87,12 @@ for _, id in ipairs(ids) do
   local p = redis.call('XPENDING', key, group, id, id, 1)
   if #p == 1 then
     local e = redis.call('XCLAIM', key, group, me, 0, id)
-    if #e == 1 and e[1] then out[#out + 1] = {id, e[1][2], p[1][4] + 1} else lost = lost + 1 end
+    if #e == 1 and e[1] then
+      out[#out + 1] = {id, e[1][2], p[1][4] + 1, redis.call('HGET', KEYS[4], id) or ''}
+    else
+      redis.call('HDEL', KEYS[4], id)
+      lost = lost + 1
+    end
   end
 end
 local next = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')

@@ -15,14 +15,14 @@ fn samples() -> Vec<Envelope> {
     vec![rich, envelope(bytes), envelope(Payload::json("")), envelope(Payload::Tombstone)]
 }
 
-fn encoded(envelope: &Envelope, wire: WireFormat, fields: Fields) -> Vec<(Bytes, Bytes)> {
+fn encoded(envelope: &Envelope, wire: WireFormat, fields: Fields) -> Pairs {
     let mut out = Vec::new();
     let message = Message::from(envelope.clone());
     encode(&message, "/pubsub/test", wire, fields, |name, value| {
         out.push((Bytes::copy_from_slice(name), Bytes::copy_from_slice(value)));
     })
     .unwrap();
-    out
+    out.into()
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn foreign_bytes_are_kept_as_they_came() {
             }
         }
         let bytes = Bytes::from(bytes);
-        let fields = vec![(Bytes::from_static(FRAME), bytes.clone())];
+        let fields = smallvec::smallvec![(Bytes::from_static(FRAME), bytes.clone())];
         let (message, fault) = read(Entry { id, fields }, &channel);
         assert_eq!(message.channel(), &channel);
         if fault.is_some() {
@@ -108,5 +108,14 @@ fn answers_of_another_shape_are_nothing() {
     for value in [Value::Int(1), Value::Okay, Value::Array(vec![Value::Int(1)]), Value::Array(vec![Value::Nil])] {
         assert!(streams(value.clone()).is_none_or(|streams| streams.is_empty()), "{value:?}");
         assert!(entry(value).is_none());
+    }
+}
+
+#[test]
+fn ids_are_sent_as_they_are_shown() {
+    for (ms, seq) in [(0, 0), (1_700_000_000_000, 7), (10, 90), (u64::MAX, u64::MAX)] {
+        let id = EntryId { ms, seq };
+        assert_eq!(id.to_redis_args(), [id.to_string().into_bytes()]);
+        assert_eq!(EntryId::parse(id.to_string().as_bytes()), Some(id));
     }
 }

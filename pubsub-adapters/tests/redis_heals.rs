@@ -1,0 +1,212 @@
+//! What is the Redis adapter.s own: ordered groups when a member stands still with a read at the server, what is kept
+//! without history, and slow broadcasts. The rest is the suites.
+#![cfg(feature = "redis")]
+
+use std::time::Duration;
+
+use pubsub_adapters::redis::{Redis, RedisOptions};
+use pubsub_core::{
+    ChannelPattern, ChannelPolicy, Envelope, EventItem, EventName, Events, GroupName, Key, Payload, PubSub, Raw,
+    Retention, Timestamp,
+    driver::{Item, Outcome as Settled, SlowConsumer, SubscribeOptions, Subscriber},
+};
+use pubsub_testkit::{
+    broker::{Broker, BrokerError, BrokerKind, BrokerOptions},
+    proxy::FaultProxy,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::time::{Instant, sleep, timeout};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const LEASE: Duration = Duration::from_millis(800);
+const SOON: Duration = Duration::from_secs(10);
+
+/// A server of this test; `None` where there is none on this machine.
+fn server() -> Result<Option<Broker>, BrokerError> {
+    match Broker::start(BrokerKind::Redis, &BrokerOptions::new()) {
+        Ok(broker) => Ok(Some(broker)),
+        Err(BrokerError::Missing { .. }) if std::env::var_os("PUBSUB_TEST_REQUIRE").is_none() => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+async fn open(url: &str) -> pubsub_core::Result<PubSub> {
+    let adapter = Redis::open(RedisOptions::from_url(&url.parse()?)?).await?;
+    Ok(PubSub::builder(adapter).policy("steps", ChannelPolicy::new().ordered_per_key(1))?.build())
+}
+
+async fn join(bus: &PubSub) -> pubsub_core::Result<Events<Raw>> {
+    bus.subscribe_channel("steps").group("walkers").lease(LEASE).await
+}
+
+async fn publish(bus: &PubSub, serial: usize) -> Outcome {
+    let event = Envelope::new(EventName::parse("test:step")?, "steps".parse()?, Payload::json(serial.to_string()));
+    bus.publish_envelope(event).key(Key::new("one")?).await?;
+    Ok(())
+}
+
+async fn read(events: &mut Events<Raw>, within: Duration) -> Result<usize, Box<dyn std::error::Error>> {
+    let event = timeout(within, events.next()).await.map_err(|_| "nothing came")?.ok_or("the end")??;
+    let serial = std::str::from_utf8(event.message().payload().data().ok_or("no body")?)?.parse()?;
+    event.ack();
+    Ok(serial)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_waits_for_a_member_cut_off_takes_nothing_from_the_next_owner() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let proxy = FaultProxy::start(broker.address()).await?;
+    let direct = open(&broker.url()).await?;
+    let behind = open(&broker.url().replace(&broker.address().to_string(), &proxy.address().to_string())).await?;
+    let mut first = join(&behind).await?;
+    publish(&direct, 0).await?;
+    assert_eq!(read(&mut first, SOON).await?, 0);
+    // Its next read is at the server now, or will be before the link stands still.
+    sleep(Duration::from_millis(100)).await;
+    proxy.stall();
+    let mut second = join(&direct).await?;
+    // What is published once the lock has run out, and while the read still waits, is the next owner's.
+    sleep(LEASE + Duration::from_millis(500)).await;
+    let published = Instant::now();
+    for serial in 1..=3 {
+        publish(&direct, serial).await?;
+        assert_eq!(read(&mut second, SOON).await?, serial, "after {:?}", published.elapsed());
+    }
+    proxy.heal().await?;
+    publish(&direct, 4).await?;
+    let either = tokio::select! {
+        serial = read(&mut first, SOON) => serial?,
+        serial = read(&mut second, SOON) => serial?,
+    };
+    assert_eq!(either, 4);
+    direct.close(Duration::from_secs(5)).await?;
+    behind.close(Duration::from_secs(5)).await?;
+    proxy.close().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_cut_off_hands_out_nothing_once_its_lock_has_run_out() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let proxy = FaultProxy::start(broker.address()).await?;
+    let direct = open(&broker.url()).await?;
+    let behind = open(&broker.url().replace(&broker.address().to_string(), &proxy.address().to_string())).await?;
+    let mut first = join(&behind).await?;
+    for serial in 0..5 {
+        publish(&direct, serial).await?;
+    }
+    assert_eq!(read(&mut first, SOON).await?, 0);
+    // The acknowledgement, and the read of all the others, are through.
+    sleep(Duration::from_millis(300)).await;
+    proxy.stall();
+    let mut second = join(&direct).await?;
+    for serial in 1..5 {
+        assert_eq!(read(&mut second, SOON).await?, serial);
+    }
+    assert!(read(&mut first, Duration::from_millis(300)).await.is_err(), "they are somebody else's");
+    proxy.heal().await?;
+    direct.close(Duration::from_secs(5)).await?;
+    behind.close(Duration::from_secs(5)).await?;
+    proxy.close().await;
+    Ok(())
+}
+
+/// One number that the server answers.
+async fn number(broker: &Broker, command: &str) -> Result<i64, Box<dyn std::error::Error>> {
+    let mut stream = tokio::net::TcpStream::connect(broker.address()).await?;
+    stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).await?;
+    Ok(line.trim().strip_prefix(':').ok_or("no number")?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_history_an_event_goes_once_every_group_has_settled_it() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let adapter = Redis::open(RedisOptions::from_url(&broker.url().parse()?)?).await?;
+    let bus = PubSub::builder(adapter).policy("steps", ChannelPolicy::new().retention(Retention::none()))?.build();
+    let (mut fast, mut slow) = (join(&bus).await?, bus.subscribe_channel("steps").group("late").await?);
+    for serial in 0..20 {
+        publish(&bus, serial).await?;
+    }
+    for _ in 0..20 {
+        read(&mut fast, SOON).await?;
+    }
+    for _ in 0..12 {
+        read(&mut slow, SOON).await?;
+    }
+    let until = Instant::now() + Duration::from_secs(25);
+    while number(&broker, "XLEN pubsub:{steps}").await? != 8 {
+        assert!(Instant::now() < until, "{} are left", number(&broker, "XLEN pubsub:{steps}").await?);
+        sleep(Duration::from_millis(200)).await;
+    }
+    for _ in 0..8 {
+        read(&mut slow, SOON).await?;
+    }
+    bus.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_broadcast_with_a_buffer_loses_the_oldest_and_is_told_how_many() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let bus = open(&broker.url()).await?;
+    let mut lags = bus.subscribe_channel("steps").await?;
+    let mut loses = bus.subscribe_channel("steps").slow_consumer(SlowConsumer::DropOldest).buffer(10).await?;
+    for serial in 0..100 {
+        publish(&bus, serial).await?;
+    }
+    // Longer than a reader may take nothing without counting as slow.
+    sleep(Duration::from_secs(2)).await;
+    for serial in 0..100 {
+        assert_eq!(read(&mut lags, SOON).await?, serial, "the stream is the buffer of who asked for none");
+    }
+    let (mut lost, mut last, mut came) = (0, None, 0);
+    while last != Some(99) {
+        match timeout(SOON, loses.next_item()).await?.ok_or("the end")?? {
+            EventItem::Event(event) => {
+                let serial =
+                    std::str::from_utf8(event.message().payload().data().ok_or("no body")?)?.parse::<usize>()?;
+                last = Some(serial);
+                came += 1;
+            }
+            EventItem::Gap(gap) => lost += gap.lost.ok_or("how many")?,
+            _ => {}
+        }
+    }
+    assert!(lost >= 50, "{lost} lost");
+    assert_eq!(lost + came, 100);
+    bus.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_comes_with_the_time_of_its_first_failure() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let adapter = Redis::open(RedisOptions::from_url(&broker.url().parse()?)?).await?;
+    let mut options = SubscribeOptions::new(vec![ChannelPattern::parse("steps")?]);
+    options.group = Some(GroupName::parse("walkers")?);
+    let mut group = adapter.subscribe(options).await?;
+    let bus = PubSub::new(adapter.clone());
+    let begun = Timestamp::now();
+    publish(&bus, 1).await?;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let item = timeout(SOON, group.next()).await?.ok_or("the end")??;
+        let Item::Delivery(delivery) = item else { continue };
+        seen.push(delivery.first_seen);
+        let outcome = if seen.len() < 3 { Settled::Nack(Duration::from_millis(50)) } else { Settled::Ack };
+        delivery.settle_as(outcome);
+    }
+    let first = seen[1].ok_or("a time")?;
+    assert_eq!((seen[0], seen[2]), (None, Some(first)));
+    assert!(first >= begun && first <= Timestamp::now());
+    let until = Instant::now() + SOON;
+    while number(&broker, "EXISTS pubsub:{steps}:failed:walkers:0").await? != 0 {
+        assert!(Instant::now() < until, "it is forgotten once it is settled");
+        sleep(Duration::from_millis(20)).await;
+    }
+    bus.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
