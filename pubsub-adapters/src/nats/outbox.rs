@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -18,7 +19,7 @@ use async_nats::{Client, Message as NatsMessage, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
 use pubsub_core::{
-    Error, ErrorKind, EventId, Message, Result,
+    Error, ErrorKind, Message, Result,
     driver::{PublishOptions, Receipt},
 };
 use tokio::{
@@ -103,7 +104,8 @@ pub(super) struct Outbox {
     pub(super) ledger: Ledger,
     pub(super) headers: HeaderNames,
     max_payload: AtomicUsize,
-    session: String,
+    /// Told apart from others for as long as the server remembers ids, which is short: so it is short.
+    session: u64,
     count: AtomicU64,
 }
 
@@ -118,7 +120,7 @@ impl Outbox {
             ledger: Ledger::default(),
             headers: HeaderNames::new(&binding),
             max_payload: AtomicUsize::new(0),
-            session: EventId::random().to_string(),
+            session: RandomState::new().build_hasher().finish(),
             count: AtomicU64::new(0),
         };
         (outbox, Jobs(jobs))
@@ -135,7 +137,7 @@ impl Outbox {
         if route.policy.dedup_window.is_some() {
             return message.id().to_string();
         }
-        format!("{}-{}", self.session, self.count.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}{:x}", self.session, self.count.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(super) fn put(&self, post: Post) -> Result<(), ()> {

@@ -26,7 +26,7 @@ use super::{
     group::Membership,
     history::resolve,
     member::{Mode, Part},
-    settler::{self, GroupSub},
+    settler::{self, GroupSettler, GroupSub},
     shards,
     topology::Route,
 };
@@ -203,6 +203,7 @@ impl Joined {
                 mode: watch::Sender::new(Mode::Run),
                 not_before: None,
                 done: Arc::default(),
+                settler: Arc::new(GroupSettler(self.sub.clone())),
             };
             let place = part.open().await?;
             Start::Part(Box::new((part, place)))
