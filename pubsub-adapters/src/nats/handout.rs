@@ -24,7 +24,10 @@ impl Part {
         if arrived.delivered > 1 {
             // Whoever has it still has lost it.
             let sequence = arrived.sequence;
-            drop(sub.desk.take_if(|item| item.sequence == sequence && item.consumer == place.key));
+            let lost = sub.desk.take_if(|item| item.sequence == sequence && item.consumer == place.key);
+            if !lost.is_empty() {
+                sub.fall_behind();
+            }
         }
         shared.orphans.came(&place.key, arrived.sequence);
         let read = arrived.read(shared, self.channel());

@@ -20,12 +20,13 @@ use tokio::{
 };
 
 use super::{
+    gauge::Gauge,
     group::Origin,
     handout::deliver,
     history::{From, resolve},
     names::consumer,
     puller::{Heard, Puller},
-    settler::{Gauge, GroupSub, Item},
+    settler::{GroupSub, Item},
     takeover,
     topology::{Route, born},
 };
@@ -152,26 +153,29 @@ impl Part {
         if lost_data {
             self.sub.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
         } else {
-            self.tell_overtaken(&stream, &info);
+            if self.tell_overtaken(&stream, &info) {
+                shared.orphans.have_left(&key).await;
+            }
             self.tell_orphans(&stream, &key);
         }
         Ok(Place { puller, key, born: born(&stream), made, ack_wait, floor: info.ack_floor.stream_sequence, moves })
     }
 
-    /// Tells of events that retention removed before the group came to them.
-    fn tell_overtaken(&self, stream: &Info, info: &async_nats::jetstream::consumer::Info) {
+    /// Tells of events that retention removed before the group came to them. Says whether there are any.
+    fn tell_overtaken(&self, stream: &Info, info: &async_nats::jetstream::consumer::Info) -> bool {
         let begun = match info.config.deliver_policy {
             DeliverPolicy::ByStartSequence { start_sequence } => start_sequence.saturating_sub(1),
-            _ => return,
+            _ => return false,
         };
         if self.shard.is_some_and(|shard| shard > 0) {
-            return; // once for all shards, which share the stream's numbers
+            return false; // once for all shards, which share the stream's numbers
         }
         let next = info.delivered.stream_sequence.max(begun) + 1;
         let lost = stream.state.first_sequence.saturating_sub(next);
         if lost > 0 {
             self.sub.feed.gap(Gap::new(self.channel().clone(), Some(lost), GapReason::Retention));
         }
+        lost > 0
     }
 
     /// Tells of events that retention removed while they were on their way back from a member that had left.
@@ -199,6 +203,7 @@ impl Part {
     /// Waits for the end of what was asked for, and gives back what came.
     async fn withdraw(&self, place: &mut Place) {
         let (orphans, key) = (&self.sub.shared.orphans, place.key.clone());
+        let _leaving = orphans.leave(&key);
         let arrived = place.puller.withdraw(|sequence| orphans.note(&key, sequence)).await;
         for event in arrived {
             let (sequence, reply) = (event.sequence, event.reply.clone());
@@ -374,7 +379,8 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         if sub.feed.is_paused() {
             return Stop::Paused;
         }
-        let room = part.room();
+        let held_back = sub.waits_for_reader();
+        let room = if held_back { 0 } else { part.room() };
         if room > 0
             && let Err(error) = place.puller.want(room).await
         {
@@ -385,6 +391,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         let heard = tokio::select! {
             heard = place.puller.hear() => Some(heard),
             () = part.gauge.freed.notified(), if room < sub.options.max_in_flight => None,
+            () = sub.feed.room(1), if held_back => None,
             () = sub.feed.paused() => None,
             () = sub.moved.notified() => None,
             _ = link.changed() => None,

@@ -53,8 +53,9 @@
 //! # What it cannot do
 //!
 //! - Hold a publisher back for a slow broadcast, and confirm by settlement.
-//! - Keep the order of what one adapter publishes across a broken connection: unconfirmed events are sent again in their
-//!   order, but later ones that the client had taken before it noticed may be stored before them.
+//! - Keep the order of what one adapter publishes at the same time across a broken connection, whatever happens: unconfirmed
+//!   events are sent again in their order, and before anything else, but what the client had taken in the very moment in
+//!   which it noticed may be stored before them. Whoever awaits one before the next is not concerned.
 //! - Tell of events that retention removed while they were on their way back from a member of another process that left.
 //! - Schedules on a stream whose owner has set `discard: new`: the server refuses the two together.
 //! - Several members that find the same retention gap each tell of it. Gaps inside a shard are told at (re)opening only.
@@ -69,6 +70,7 @@ mod confirm;
 mod connection;
 mod delay;
 mod error;
+mod gauge;
 mod group;
 mod handout;
 mod history;

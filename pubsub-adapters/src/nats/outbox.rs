@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Message as NatsMessage, Subscriber};
+use async_nats::{Client, Message as NatsMessage, Subscriber, connection::State as ConnectionState};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
 use pubsub_core::{
@@ -24,7 +24,7 @@ use pubsub_core::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -233,6 +233,10 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
                 }
                 if now.up && now.epoch != epoch {
                     epoch = now.epoch;
+                    // The client tells of it a moment before it is so.
+                    while state.client.connection_state() != ConnectionState::Connected && shared.link.borrow().up {
+                        sleep(Duration::from_millis(1)).await;
+                    }
                     shared.outbox.max_payload.store(state.client.server_info().max_payload, Ordering::Relaxed);
                     state.send_again(|_| true).await;
                 }
@@ -306,6 +310,10 @@ impl State {
 
     /// Gives an event to the client. False if it does not take it now.
     async fn hand_over(&mut self, post: &mut Post, number: u64) -> Result<bool> {
+        // What the client takes now it would send before those that are to be sent again.
+        if self.client.connection_state() != ConnectionState::Connected {
+            return Ok(false);
+        }
         let encoded = match post.encoded.take() {
             Some(encoded) => encoded,
             None => encode(&self.shared, &post.route, &post.message, &post.options)?,

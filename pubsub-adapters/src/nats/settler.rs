@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{connection::Shared, error};
+use super::{connection::Shared, error, gauge::Slot};
 use crate::common::{
     desk::{Desk, Held},
     feed::Feed,
@@ -105,40 +105,6 @@ impl Held for Item {
     }
 }
 
-/// How many deliveries of one consumer are out here.
-#[derive(Default)]
-pub(super) struct Gauge {
-    count: AtomicUsize,
-    pub(super) freed: Notify,
-}
-
-impl Gauge {
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
-    pub(super) fn take(self: &Arc<Self>) -> Slot {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        Slot(self.clone())
-    }
-}
-
-/// The place of one delivery.
-pub(super) struct Slot(Arc<Gauge>);
-
-impl Slot {
-    pub(super) fn is_of(&self, gauge: &Arc<Gauge>) -> bool {
-        Arc::ptr_eq(&self.0, gauge)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
-    }
-}
-
 /// What the consumers of one subscription share.
 pub(super) struct GroupSub {
     pub(super) shared: Arc<Shared>,
@@ -148,6 +114,9 @@ pub(super) struct GroupSub {
     pub(super) desk: Desk<Item>,
     /// The shortest `ack_wait` of its consumers, in milliseconds.
     pub(super) shortest: AtomicU64,
+    /// A lease that its reader holds has run out: it is asked for events only when it has taken all that there are, so
+    /// that a reader that stands still does not get the same ones again and again.
+    pub(super) behind: AtomicBool,
     /// How many consumers it reads.
     pub(super) parts: AtomicUsize,
     /// How many tasks may still give something back.
@@ -162,6 +131,18 @@ pub(super) struct GroupSub {
 impl GroupSub {
     pub(super) fn is_manual(&self) -> bool {
         self.options.lease.renewal != Renewal::Automatic
+    }
+
+    /// A delivery was not settled within its lease.
+    pub(super) fn fall_behind(&self) {
+        if self.is_manual() {
+            self.behind.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether no events are asked for until its reader has taken what there is.
+    pub(super) fn waits_for_reader(&self) -> bool {
+        self.behind.load(Ordering::Acquire) && self.feed.len() > 0
     }
 
     /// Whether the subscription is over.
@@ -207,6 +188,7 @@ impl GroupSub {
     fn lapse(&self, token: AckToken) {
         if let Some(mut item) = self.desk.take(token) {
             item.lapsed = true;
+            self.fall_behind();
             if item.moves == self.moves.load(Ordering::Acquire) {
                 self.desk.push(item, Outcome::Nack(Duration::ZERO));
             }

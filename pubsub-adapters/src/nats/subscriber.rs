@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -97,6 +97,7 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
         desk: Desk::new(options.retry, options.drain.clone()),
         group,
         feed,
+        behind: AtomicBool::new(false),
         parts: AtomicUsize::new(0),
         recovering: AtomicUsize::new(0),
         holders: AtomicUsize::new(0),
