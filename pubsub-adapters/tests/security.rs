@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nkeys::KeyPair;
 use pubsub_adapters::url::BrokerUrl;
 use pubsub_core::{ChannelName, ErrorKind, PubSub, driver::Adapter};
 use pubsub_testkit::{
@@ -54,6 +55,7 @@ const CASES: &[Case<Site>] = &[
     ("an_unreadable_authority_is_named", |site| Box::pin(unreadable_authority(site))),
     ("an_authority_without_tls_is_not_ignored", |site| Box::pin(authority_without_tls(site))),
     ("the_password_works_without_tls", |site| Box::pin(password_without_tls(site))),
+    ("the_right_key_works_and_no_other", |site| Box::pin(keys(site))),
     ("tls_works_without_a_password", |site| Box::pin(tls_alone(site))),
 ];
 
@@ -282,4 +284,36 @@ async fn tls_alone(site: Arc<Site>) -> Outcome {
     let url =
         site.secured.url_of(Listener::TlsAlone).ok_or(NothingToAsk("the server has no port without a password"))?;
     round_trip(open(&with(&url, PATIENCE)).await?).await
+}
+
+/// NATS lets in users by a key pair; the server knows the public half.
+async fn keys(site: Arc<Site>) -> Outcome {
+    if site.kind != BrokerKind::Nats {
+        return Err(NothingToAsk("the server knows no users by their keys").into());
+    }
+    let (ours, foreign) = (KeyPair::new_user(), KeyPair::new_user());
+    let file = |name: &str, text: String| {
+        let path = site.folder.join(name);
+        fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    // Who comes without a key may only ask whether the server is ready.
+    let settings = format!(
+        r#"authorization {{ users = [
+            {{ nkey: {} }}
+            {{ user: nobody, password: nothing, permissions: {{ publish: ["$JS.API.INFO"] }} }}
+        ] }}
+        no_auth_user: nobody"#,
+        ours.public_key()
+    );
+    let settings = file("keys.conf", settings)?;
+    let broker = Broker::start(site.kind, &BrokerOptions::new().extra(["-c".to_owned(), settings]))?;
+    let url = |name: &str| format!("nats://{}?nkey={name}", broker.address());
+    round_trip(open(&with(&url(&file("ours.nk", ours.seed()?)?), PATIENCE)).await?).await?;
+
+    let attempt = refused(&with(&url(&file("foreign.nk", foreign.seed()?)?), PATIENCE)).await?;
+    attempt.is(&[ErrorKind::Auth])?;
+    attempt.within(AT_ONCE)?;
+    let attempt = refused(&with(&url(&file("garbage.nk", "no seed".to_owned())?), PATIENCE)).await?;
+    attempt.is(&[ErrorKind::Auth, ErrorKind::Invalid])?;
+    attempt.within(AT_ONCE)
 }

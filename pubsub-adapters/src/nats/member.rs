@@ -11,7 +11,7 @@ use std::{
 
 use async_nats::jetstream::{consumer::DeliverPolicy, stream::Info};
 use pubsub_core::{
-    AckHandle, ChannelName, Delivery, Result, StartPosition,
+    ChannelName, Result, StartPosition,
     driver::{Gap, GapReason, Outcome, Settler, SubscriptionState},
 };
 use tokio::{
@@ -20,15 +20,17 @@ use tokio::{
 };
 
 use super::{
-    attempts,
+    gauge::Gauge,
     group::Origin,
-    history::{From, position, resolve},
+    handout::deliver,
+    history::{From, resolve},
     names::consumer,
-    puller::{Arrived, Heard, Puller},
-    settler::{Gauge, GroupSettler, GroupSub, Item},
+    puller::{Heard, Puller},
+    settler::{GroupSub, Item},
+    takeover,
     topology::{Route, born},
 };
-use crate::common::{backoff::Backoff, unreadable};
+use crate::common::backoff::Backoff;
 
 /// How often the place of the group is written down, to go on from there when its consumer is deleted.
 const LOOK: Duration = Duration::from_secs(5);
@@ -57,18 +59,20 @@ pub(super) struct Part {
     pub(super) not_before: Option<Instant>,
     /// Its task has ended.
     pub(super) done: Arc<AtomicBool>,
+    /// Of its deliveries.
+    pub(super) settler: Arc<dyn Settler>,
 }
 
 /// What is known of the consumer.
 pub(super) struct Place {
-    puller: Puller,
-    key: Arc<str>,
-    born: u64,
+    pub(super) puller: Puller,
+    pub(super) key: Arc<str>,
+    pub(super) born: u64,
     made: i128,
     ack_wait: Duration,
     /// Everything up to here is settled.
     floor: u64,
-    moves: u64,
+    pub(super) moves: u64,
 }
 
 /// What was known before, for a part that begins anew.
@@ -97,7 +101,7 @@ impl Part {
         self.has_ended() && self.gauge.count() == 0
     }
 
-    fn channel(&self) -> &ChannelName {
+    pub(super) fn channel(&self) -> &ChannelName {
         &self.route.channel
     }
 
@@ -149,30 +153,33 @@ impl Part {
         if lost_data {
             self.sub.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
         } else {
-            self.tell_overtaken(&stream, &info);
+            if self.tell_overtaken(&stream, &info) {
+                shared.orphans.have_left(&key).await;
+            }
             self.tell_orphans(&stream, &key);
         }
         Ok(Place { puller, key, born: born(&stream), made, ack_wait, floor: info.ack_floor.stream_sequence, moves })
     }
 
-    /// Tells of events that retention removed before the group came to them.
-    fn tell_overtaken(&self, stream: &Info, info: &async_nats::jetstream::consumer::Info) {
+    /// Tells of events that retention removed before the group came to them. Says whether there are any.
+    fn tell_overtaken(&self, stream: &Info, info: &async_nats::jetstream::consumer::Info) -> bool {
         let begun = match info.config.deliver_policy {
             DeliverPolicy::ByStartSequence { start_sequence } => start_sequence.saturating_sub(1),
-            _ => return,
+            _ => return false,
         };
         if self.shard.is_some_and(|shard| shard > 0) {
-            return; // once for all shards, which share the stream's numbers
+            return false; // once for all shards, which share the stream's numbers
         }
         let next = info.delivered.stream_sequence.max(begun) + 1;
         let lost = stream.state.first_sequence.saturating_sub(next);
         if lost > 0 {
             self.sub.feed.gap(Gap::new(self.channel().clone(), Some(lost), GapReason::Retention));
         }
+        lost > 0
     }
 
     /// Tells of events that retention removed while they were on their way back from a member that had left.
-    fn tell_orphans(&self, stream: &Info, key: &Arc<str>) {
+    pub(super) fn tell_orphans(&self, stream: &Info, key: &Arc<str>) {
         let lost = self.sub.shared.orphans.lost(key, stream.state.first_sequence);
         if lost > 0 {
             self.sub.feed.gap(Gap::new(self.channel().clone(), Some(lost), GapReason::Retention));
@@ -193,48 +200,10 @@ impl Part {
         (most / parts).max(1).min(most).saturating_sub(self.gauge.count())
     }
 
-    /// Hands out one event.
-    fn hand_out(&self, place: &Place, mut arrived: Arrived, failures: u32) -> Option<Delivery> {
-        let (shared, sub) = (&self.sub.shared, &self.sub);
-        if arrived.delivered > 1 {
-            // Whoever has it still has lost it.
-            let sequence = arrived.sequence;
-            drop(sub.desk.take_if(|item| item.sequence == sequence && item.consumer == place.key));
-        }
-        shared.orphans.came(&place.key, arrived.sequence);
-        let read = arrived.read(shared, self.channel());
-        let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
-        let attempt = attempts::attempt(arrived.delivered, failures, released);
-        let until = sub.is_manual().then(|| Instant::now() + sub.options.lease.duration);
-        let at = position(arrived.sequence, place.born);
-        let slot = self.gauge.take();
-        let item = |id| {
-            Item::new(
-                id,
-                attempt,
-                arrived.sequence,
-                arrived.reply.clone(),
-                place.key.clone(),
-                place.ack_wait,
-                until,
-                place.moves,
-                slot,
-            )
-        };
-        let Some((message, fault)) = read else {
-            // Its time is over: nobody gets it.
-            sub.desk.push(item(pubsub_core::EventId::random()), Outcome::Ack);
-            return None;
-        };
-        let token = sub.desk.hand_out(item(message.id().clone()));
-        let settler: Arc<dyn Settler> = Arc::new(GroupSettler(sub.clone()));
-        let delivery = Delivery::new(message, AckHandle::new(settler, token)).attempt(attempt).at(at);
-        Some(unreadable::mark(delivery, fault))
-    }
-
     /// Waits for the end of what was asked for, and gives back what came.
     async fn withdraw(&self, place: &mut Place) {
         let (orphans, key) = (&self.sub.shared.orphans, place.key.clone());
+        let _leaving = orphans.leave(&key);
         let arrived = place.puller.withdraw(|sequence| orphans.note(&key, sequence)).await;
         for event in arrived {
             let (sequence, reply) = (event.sequence, event.reply.clone());
@@ -245,7 +214,19 @@ impl Part {
         }
     }
 
-    fn is_moved(&self, place: &Place) -> bool {
+    /// How many events of the consumer are out, and not here. `fresh` says how many of those here lie behind a sequence.
+    pub(super) async fn out_elsewhere(&self, place: &Place, fresh: impl Fn(u64) -> usize) -> Result<usize, Stop> {
+        match self.sub.shared.consumer("receive", self.channel(), &self.name()).await {
+            Ok(Some(info)) if info.created.unix_timestamp_nanos() == place.made => {
+                let here = self.gauge.count().saturating_sub(fresh(info.delivered.stream_sequence));
+                Ok(info.num_ack_pending.saturating_sub(here))
+            }
+            Ok(_) => Err(Stop::Lost("the group's consumer is gone".to_owned())),
+            Err(error) => Err(Stop::Lost(error.to_string())),
+        }
+    }
+
+    pub(super) fn is_moved(&self, place: &Place) -> bool {
         place.moves != self.sub.moves.load(Ordering::Acquire)
     }
 }
@@ -270,7 +251,7 @@ impl Drop for Recovery<'_> {
 }
 
 /// Why a part stopped pulling.
-enum Stop {
+pub(super) enum Stop {
     /// The subscription is over, or the part ends.
     End,
     Paused,
@@ -292,7 +273,10 @@ pub(super) async fn run(part: Arc<Part>, mut place: Place) {
         }
     }
     loop {
-        let stop = pull(&part, &mut place).await;
+        let stop = match takeover::take_over(&part, &mut place).await {
+            Some(stop) => stop,
+            None => pull(&part, &mut place).await,
+        };
         match stop {
             Stop::End => break,
             Stop::Paused => {
@@ -395,7 +379,8 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         if sub.feed.is_paused() {
             return Stop::Paused;
         }
-        let room = part.room();
+        let held_back = sub.waits_for_reader();
+        let room = if held_back { 0 } else { part.room() };
         if room > 0
             && let Err(error) = place.puller.want(room).await
         {
@@ -406,6 +391,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         let heard = tokio::select! {
             heard = place.puller.hear() => Some(heard),
             () = part.gauge.freed.notified(), if room < sub.options.max_in_flight => None,
+            () = sub.feed.room(1), if held_back => None,
             () = sub.feed.paused() => None,
             () = sub.moved.notified() => None,
             _ = link.changed() => None,
@@ -445,50 +431,4 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
             }
         }
     }
-}
-
-/// Hands out what has come, with a gap before each place where events are missing.
-async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque<Arrived>, last: &mut Option<(u64, u64)>) {
-    if batch.is_empty() {
-        return;
-    }
-    if part.is_moved(place) {
-        batch.clear(); // of the place before the seek
-        return;
-    }
-    if part.sub.shared.orphans.any(&place.key)
-        && let Ok(Some(stream)) = part.sub.shared.stream("receive", part.channel()).await
-    {
-        part.tell_orphans(&stream, &place.key);
-    }
-    let again = batch.iter().filter(|arrived| arrived.delivered > 1);
-    let again: Vec<_> = again.map(|arrived| (place.key.clone(), arrived.sequence)).collect();
-    let mut failures = if again.is_empty() { Vec::new() } else { part.sub.shared.failures(&again).await }.into_iter();
-    let mut ready = Vec::with_capacity(batch.len());
-    for arrived in batch.drain(..) {
-        let (number, sequence, first) = (arrived.consumer_sequence, arrived.sequence, arrived.delivered == 1);
-        if first && part.shard.is_none() {
-            if let Some((last_number, last_sequence)) = *last
-                && number == last_number + 1
-                && sequence > last_sequence + 1
-                && let Some(lost) = missing(part, last_sequence, sequence).await
-            {
-                part.sub.feed.deliver_all(ready.drain(..));
-                part.sub.feed.gap(Gap::new(part.channel().clone(), Some(lost), GapReason::Retention));
-            }
-            *last = Some((number, sequence));
-        } else {
-            *last = None;
-        }
-        let failures = if first { 0 } else { failures.next().unwrap_or_default() };
-        ready.extend(part.hand_out(place, arrived, failures));
-    }
-    part.sub.feed.deliver_all(ready);
-}
-
-/// How many of the events between two are gone because of retention; others never were this channel's.
-async fn missing(part: &Part, before: u64, after: u64) -> Option<u64> {
-    let info = part.sub.shared.stream("receive", part.channel()).await.ok()??;
-    let lost = info.state.first_sequence.min(after).saturating_sub(before + 1);
-    (lost > 0).then_some(lost)
 }

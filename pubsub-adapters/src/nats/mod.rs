@@ -31,13 +31,16 @@
 //!   timeout, with the same `Nats-Msg-Id`: the event's id on channels with a dedup window, else one of this attempt alone.
 //! - An ephemeral event is confirmed once the server has seen it; nobody keeps it. A connection that breaks before is
 //!   an error that says it may have arrived.
-//! - Settlements are told in bundles, and are confirmed by a message to ourselves behind them on the same connection.
+//! - Settlements are told in bundles, and are confirmed by the server's answer to the last one of each consumer, which it
+//!   gives when it has applied all of them. It writes them to its files within 100 ms: a server that is killed before gives
+//!   those events again. With `replicas` the others know of them by then.
 //! - A lease outlives a broken connection for as long as the server's `ack_wait`; after that, settlements are refused.
 //! - With `strict`, a channel that was deleted is made anew for its subscriptions only; publishing to it is `NotFound`.
 //! - Streams and consumers that are deleted are made anew, with a gap of reason `DataLoss`; a consumer goes on from the
 //!   last place that was written down, so events may come twice.
 //! - The order of a key holds across the members of a group. When a member dies, its shards go to others after the
-//!   owner's term (at most 3 s) and its leases (at most 6 s).
+//!   owner's term (at most 3 s) and its leases (at most 6 s). Whoever opens a shard, also after a broken connection, waits
+//!   until what is out of it has come back before it asks for more, a lease long at most.
 //! - What was on its way to a member when its connection broke comes again after at most 6 s. Deliveries that no failure
 //!   explains, as after a crash, count no attempt; beyond 100 of them each further one does.
 //!
@@ -50,8 +53,9 @@
 //! # What it cannot do
 //!
 //! - Hold a publisher back for a slow broadcast, and confirm by settlement.
-//! - Keep the order of what one adapter publishes across a broken connection: unconfirmed events are sent again in their
-//!   order, but later ones that the client had taken before it noticed may be stored before them.
+//! - Keep the order of what one adapter publishes at the same time across a broken connection, whatever happens: unconfirmed
+//!   events are sent again in their order, and before anything else, but what the client had taken in the very moment in
+//!   which it noticed may be stored before them. Whoever awaits one before the next is not concerned.
 //! - Tell of events that retention removed while they were on their way back from a member of another process that left.
 //! - Schedules on a stream whose owner has set `discard: new`: the server refuses the two together.
 //! - Several members that find the same retention gap each tell of it. Gaps inside a shard are told at (re)opening only.
@@ -66,7 +70,9 @@ mod confirm;
 mod connection;
 mod delay;
 mod error;
+mod gauge;
 mod group;
+mod handout;
 mod history;
 mod inbox;
 mod member;
@@ -80,6 +86,7 @@ mod reader;
 mod settler;
 mod shards;
 mod subscriber;
+mod takeover;
 mod topology;
 mod wire;
 

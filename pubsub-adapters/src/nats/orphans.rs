@@ -9,20 +9,48 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 /// After so long an event has come again to somebody else, or will.
 const KEPT: Duration = Duration::from_secs(10);
 const MOST: usize = 65_536;
+/// How long a member may take to leave.
+const LEAVE: Duration = Duration::from_millis(1_200);
 
 /// The events that have gone back, by consumer, with when one last did.
 type ByConsumer = HashMap<Arc<str>, (Instant, BTreeSet<u64>)>;
 
 /// The events that have gone back.
 #[derive(Debug, Default)]
-pub(super) struct Orphans(Mutex<ByConsumer>);
+pub(super) struct Orphans(Mutex<ByConsumer>, Mutex<Vec<Arc<str>>>);
+
+/// A member that waits for the last events that it has asked for.
+pub(super) struct Leaving<'a>(&'a Orphans, Arc<str>);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut leaving = self.0.1.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = leaving.iter().position(|consumer| *consumer == self.1) {
+            leaving.swap_remove(index);
+        }
+    }
+}
 
 impl Orphans {
+    /// Begins to note the events of a member that leaves.
+    pub(super) fn leave(&self, consumer: &Arc<str>) -> Leaving<'_> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).push(consumer.clone());
+        Leaving(self, consumer.clone())
+    }
+
+    /// Waits until nobody leaves this consumer, as long as that may take.
+    pub(super) async fn have_left(&self, consumer: &Arc<str>) {
+        let end = Instant::now() + LEAVE;
+        while Instant::now() < end && self.1.lock().unwrap_or_else(PoisonError::into_inner).contains(consumer) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     pub(super) fn note(&self, consumer: &Arc<str>, sequence: u64) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, events) = all.entry(consumer.clone()).or_insert_with(|| (Instant::now(), BTreeSet::new()));

@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,16 +15,16 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Message as NatsMessage, Subscriber};
+use async_nats::{Client, Message as NatsMessage, Subscriber, connection::State as ConnectionState};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
 use pubsub_core::{
-    Error, ErrorKind, EventId, Message, Result,
+    Error, ErrorKind, Message, Result,
     driver::{PublishOptions, Receipt},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -103,7 +104,8 @@ pub(super) struct Outbox {
     pub(super) ledger: Ledger,
     pub(super) headers: HeaderNames,
     max_payload: AtomicUsize,
-    session: String,
+    /// Told apart from others for as long as the server remembers ids, which is short: so it is short.
+    session: u64,
     count: AtomicU64,
 }
 
@@ -118,7 +120,7 @@ impl Outbox {
             ledger: Ledger::default(),
             headers: HeaderNames::new(&binding),
             max_payload: AtomicUsize::new(0),
-            session: EventId::random().to_string(),
+            session: RandomState::new().build_hasher().finish(),
             count: AtomicU64::new(0),
         };
         (outbox, Jobs(jobs))
@@ -135,7 +137,7 @@ impl Outbox {
         if route.policy.dedup_window.is_some() {
             return message.id().to_string();
         }
-        format!("{}-{}", self.session, self.count.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}{:x}", self.session, self.count.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(super) fn put(&self, post: Post) -> Result<(), ()> {
@@ -231,6 +233,10 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
                 }
                 if now.up && now.epoch != epoch {
                     epoch = now.epoch;
+                    // The client tells of it a moment before it is so.
+                    while state.client.connection_state() != ConnectionState::Connected && shared.link.borrow().up {
+                        sleep(Duration::from_millis(1)).await;
+                    }
                     shared.outbox.max_payload.store(state.client.server_info().max_payload, Ordering::Relaxed);
                     state.send_again(|_| true).await;
                 }
@@ -304,6 +310,10 @@ impl State {
 
     /// Gives an event to the client. False if it does not take it now.
     async fn hand_over(&mut self, post: &mut Post, number: u64) -> Result<bool> {
+        // What the client takes now it would send before those that are to be sent again.
+        if self.client.connection_state() != ConnectionState::Connected {
+            return Ok(false);
+        }
         let encoded = match post.encoded.take() {
             Some(encoded) => encoded,
             None => encode(&self.shared, &post.route, &post.message, &post.options)?,

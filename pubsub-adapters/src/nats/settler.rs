@@ -7,13 +7,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use async_nats::{Client, Subject};
+use async_nats::{Client, Request, RequestErrorKind, Subject};
 use bytes::Bytes;
+use futures_util::{future::join_all, poll};
 use pubsub_core::{
     EventId, GroupName, Result,
     driver::{AckToken, BoxFuture, Outcome, Renewal, Settler, SubscribeOptions, stale},
@@ -23,14 +25,16 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{connection::Shared, error};
+use super::{connection::Shared, error, gauge::Slot};
 use crate::common::{
     desk::{Desk, Held},
     feed::Feed,
 };
 
-/// How long the server may take to see settlements.
-const SEEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long the server may take to apply settlements.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+/// How often consumers are told that nobody answers for: a server that has just started may not have them ready.
+const TRIES: u32 = 10;
 
 /// A delivery that is out.
 pub(super) struct Item {
@@ -101,40 +105,6 @@ impl Held for Item {
     }
 }
 
-/// How many deliveries of one consumer are out here.
-#[derive(Default)]
-pub(super) struct Gauge {
-    count: AtomicUsize,
-    pub(super) freed: Notify,
-}
-
-impl Gauge {
-    pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
-    pub(super) fn take(self: &Arc<Self>) -> Slot {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        Slot(self.clone())
-    }
-}
-
-/// The place of one delivery.
-pub(super) struct Slot(Arc<Gauge>);
-
-impl Slot {
-    pub(super) fn is_of(&self, gauge: &Arc<Gauge>) -> bool {
-        Arc::ptr_eq(&self.0, gauge)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
-    }
-}
-
 /// What the consumers of one subscription share.
 pub(super) struct GroupSub {
     pub(super) shared: Arc<Shared>,
@@ -144,6 +114,9 @@ pub(super) struct GroupSub {
     pub(super) desk: Desk<Item>,
     /// The shortest `ack_wait` of its consumers, in milliseconds.
     pub(super) shortest: AtomicU64,
+    /// A lease that its reader holds has run out: it is asked for events only when it has taken all that there are, so
+    /// that a reader that stands still does not get the same ones again and again.
+    pub(super) behind: AtomicBool,
     /// How many consumers it reads.
     pub(super) parts: AtomicUsize,
     /// How many tasks may still give something back.
@@ -158,6 +131,18 @@ pub(super) struct GroupSub {
 impl GroupSub {
     pub(super) fn is_manual(&self) -> bool {
         self.options.lease.renewal != Renewal::Automatic
+    }
+
+    /// A delivery was not settled within its lease.
+    pub(super) fn fall_behind(&self) {
+        if self.is_manual() {
+            self.behind.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether no events are asked for until its reader has taken what there is.
+    pub(super) fn waits_for_reader(&self) -> bool {
+        self.behind.load(Ordering::Acquire) && self.feed.len() > 0
     }
 
     /// Whether the subscription is over.
@@ -203,6 +188,7 @@ impl GroupSub {
     fn lapse(&self, token: AckToken) {
         if let Some(mut item) = self.desk.take(token) {
             item.lapsed = true;
+            self.fall_behind();
             if item.moves == self.moves.load(Ordering::Acquire) {
                 self.desk.push(item, Outcome::Nack(Duration::ZERO));
             }
@@ -340,28 +326,58 @@ pub(super) async fn run(sub: Arc<GroupSub>) {
     }
 }
 
-/// Tells the server, and waits until it has seen it.
+/// What became of the settlements that the server was told of.
+enum Told {
+    /// They are applied.
+    Applied,
+    /// They may not have arrived.
+    Again,
+    /// Nobody answers for these consumers.
+    Unheard(Vec<Arc<str>>),
+}
+
+/// Tells the server, and waits until it has applied it.
 async fn tell(sub: &GroupSub, mut batch: Vec<(Item, Outcome)>) {
     let count = batch.len();
-    let mut lost = false;
+    let (mut lost, mut unheard) = (false, 0);
     let outcome = loop {
         if !sub.shared.wait_up().await {
             break Err(error::closed("settle"));
         }
-        let Some(client) = sub.shared.link.borrow().client().cloned() else { continue };
+        let mut link = sub.shared.link.subscribe();
+        let (client, epoch) = {
+            let link = link.borrow_and_update();
+            (link.client().cloned(), link.epoch)
+        };
+        let Some(client) = client else { continue };
         let now = Instant::now();
         batch.retain(|(item, outcome)| {
             let gone = item.moves != sub.moves.load(Ordering::Acquire);
             // The server gives back by itself what ran out there; it need not be told shortly before.
             let late = item.servers_end() <= now + if item.lapsed { item.ack_wait / 2 } else { Duration::ZERO };
-            lost |= late && !item.lapsed && matches!(outcome, Outcome::Ack | Outcome::Reject);
+            lost |= late && !item.lapsed && is_final(*outcome);
             !gone && !late
         });
         if batch.is_empty() {
             break Ok(());
         }
-        if publish(sub, &client, &mut batch).await && sub.shared.outbox.echo(SEEN_WITHIN).await {
-            break Ok(());
+        let told = tokio::select! {
+            told = publish(sub, &client, &mut batch) => told,
+            _ = link.wait_for(|link| !link.up || link.epoch != epoch) => Told::Again,
+        };
+        match told {
+            Told::Applied => break Ok(()),
+            Told::Again => {}
+            Told::Unheard(_) if unheard < TRIES => {
+                unheard += 1;
+                sleep(SEEN_WITHIN / TRIES / 2).await;
+            }
+            // Their consumer is gone, or has never given them.
+            Told::Unheard(consumers) => batch.retain(|(item, outcome)| {
+                let gone = consumers.contains(&item.consumer);
+                lost |= gone && is_final(*outcome);
+                !gone
+            }),
         }
         if sub.shared.kill.is_cancelled() {
             break Err(error::closed("settle"));
@@ -371,7 +387,13 @@ async fn tell(sub: &GroupSub, mut batch: Vec<(Item, Outcome)>) {
     sub.desk.told(count, outcome);
 }
 
-async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)]) -> bool {
+fn is_final(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Ack | Outcome::Reject)
+}
+
+/// Publishes settlements. The last one of each consumer asks for an answer, which comes when the server has applied it
+/// and all before it.
+async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)]) -> Told {
     let failed = batch.iter().filter(|(item, outcome)| {
         // A lease that ran out without the member's doing is no failure of its handler; and each is recorded once.
         let own = !item.lapsed || item.until.is_some();
@@ -381,9 +403,17 @@ async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)])
     if !failed.is_empty() {
         sub.shared.record_failures(client, &failed).await;
     }
-    for (item, outcome) in batch {
-        if client.publish(item.reply.clone(), payload(*outcome)).await.is_err() {
-            return false;
+    let mut last: Vec<(Arc<str>, usize)> = Vec::new();
+    for (index, (item, _)) in batch.iter().enumerate().rev() {
+        if !last.iter().any(|(consumer, _)| *consumer == item.consumer) {
+            last.push((item.consumer.clone(), index));
+        }
+    }
+    let (mut asked, mut consumers, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (item, outcome)) in batch.iter_mut().enumerate() {
+        let asks = last.iter().any(|(_, last)| *last == index);
+        if !asks && client.publish(item.reply.clone(), payload(*outcome)).await.is_err() {
+            return Told::Again;
         }
         match outcome {
             // Counted once, though it may be told twice.
@@ -396,9 +426,34 @@ async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)])
             }
             _ => {}
         }
-        item.slot = None;
+        let slot = item.slot.take();
+        if asks {
+            slots.extend(slot);
+            let request = Request::new().payload(payload(*outcome)).timeout(Some(SEEN_WITHIN));
+            asked.push(client.send_request(item.reply.clone(), request));
+            consumers.push(item.consumer.clone());
+        }
     }
-    true
+    let answers = join_all(asked);
+    tokio::pin!(answers);
+    // Now they are on their way, and their places are free.
+    let ready = poll!(answers.as_mut());
+    drop(slots);
+    let answers = match ready {
+        Poll::Ready(answers) => answers,
+        Poll::Pending => answers.await,
+    };
+    let mut unheard = Vec::new();
+    for (consumer, answer) in consumers.into_iter().zip(answers) {
+        match answer {
+            Ok(_) => {}
+            Err(fault) if matches!(fault.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
+                unheard.push(consumer);
+            }
+            Err(_) => return Told::Again,
+        }
+    }
+    if unheard.is_empty() { Told::Applied } else { Told::Unheard(unheard) }
 }
 
 /// Renews what is held on, and takes back what is over.

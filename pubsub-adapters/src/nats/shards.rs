@@ -29,7 +29,7 @@ use super::{
     member::{self, Mode, Part, Place},
     names::consumer,
     options::NatsStorage,
-    settler::GroupSub,
+    settler::{GroupSettler, GroupSub},
     topology::{Route, shards},
 };
 
@@ -278,6 +278,7 @@ impl Keeper {
             mode: tokio::sync::watch::Sender::new(Mode::Run),
             not_before: None,
             done: Arc::default(),
+            settler: Arc::new(GroupSettler(self.sub.clone())),
         };
         let opened = part.open().await;
         let Ok(place) = opened else {

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -26,7 +26,7 @@ use super::{
     group::Membership,
     history::resolve,
     member::{Mode, Part},
-    settler::{self, GroupSub},
+    settler::{self, GroupSettler, GroupSub},
     shards,
     topology::Route,
 };
@@ -97,6 +97,7 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
         desk: Desk::new(options.retry, options.drain.clone()),
         group,
         feed,
+        behind: AtomicBool::new(false),
         parts: AtomicUsize::new(0),
         recovering: AtomicUsize::new(0),
         holders: AtomicUsize::new(0),
@@ -203,6 +204,7 @@ impl Joined {
                 mode: watch::Sender::new(Mode::Run),
                 not_before: None,
                 done: Arc::default(),
+                settler: Arc::new(GroupSettler(self.sub.clone())),
             };
             let place = part.open().await?;
             Start::Part(Box::new((part, place)))

@@ -24,6 +24,8 @@ pub struct FaultBounds {
     pub close: Duration,
     /// How many acknowledged events of one member the broker may not know of yet when something breaks.
     pub unflushed: usize,
+    /// For how long a broker that is killed may not have written an acknowledgement that it has confirmed.
+    pub unwritten: Duration,
     /// By how many bytes a consumer may grow while everything waits for it.
     pub memory: u64,
     /// The longest time for a whole case of the default size.
@@ -43,6 +45,7 @@ impl Default for FaultBounds {
             silence: Duration::from_secs(45),
             close: Duration::from_secs(3),
             unflushed: 256,
+            unwritten: Duration::ZERO,
             memory: 48 << 20,
             case: Duration::from_secs(90),
         }
@@ -76,6 +79,13 @@ impl FaultBounds {
     #[must_use]
     pub fn unflushed(mut self, events: usize) -> Self {
         self.unflushed = events;
+        self
+    }
+
+    /// Sets for how long a broker that is killed may not have written an acknowledgement that it has confirmed.
+    #[must_use]
+    pub fn unwritten(mut self, unwritten: Duration) -> Self {
+        self.unwritten = unwritten;
         self
     }
 

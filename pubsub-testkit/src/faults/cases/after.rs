@@ -30,6 +30,7 @@ async fn recovered(stage: Stage) -> Verdict {
     for _ in 0..2 {
         next(&mut events, bounds.recover, "an event before the fault").await?.ack_confirmed().await?;
     }
+    sleep(bounds.unwritten).await;
     for action in [Action::Kill, Action::Start, Action::Cut, Action::Refuse, Action::Heal] {
         stage.act(action).await?;
         // Somebody has to look at the subscription for it to heal.

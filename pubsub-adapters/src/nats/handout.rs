@@ -1,0 +1,121 @@
+//! Handing out what a consumer delivers.
+
+use std::collections::VecDeque;
+
+use pubsub_core::{
+    AckHandle, Delivery,
+    driver::{Gap, GapReason, Outcome},
+};
+use tokio::time::Instant;
+
+use super::{
+    attempts,
+    history::position,
+    member::{Part, Place},
+    puller::Arrived,
+    settler::Item,
+};
+use crate::common::unreadable;
+
+impl Part {
+    /// Hands out one event.
+    pub(super) fn hand_out(&self, place: &Place, mut arrived: Arrived, failures: u32) -> Option<Delivery> {
+        let (shared, sub) = (&self.sub.shared, &self.sub);
+        if arrived.delivered > 1 {
+            // Whoever has it still has lost it.
+            let sequence = arrived.sequence;
+            let lost = sub.desk.take_if(|item| item.sequence == sequence && item.consumer == place.key);
+            if !lost.is_empty() {
+                sub.fall_behind();
+            }
+        }
+        shared.orphans.came(&place.key, arrived.sequence);
+        let read = arrived.read(shared, self.channel());
+        let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
+        let attempt = attempts::attempt(arrived.delivered, failures, released);
+        let until = sub.is_manual().then(|| Instant::now() + sub.options.lease.duration);
+        let at = position(arrived.sequence, place.born);
+        let slot = self.gauge.take();
+        let item = |id| {
+            Item::new(
+                id,
+                attempt,
+                arrived.sequence,
+                arrived.reply.clone(),
+                place.key.clone(),
+                place.lease(),
+                until,
+                place.moves,
+                slot,
+            )
+        };
+        let Some((message, fault)) = read else {
+            // Its time is over: nobody gets it.
+            sub.desk.push(item(pubsub_core::EventId::random()), Outcome::Ack);
+            return None;
+        };
+        let token = sub.desk.hand_out(item(message.id().clone()));
+        let delivery = Delivery::new(message, AckHandle::new(self.settler.clone(), token)).attempt(attempt).at(at);
+        Some(unreadable::mark(delivery, fault))
+    }
+
+    /// How often those of these events have failed that come again.
+    pub(super) async fn failures<'a>(
+        &self,
+        place: &Place,
+        events: impl Iterator<Item = &'a Arrived>,
+    ) -> std::vec::IntoIter<u32> {
+        let again = events.filter(|arrived| arrived.delivered > 1);
+        let again: Vec<_> = again.map(|arrived| (place.key.clone(), arrived.sequence)).collect();
+        if again.is_empty() { Vec::new() } else { self.sub.shared.failures(&again).await }.into_iter()
+    }
+}
+
+/// Hands out what has come, with a gap before each place where events are missing.
+pub(super) async fn deliver(
+    part: &Part,
+    place: &mut Place,
+    batch: &mut VecDeque<Arrived>,
+    last: &mut Option<(u64, u64)>,
+) {
+    if batch.is_empty() {
+        return;
+    }
+    if part.is_moved(place) {
+        batch.clear(); // of the place before the seek
+        return;
+    }
+    if part.sub.shared.orphans.any(&place.key)
+        && let Ok(Some(stream)) = part.sub.shared.stream("receive", part.channel()).await
+    {
+        part.tell_orphans(&stream, &place.key);
+    }
+    let mut failures = part.failures(place, batch.iter()).await;
+    let mut ready = Vec::with_capacity(batch.len());
+    for arrived in batch.drain(..) {
+        let (number, sequence, first) = (arrived.consumer_sequence, arrived.sequence, arrived.delivered == 1);
+        if first && part.shard.is_none() {
+            if let Some((last_number, last_sequence)) = *last
+                && number == last_number + 1
+                && sequence > last_sequence + 1
+                && let Some(lost) = missing(part, last_sequence, sequence).await
+            {
+                part.sub.feed.deliver_all(ready.drain(..));
+                part.sub.feed.gap(Gap::new(part.channel().clone(), Some(lost), GapReason::Retention));
+            }
+            *last = Some((number, sequence));
+        } else {
+            *last = None;
+        }
+        let failures = if first { 0 } else { failures.next().unwrap_or_default() };
+        ready.extend(part.hand_out(place, arrived, failures));
+    }
+    part.sub.feed.deliver_all(ready);
+}
+
+/// How many of the events between two are gone because of retention; others never were this channel's.
+async fn missing(part: &Part, before: u64, after: u64) -> Option<u64> {
+    let info = part.sub.shared.stream("receive", part.channel()).await.ok()??;
+    let lost = info.state.first_sequence.min(after).saturating_sub(before + 1);
+    (lost > 0).then_some(lost)
+}
