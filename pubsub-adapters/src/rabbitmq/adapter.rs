@@ -52,7 +52,7 @@ impl RabbitMq {
         let board = Board::new(states.clone(), &["publish", "consume"]);
         let publish = Link::start(&options, "publish", &board);
         let consume = Link::start(&options, "consume", &board);
-        let topology = Topologist::new(consume.clone(), options.clone());
+        let topology = Topologist::new(consume.clone(), publish.clone(), options.clone());
         let sender = Sender::start(&options, &publish, &topology);
         topology.set_sender(&sender);
         let adapter = Arc::new(Self {

@@ -1,7 +1,7 @@
 //! A lane: one channel of the protocol in confirm mode, the task that publishes on it, and what is unconfirmed.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -98,7 +98,8 @@ pub(super) type Inlet = mpsc::UnboundedSender<Outgoing>;
 /// Starts a lane. What waits in it is bounded by the permits of its messages.
 pub(super) fn start(link: Arc<Link>, topology: Arc<Topologist>, stop: CancellationToken) -> Inlet {
     let (inlet, queue) = mpsc::unbounded_channel();
-    let lane = Lane { link, topology, queue, waiting: VecDeque::new(), repairs: FuturesUnordered::new() };
+    let (waiting, repairs) = (VecDeque::new(), FuturesUnordered::new());
+    let lane = Lane { link, topology, queue, waiting, repairs, missing: false };
     tokio::spawn(lane.run(stop));
     inlet
 }
@@ -114,6 +115,8 @@ struct Lane {
     waiting: VecDeque<Outgoing>,
     /// Channels that are being declared again for an event.
     repairs: FuturesUnordered<Repair>,
+    /// Whether an exchange was missing.
+    missing: bool,
 }
 
 /// An open channel of the protocol and what was sent on it.
@@ -158,13 +161,15 @@ impl Lane {
     async fn connect(&mut self, stop: &CancellationToken) -> Option<Session> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let link = self.link.clone();
-        let mut opening = Box::pin(open(link.clone()));
+        let mut opening = self.opening();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
                 opened = &mut opening => match opened {
-                    Ok(session) => return Some(session),
+                    Ok(session) => {
+                        self.missing = false;
+                        return Some(session);
+                    }
                     Err(error) if matches!(error.kind(), ErrorKind::Auth | ErrorKind::Closed) => {
                         for message in self.waiting.drain(..) {
                             message.done(Err(error.clone()));
@@ -173,17 +178,39 @@ impl Lane {
                             return None;
                         }
                         tokio::time::sleep(TICK).await;
-                        opening = Box::pin(open(link.clone()));
+                        opening = self.opening();
                     }
                     Err(_) => {
                         tokio::time::sleep(TICK).await;
-                        opening = Box::pin(open(link.clone()));
+                        opening = self.opening();
                     }
                 },
                 Some(message) = self.queue.recv() => self.waiting.push_back(message),
                 _ = ticks.tick() => self.expire(|| unavailable("publish", "the connection is being restored")),
             }
         }
+    }
+
+    /// Opens a session, after what was missing was made.
+    fn opening(&self) -> Pin<Box<dyn Future<Output = Result<Session>> + Send>> {
+        let (link, topology, missing) = (self.link.clone(), self.topology.clone(), self.missing);
+        let ladder: BTreeSet<u64> = self
+            .waiting
+            .iter()
+            .filter_map(|message| match message.unrouted {
+                Unrouted::Ladder(units) if missing => Some(units),
+                _ => None,
+            })
+            .collect();
+        Box::pin(async move {
+            if missing {
+                topology.base(true).await?;
+                for units in ladder {
+                    topology.ladder(units, true).await?;
+                }
+            }
+            open(link).await
+        })
     }
 
     fn expire(&mut self, error: impl Fn() -> Error) {
@@ -225,10 +252,8 @@ impl Lane {
                 () = session.live.dead.cancelled() => return Some(session),
                 Some(confirm) = session.confirms.next() => {
                     if let Err(error) = self.settle(&mut session, confirm) {
-                        if is_missing(&error) {
-                            // The exchange is gone: a broker that was wiped.
-                            let _ = self.topology.base(true).await;
-                        }
+                        // The exchange is gone: it was deleted, or the broker was wiped.
+                        self.missing |= is_missing(&error);
                         return Some(session);
                     }
                 }

@@ -61,6 +61,7 @@ mod member;
 mod names;
 mod options;
 mod publisher;
+mod registry;
 mod settler;
 mod stream;
 mod subscriber;

@@ -70,14 +70,20 @@ impl Sender {
         self.lanes.get(index)
     }
 
-    /// Publishes a copy of a message and waits until the broker has it.
-    pub(super) async fn copy(&self, raw: Raw, to: &str, delay: Duration, channel: &ChannelName) -> Result<()> {
+    /// Publishes a copy of a message for a queue of the group with this token, and waits until the broker has it.
+    pub(super) async fn copy(
+        &self,
+        raw: Raw,
+        (to, token): (&str, &str),
+        delay: Duration,
+        channel: &ChannelName,
+    ) -> Result<()> {
         let delay = Delay::of(delay);
         let (exchange, key, unrouted) = match delay.level() {
             None => (ShortString::default(), short(to), Unrouted::Refuse),
             Some(level) => {
                 self.topology.ladder(delay.units(), false).await?;
-                let key = format!("{}{}", delay.digits(), queue_key(to));
+                let key = format!("{}{}", delay.digits(), queue_key(to, token));
                 (short(&self.topology.names.level(level)), short(&key), Unrouted::Ladder(delay.units()))
             }
         };
@@ -141,7 +147,7 @@ impl Sender {
         }
         // Without history and without a group nobody needs the event.
         let unrouted = if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Fine };
-        (names.exchange(channel), key, unrouted)
+        (names.gate(&names.exchange(channel)), key, unrouted)
     }
 
     fn message(&self, message: &Message, options: &PublishOptions, delay: Delay) -> Result<Pending> {

@@ -81,6 +81,11 @@ impl Member {
                 }
             }
         }
+        if plan.learn().await.is_err() {
+            for lane in self.lanes.values() {
+                let _ = lane.channel.close(200, short("lost")).await;
+            }
+        }
         self.silent = false;
     }
 

@@ -97,7 +97,10 @@ impl Member {
             let scope = plan.scopes.get(queue.scope).and_then(|scope| scope.channel.clone());
             let channel = scope.or_else(|| out.raw.channel());
             let outcome = match channel {
-                Some(channel) => plan.sender.copy(copy, &queue.name, delay, &channel).await,
+                Some(channel) => {
+                    let token = plan.token(queue);
+                    plan.sender.copy(copy, (&queue.name, &token), delay, &channel).await
+                }
                 None => Err(closed("nack")),
             };
             (number, out, delay, outcome)
