@@ -26,7 +26,10 @@ use super::{
     topology::Topologist,
     wire::{EXPIRES, Raw, Wire},
 };
-use crate::common::ledger::{Ledger, OpenTickets};
+use crate::common::{
+    backoff::Backoff,
+    ledger::{Ledger, OpenTickets},
+};
 
 /// How long a copy for a later delivery may take to be confirmed.
 const COPY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -336,13 +339,22 @@ impl Publisher for RabbitMq {
         }
         MaybeReady::boxed(async move {
             let prepare = async {
-                if !known {
-                    self.topology.used(&channel).await?;
+                let mut patience = (deadline, Backoff::default());
+                loop {
+                    let prepared = async {
+                        if !known {
+                            self.topology.used(&channel).await?;
+                        }
+                        if delay.level().is_some() {
+                            self.topology.ladder(delay.units(), false).await?;
+                        }
+                        Ok(())
+                    };
+                    match prepared.await {
+                        Ok(()) => return Ok(()),
+                        Err(error) => self.once_more("publish", &mut patience, error).await?,
+                    }
                 }
-                if delay.level().is_some() {
-                    self.topology.ladder(delay.units(), false).await?;
-                }
-                Ok(())
             };
             timeout_at(deadline, prepare)
                 .await
