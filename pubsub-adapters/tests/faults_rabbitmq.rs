@@ -7,9 +7,6 @@ use pubsub_testkit::{broker::BrokerKind, faults::FaultHarness};
 const GAPS: &[(&str, &str)] = &[
     ("X1", "on a busy machine, members that found a group while the broker restarts do not start in time"),
     ("X1-kill", "on a busy machine, members that found a group while the broker restarts do not start in time"),
-    ("X3", "publishing takes longer than allowed to recover from a long outage"),
-    ("X9-channels", "what is published right after an exchange was deleted may not reach the groups"),
-    ("X10", "publishing takes longer than allowed to recover"),
 ];
 
 pubsub_testkit::fault_tests!(

@@ -8,7 +8,9 @@ use std::{
 
 use lapin::{
     Channel, ExchangeKind,
-    options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{
+        ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use pubsub_core::{
@@ -143,20 +145,12 @@ impl Topologist {
 
     async fn is_whole(&self, live: &Live) -> Result<bool> {
         let channel = live.channel(DECLARE).await?;
-        let look = ExchangeDeclareOptions { passive: true, ..lasting() };
-        let mut names = vec![(self.names.live(), ExchangeKind::Topic)];
         for exchange in self.gated() {
-            names.push((self.names.gate(&exchange), ExchangeKind::Fanout));
-            names.push((exchange, ExchangeKind::Topic));
-        }
-        for (name, kind) in names {
-            match within(DECLARE, channel.exchange_declare(short(&name), kind, look, FieldTable::default())).await? {
-                Ok(()) => {}
-                Err(error) if is_missing(&error) => return Ok(false),
-                Err(error) => return Err(convert(DECLARE, error)),
+            if !is_there(&channel, &self.names.gate(&exchange)).await? || !is_there(&channel, &exchange).await? {
+                return Ok(false);
             }
         }
-        Ok(true)
+        is_there(&channel, &self.names.live()).await
     }
 
     /// Makes the exchanges with all that was ever bound to them, and then the gates through which events come. A gate is
@@ -164,6 +158,13 @@ impl Topologist {
     async fn rebuild(&self, live: &Live) -> Result<()> {
         let mut channel = live.channel(DECLARE).await?;
         for exchange in self.gated().into_iter().chain([self.names.live()]) {
+            if !is_there(&channel, &exchange).await? {
+                channel = live.channel(DECLARE).await?;
+                // Nothing may come through to it before it has its bindings.
+                let gate = short(&self.names.gate(&exchange));
+                let closed = channel.exchange_delete(gate, ExchangeDeleteOptions::default());
+                within(DECLARE, closed).await?.map_err(|error| convert(DECLARE, error))?;
+            }
             let mut arguments = FieldTable::default();
             if exchange == self.names.later() {
                 text(&mut arguments, ALTERNATE, &self.names.unrouted());
@@ -411,6 +412,18 @@ pub(super) async fn bind(
     let options = QueueBindOptions::default();
     let bound = scratch.queue_bind(short(queue), short(exchange), short(key), options, FieldTable::default());
     within(operation, bound).await?.map_err(|error| convert(operation, error))
+}
+
+/// Whether an exchange is there; if not, the channel is used up.
+async fn is_there(channel: &Channel, exchange: &str) -> Result<bool> {
+    let look = ExchangeDeclareOptions { passive: true, ..lasting() };
+    // What it is does not matter to the broker.
+    let found = channel.exchange_declare(short(exchange), ExchangeKind::Topic, look, FieldTable::default());
+    match within(DECLARE, found).await? {
+        Ok(()) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(convert(DECLARE, error)),
+    }
 }
 
 pub(super) async fn declare(scratch: &Channel, name: &str, kind: ExchangeKind, arguments: FieldTable) -> Result<()> {
