@@ -18,7 +18,7 @@ use lapin::{
 use pubsub_core::{ChannelName, Error, ErrorKind, Result};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use super::{
     error::{closed, convert, is_missing, unavailable},
     topology::Topologist,
 };
-use crate::common::ledger::OpenTickets;
+use crate::common::{backoff::Backoff, ledger::OpenTickets};
 
 /// How exactly deadlines are kept.
 const TICK: Duration = Duration::from_millis(50);
@@ -39,6 +39,8 @@ const MOST_TRIES: u8 = 3;
 pub(super) enum Unrouted {
     /// Nobody needs it.
     Fine,
+    /// Nobody needs it, unless the exchanges have lost their bindings.
+    Groups,
     /// The channel was deleted: it is declared again.
     Channel(ChannelName),
     /// A rung of the ladder was deleted: it is declared again.
@@ -161,7 +163,8 @@ impl Lane {
     async fn connect(&mut self, stop: &CancellationToken) -> Option<Session> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut opening = self.opening();
+        let mut backoff = Backoff::default();
+        let mut opening = self.opening(Duration::ZERO);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
@@ -177,12 +180,10 @@ impl Lane {
                         if error.kind() == ErrorKind::Closed {
                             return None;
                         }
-                        tokio::time::sleep(TICK).await;
-                        opening = self.opening();
+                        opening = self.opening(backoff.next().max(TICK));
                     }
                     Err(_) => {
-                        tokio::time::sleep(TICK).await;
-                        opening = self.opening();
+                        opening = self.opening(backoff.next().max(TICK));
                     }
                 },
                 Some(message) = self.queue.recv() => self.waiting.push_back(message),
@@ -191,8 +192,8 @@ impl Lane {
         }
     }
 
-    /// Opens a session, after what was missing was made.
-    fn opening(&self) -> Pin<Box<dyn Future<Output = Result<Session>> + Send>> {
+    /// Opens a session after a while, and after what was missing was made.
+    fn opening(&self, after: Duration) -> Pin<Box<dyn Future<Output = Result<Session>> + Send>> {
         let (link, topology, missing) = (self.link.clone(), self.topology.clone(), self.missing);
         let ladder: BTreeSet<u64> = self
             .waiting
@@ -203,6 +204,7 @@ impl Lane {
             })
             .collect();
         Box::pin(async move {
+            sleep(after).await;
             if missing {
                 topology.base(true).await?;
                 for units in ladder {
@@ -328,7 +330,8 @@ impl Lane {
     fn repair(&mut self, mut message: Outgoing) {
         message.trace = Trace { tries: message.trace.tries + 1, ..Trace::default() };
         let refusal = || Error::new(ErrorKind::Unroutable, "publish", "nobody is there to take the event");
-        if message.unrouted == Unrouted::Fine {
+        let again = message.trace.tries > 1;
+        if message.unrouted == Unrouted::Fine || (message.unrouted == Unrouted::Groups && again) {
             return message.done(Ok(()));
         }
         if message.unrouted == Unrouted::Refuse || message.trace.tries > MOST_TRIES {
@@ -339,6 +342,7 @@ impl Lane {
             let outcome = match &message.unrouted {
                 Unrouted::Channel(channel) => topology.restore(channel).await,
                 Unrouted::Ladder(units) => topology.ladder(*units, true).await,
+                Unrouted::Groups => topology.look().await,
                 _ => Ok(()),
             };
             (message, outcome)

@@ -149,7 +149,7 @@ impl Sender {
             return (names.level(level), scheduled_key(&delay.digits(), &key), Unrouted::Ladder(delay.units()));
         }
         // Without history and without a group nobody needs the event.
-        let unrouted = if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Fine };
+        let unrouted = if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Groups };
         (names.gate(&names.exchange(channel)), key, unrouted)
     }
 

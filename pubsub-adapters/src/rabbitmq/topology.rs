@@ -74,6 +74,8 @@ struct Base {
     on: Option<u64>,
     /// When they were last begun to be made again.
     made: Option<Instant>,
+    /// When they were last begun to be looked at, and found.
+    whole: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -134,8 +136,19 @@ impl Topologist {
 
     /// Looks whether the exchanges of the deployment are there, and makes them again where they are not.
     pub(super) async fn look(&self) -> Result<()> {
+        let asked = Instant::now();
         let live = self.link.live(DECLARE, self.options.broker.connect_timeout).await?;
-        if self.is_whole(&live).await? { Ok(()) } else { self.base(true).await }
+        let mut base = self.base.lock().await;
+        if base.whole.is_some_and(|whole| whole >= asked) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if self.is_whole(&live).await? {
+            base.whole = Some(begun);
+            return Ok(());
+        }
+        drop(base);
+        self.base(true).await
     }
 
     /// The exchanges to which queues are bound, each with a gate.
