@@ -158,6 +158,48 @@ async fn a_deleted_queue_is_made_again() -> Result<()> {
     bus.close(Duration::from_secs(5)).await
 }
 
+/// Deletes the exchanges of a deployment.
+async fn delete_exchanges(broker: &Broker, names: &[&str]) {
+    let other = lapin::Connection::connect(&broker.url(), lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = other.create_channel().await.unwrap();
+    for name in names {
+        let options = lapin::options::ExchangeDeleteOptions::default();
+        channel.exchange_delete((*name).into(), options).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exchanges_that_were_deleted_come_back_with_the_bindings_of_all_groups() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let url = format!("{}?prefix=bound", broker.url());
+    let founder = connect(&url).await?;
+    let retry = RetryPolicy::default().attempts(0);
+    // Nobody is there any more who made these groups, one of which takes a wildcard.
+    drop(founder.subscribe_channel("heals").group("absent").retry(retry).await?);
+    drop(founder.subscribe_channel("*").group("wild").retry(retry).await?);
+    founder.close(Duration::from_secs(5)).await?;
+
+    let bus = connect(&url).await?;
+    publish_until_confirmed(&bus, 0).await;
+    let exchanges = ["bound/gate/events", "bound/events", "bound/later", "bound/ready/absent/heals"];
+    delete_exchanges(&broker, &exchanges).await;
+    for number in 1..20 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    // Without the gate's exchange nothing is found by name.
+    delete_exchanges(&broker, &["bound/events"]).await;
+    for number in 20..40 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    let reader = connect(&url).await?;
+    let mut absent = reader.subscribe_channel("heals").group("absent").retry(retry).await?;
+    read_all(&mut absent, 0..40).await;
+    let mut wild = reader.subscribe_channel("*").group("wild").retry(retry).await?;
+    read_all(&mut wild, 0..40).await;
+    reader.close(Duration::from_secs(5)).await?;
+    bus.close(Duration::from_secs(5)).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_degraded_start_heals_and_wrong_passwords_fail_at_once() {
     let Some(mut broker) = broker() else { return };

@@ -52,7 +52,7 @@ impl RabbitMq {
         let board = Board::new(states.clone(), &["publish", "consume"]);
         let publish = Link::start(&options, "publish", &board);
         let consume = Link::start(&options, "consume", &board);
-        let topology = Topologist::new(consume.clone(), options.clone());
+        let topology = Topologist::new(consume.clone(), publish.clone(), options.clone());
         let sender = Sender::start(&options, &publish, &topology);
         topology.set_sender(&sender);
         let adapter = Arc::new(Self {
@@ -70,7 +70,13 @@ impl RabbitMq {
             let connected = async {
                 adapter.consume.live_until("connect", deadline).await?;
                 adapter.publish.live_until("connect", deadline).await?;
-                adapter.topology.base(false).await
+                let mut patience = (deadline, Backoff::default());
+                loop {
+                    match adapter.topology.base(false).await {
+                        Ok(()) => return Ok(()),
+                        Err(error) => adapter.once_more("connect", &mut patience, error).await?,
+                    }
+                }
             };
             if let Err(error) = connected.await {
                 let _ = adapter.close(Duration::from_millis(100)).await;
@@ -164,17 +170,42 @@ impl Adapter for RabbitMq {
         self.check_open("delete group")?;
         let ordering = self.topology.policies.get(channel).unwrap_or_default().ordering;
         let founder = Founder { topology: &self.topology, sender: &self.sender };
-        founder.delete(&Scope::exact(group, channel, ordering)).await.map_err(|error| error.on(channel))
+        let scope = Scope::exact(group, channel, ordering);
+        let (mut patience, mut tried) = (self.patience(), false);
+        loop {
+            match founder.delete(&scope).await {
+                Ok(()) => return Ok(()),
+                // It was deleted, and the word of it was lost.
+                Err(error) if tried && error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) => {
+                    let again = self.once_more("delete group", &mut patience, error).await;
+                    again.map_err(|error| error.on(channel))?;
+                }
+            }
+            tried = true;
+        }
     }
 
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.check_open("read history")?;
-        history::read(self, range).await.map_err(|error| self.or_closed("read history", error))
+        let mut patience = self.patience();
+        loop {
+            match history::read(self, range).await {
+                Ok(history) => return Ok(history),
+                Err(error) => self.once_more("read history", &mut patience, error).await?,
+            }
+        }
     }
 
     async fn open_inbox(&self) -> Result<Inbox> {
         self.check_open("open inbox")?;
-        inbox::open(self).await.map_err(|error| self.or_closed("open inbox", error))
+        let mut patience = self.patience();
+        loop {
+            match inbox::open(self).await {
+                Ok(inbox) => return Ok(inbox),
+                Err(error) => self.once_more("open inbox", &mut patience, error).await?,
+            }
+        }
     }
 
     fn states(&self) -> States {

@@ -28,7 +28,7 @@ use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     error::{closed, convert, late, unavailable},
@@ -48,6 +48,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(4_500);
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one host may take to let us in.
 const HOST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to end that was cut.
+const ENDS_WITHIN: Duration = Duration::from_millis(500);
 
 /// A connection that is up.
 pub(super) struct Live {
@@ -136,6 +139,8 @@ enum Phase {
 pub(super) struct Link {
     phase: watch::Sender<Phase>,
     stop: CancellationToken,
+    /// The supervisor.
+    tasks: TaskTracker,
 }
 
 impl Link {
@@ -144,8 +149,10 @@ impl Link {
         let link = Arc::new(Self {
             phase: watch::Sender::new(Phase::Down("not connected yet".to_owned())),
             stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         });
-        tokio::spawn(supervise(link.phase.clone(), link.stop.clone(), options.clone(), role, board.clone()));
+        link.tasks.spawn(supervise(link.phase.clone(), link.stop.clone(), options.clone(), role, board.clone()));
+        link.tasks.close();
         link
     }
 
@@ -198,6 +205,8 @@ impl Link {
         if let Phase::Up(live) = before {
             live.close(limit).await;
         }
+        // An attempt to connect that is underway ends before the runtime may.
+        let _ = timeout(limit.max(ENDS_WITHIN), self.tasks.wait()).await;
     }
 }
 
@@ -256,10 +265,13 @@ async fn supervise(
         })
     };
     loop {
-        let connected = tokio::select! {
-            () = stop.cancelled() => return,
-            connected = connect_any(&options, role) => connected,
-        };
+        let connected = connect_any(&options, role, &stop).await;
+        if stop.is_cancelled() {
+            if let Ok((live, _)) = connected {
+                live.close(ENDS_WITHIN).await;
+            }
+            return;
+        }
         match connected {
             Ok((live, events)) => {
                 backoff.reset();
@@ -351,22 +363,43 @@ pub(super) fn check_certificates(options: &RabbitMqOptions) -> Result<()> {
     tls_config(options).map(drop)
 }
 
-async fn connect_any(options: &RabbitMqOptions, role: &'static str) -> Result<(Live, Events)> {
+async fn connect_any(
+    options: &RabbitMqOptions,
+    role: &'static str,
+    stop: &CancellationToken,
+) -> Result<(Live, Events)> {
     let tls = Arc::new(tls_config(options)?);
     let mut last = unavailable("connect", "no host is named");
     for (host, port) in &options.hosts {
         let port = *port;
         // What is underway when the time is over is cut: its thread would wait for the broker for ever.
         let socket = Arc::new(Mutex::new(None));
-        let attempt = timeout(HOST_TIMEOUT, connect(options, role, host, port, &tls, socket.clone()));
-        match attempt.await {
-            Ok(Ok(live)) => return Ok(live),
-            Ok(Err(error)) if error.kind() == ErrorKind::Auth => return Err(error),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = late("connect"),
+        let mut attempt = Box::pin(connect(options, role, host, port, &tls, socket.clone()));
+        let ended = tokio::select! {
+            ended = timeout(HOST_TIMEOUT, &mut attempt) => ended.ok(),
+            () = stop.cancelled() => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                // Its end is awaited, for the client's thread must not outlive the runtime.
+                if let Some(socket) = take(&socket) {
+                    let _ = socket.shutdown(Shutdown::Both);
+                    let _ = timeout(ENDS_WITHIN, &mut attempt).await;
+                }
+                Err(late("connect"))
+            }
+        };
+        match ended {
+            Ok(live) => return Ok(live),
+            Err(error) if error.kind() == ErrorKind::Auth => return Err(error),
+            Err(error) => last = error,
         }
         if let Some(socket) = take(&socket) {
             let _ = socket.shutdown(Shutdown::Both);
+        }
+        if stop.is_cancelled() {
+            break;
         }
     }
     Err(last)

@@ -1,6 +1,6 @@
 //! From the client's errors to the library's.
 
-use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use pubsub_core::{Error, ErrorKind};
 
 /// What went wrong, in the library's words.
@@ -9,6 +9,7 @@ pub(super) fn convert(operation: &'static str, error: lapin::Error) -> Error {
         lapin::ErrorKind::ProtocolError(error) => {
             let kind = match error.kind() {
                 AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => ErrorKind::Auth,
+                AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if is_down(error) => ErrorKind::Unavailable,
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => ErrorKind::NotFound,
                 AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => ErrorKind::Conflict,
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => ErrorKind::TopologyMismatch,
@@ -52,7 +53,13 @@ pub(super) fn late(operation: &'static str) -> Error {
 
 /// Whether the broker says that something does not exist.
 pub(super) fn is_missing(error: &lapin::Error) -> bool {
-    is_soft(error, |soft| matches!(soft, AMQPSoftError::NOTFOUND))
+    let lapin::ErrorKind::ProtocolError(cause) = error.kind() else { return false };
+    is_soft(error, |soft| matches!(soft, AMQPSoftError::NOTFOUND)) && !is_down(cause)
+}
+
+/// The broker has one word for what does not exist, and for a queue that is there and has no leader yet.
+fn is_down(error: &AMQPError) -> bool {
+    error.get_message().as_str().contains("down or inaccessible")
 }
 
 /// Whether the broker says that something exists with other properties.

@@ -4,14 +4,14 @@
 //! retained also gets a backlog: a copy of the history, in a queue of its own that is read before the other and deleted
 //! with its last message. An exchange that nothing uses says that the group is complete; a queue is the lock.
 
-use std::{collections::HashSet, time::Duration};
+mod backlog;
 
-use futures_util::StreamExt;
+use std::time::Duration;
+
 use lapin::{
     Channel, Consumer, ExchangeKind,
     options::{
-        BasicAckOptions, BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions,
-        QueueDeleteOptions,
+        BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -23,12 +23,11 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     error::{convert, is_missing, late},
-    lane::Unrouted,
     names::{Names, binding_key, hash, later_key, later_queue_key, routing_key, shards, short},
     publisher::Sender,
-    stream::{Bounds, From, Reader, bounds, resolve},
+    registry::{Entry, ready, ready_token},
     topology::{Topologist, bind, lasting, number, quorum, text, within},
-    wire::{MARK, OFFSET, Raw},
+    wire::{MARK, Raw},
 };
 
 const OPERATION: &str = "subscribe";
@@ -36,12 +35,8 @@ const OPERATION: &str = "subscribe";
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the broker keeps the queue of a lock that nobody asks for, in milliseconds.
 const LOCK_KEPT: u64 = 600_000;
-/// Events that were routed before the group's queue was bound are in the stream after this time.
-const GRACE: Duration = Duration::from_millis(30);
 /// Returns are counted by the library; the broker must never give an event up by itself. Version 4 would after 20.
 const RETURNS: u64 = 1_000_000;
-/// How many copies of the history are on their way at a time.
-const COPIES: usize = 512;
 
 /// What one member takes: the queues of a group on one channel, or on some wildcards.
 #[derive(Clone, Debug)]
@@ -111,8 +106,11 @@ impl Scope {
     }
 
     /// What binds a queue: exchange and key.
-    fn bindings(&self, names: &Names, index: usize) -> Vec<(String, String)> {
-        let mut bindings = vec![(names.later(), later_queue_key(&self.queue(names, index)))];
+    fn bindings(&self, names: &Names, index: usize, token: &str) -> Vec<(String, String)> {
+        let queue = self.queue(names, index);
+        // Without a token come the copies of members whom the broker did not tell it.
+        let own = [token, ""].map(|token| (names.later(), later_queue_key(&queue, token)));
+        let mut bindings = Vec::from(own);
         for pattern in &self.patterns {
             let (exchange, key) = match (pattern, self.shards.get(index)) {
                 (ChannelPattern::Exact(channel), Some(shard)) if self.channel.is_some() => {
@@ -148,6 +146,8 @@ impl Founder<'_> {
             if self.is_ready(scope).await? {
                 return Ok(());
             }
+            // With the exchanges the word goes that there is a group, but not the group.
+            self.topology.look().await?;
             let Some(lock) = self.lock(scope).await? else {
                 if Instant::now() >= deadline {
                     return Err(late(OPERATION));
@@ -159,7 +159,8 @@ impl Founder<'_> {
                 return Ok(());
             }
             let all: Vec<_> = (0..scope.len()).collect();
-            let made = self.make(&lock, scope, &all, start).await;
+            let token = EventId::random().to_string();
+            let made = self.make(&lock, scope, &all, start, &token).await;
             unlock(&lock).await;
             return made;
         }
@@ -178,13 +179,21 @@ impl Founder<'_> {
                 missing.push(index);
             }
         }
-        let made = if missing.is_empty() && self.is_ready(scope).await? {
-            Ok(())
-        } else {
-            self.make(&lock, scope, &missing, start).await
+        let token = self.token(scope).await?;
+        let made = match token {
+            Some(_) if missing.is_empty() => Ok(()),
+            token => {
+                let token = token.unwrap_or_else(|| EventId::random().to_string());
+                self.make(&lock, scope, &missing, start, &token).await
+            }
         };
         unlock(&lock).await;
         made
+    }
+
+    /// The token of a group; none if the group is not there.
+    pub(super) async fn token(&self, scope: &Scope) -> Result<Option<String>> {
+        ready_token(self.topology, &self.topology.names.ready(&scope.group, &scope.name), OPERATION).await
     }
 
     pub(super) async fn is_ready(&self, scope: &Scope) -> Result<bool> {
@@ -235,7 +244,14 @@ impl Founder<'_> {
     }
 
     /// Makes some queues of a group, under its lock.
-    async fn make(&self, lock: &Lock, scope: &Scope, indices: &[usize], start: &StartPosition) -> Result<()> {
+    async fn make(
+        &self,
+        lock: &Lock,
+        scope: &Scope,
+        indices: &[usize],
+        start: &StartPosition,
+        token: &str,
+    ) -> Result<()> {
         // With its connection the lock is lost, and may be somebody else's by now.
         let held = || match lock.channel.status().connected() {
             true => Ok(()),
@@ -244,16 +260,25 @@ impl Founder<'_> {
         let names = &self.topology.names;
         // A position that is gone is refused before anything is made.
         let history = self.history(scope, start).await?;
+        let bound: Vec<_> = (0..scope.len())
+            .map(|index| Entry::Bound {
+                queue: scope.queue(names, index),
+                bindings: scope.bindings(names, index, token),
+            })
+            .collect();
+        self.topology.register(&bound).await?;
         let scratch = self.topology.scratch(OPERATION).await?;
-        for &index in indices {
+        for index in 0..scope.len() {
             let queue = scope.queue(names, index);
-            // What an earlier attempt left behind, which nobody has read.
-            for name in [&queue, &scope.backlog(names, index)] {
-                held()?;
-                delete(&scratch, name).await?;
+            if indices.contains(&index) {
+                // What an earlier attempt left behind, which nobody has read.
+                for name in [&queue, &scope.backlog(names, index)] {
+                    held()?;
+                    delete(&scratch, name).await?;
+                }
+                quorum(&scratch, OPERATION, &queue, arguments(scope.ordered)).await?;
             }
-            quorum(&scratch, OPERATION, &queue, arguments(scope.ordered)).await?;
-            for (exchange, key) in scope.bindings(names, index) {
+            for (exchange, key) in scope.bindings(names, index, token) {
                 bind(&scratch, OPERATION, &queue, &exchange, &key).await?;
             }
         }
@@ -261,145 +286,9 @@ impl Founder<'_> {
             self.backlog(scope, channel, indices, start).await?;
         }
         held()?;
-        let ready = short(&names.ready(&scope.group, &scope.name));
-        let declared = scratch.exchange_declare(ready, ExchangeKind::Fanout, lasting(), FieldTable::default());
-        within(OPERATION, declared).await?.map_err(|error| convert(OPERATION, error))
-    }
-
-    /// Whether there is history for a fresh group to read.
-    async fn history(&self, scope: &Scope, start: &StartPosition) -> Result<bool> {
-        if *start == StartPosition::Latest {
-            return Ok(false);
-        }
-        let Some(channel) = &scope.channel else {
-            return match start {
-                // What a wildcard's channels retain is spread over streams that nobody can list.
-                StartPosition::Stored => Ok(false),
-                _ => {
-                    let text = "a group over wildcards starts with what is published from now on";
-                    Err(Error::new(ErrorKind::Unsupported, OPERATION, text))
-                }
-            };
-        };
-        match bounds(self.topology, channel, OPERATION).await {
-            Ok(bounds) => resolve(start, bounds, OPERATION).map(|_| true).map_err(|error| error.on(channel)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Copies the history into the backlog. What was published meanwhile lies in the queue already; what lies in both is
-    /// taken out of the queue again.
-    async fn backlog(
-        &self,
-        scope: &Scope,
-        channel: &ChannelName,
-        indices: &[usize],
-        start: &StartPosition,
-    ) -> Result<()> {
-        sleep(GRACE).await;
-        let Bounds { first, next } = bounds(self.topology, channel, OPERATION).await?;
-        let from = resolve(start, Bounds { first, next }, OPERATION)?;
-        if first >= next || matches!(from, From::Offset(offset) if offset >= next) {
-            return Ok(());
-        }
-        let names = &self.topology.names;
-        let scratch = self.topology.scratch(OPERATION).await?;
-        // What they take beside goes back, in its order, when their channel is closed.
-        let held = self.topology.scratch(OPERATION).await?;
-        let (mut early, mut consumers) = (Vec::new(), Vec::new());
-        for &index in indices {
-            let (found, consumer) = self.early(&held, &scope.queue(names, index), channel).await?;
-            early.extend(found);
-            consumers.push(consumer);
-        }
-        let mut doubles: HashSet<_> = early.iter().filter_map(|(id, _)| id.clone()).collect();
-        let mut seen = HashSet::new();
-        let mut made = vec![None; scope.len()];
-        let mut words = std::collections::VecDeque::new();
-        let mut reader = Reader::of(self.topology, channel, from, OPERATION).await?;
-        loop {
-            let Some(raw) = reader.next_stored(from).await? else { break };
-            let Some(offset) = raw.offset() else { continue };
-            if offset >= next {
-                break;
-            }
-            if let Some(id) = raw.id().filter(|id| doubles.contains(*id)) {
-                seen.insert(id.to_owned());
-            }
-            let index = scope.shard_index(&raw);
-            if let (false, Some(index)) =
-                (raw.is_expired() || raw.mark().is_some(), index.filter(|index| indices.contains(index)))
-            {
-                let queue = match &made[index] {
-                    Some(queue) => queue,
-                    None => {
-                        let queue = scope.backlog(names, index);
-                        quorum(&scratch, OPERATION, &queue, arguments(true)).await?;
-                        made[index].insert(queue)
-                    }
-                };
-                let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-                let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset));
-                words.push_back(self.sender.post(
-                    copy,
-                    ShortString::default(),
-                    short(queue),
-                    Unrouted::Refuse,
-                    channel,
-                )?);
-                if words.len() >= COPIES {
-                    confirmed(words.pop_front()).await?;
-                }
-            }
-            if offset + 1 >= next {
-                break;
-            }
-        }
-        for queue in made.iter().flatten() {
-            let end = mark("end");
-            words.push_back(self.sender.post(end, ShortString::default(), short(queue), Unrouted::Refuse, channel)?);
-        }
-        while !words.is_empty() {
-            confirmed(words.pop_front()).await?;
-        }
-        doubles.retain(|id| seen.contains(id));
-        for (id, tag) in early {
-            if id.is_none_or(|id| doubles.contains(&id)) {
-                let told = within(OPERATION, held.basic_ack(tag, BasicAckOptions::default())).await?;
-                told.map_err(|error| convert(OPERATION, error))?;
-            }
-        }
-        drop(consumers);
-        let _ = within(OPERATION, held.close(200, short("done"))).await;
-        Ok(())
-    }
-
-    /// What is in a fresh queue by now: ids and tags, the last one that of a mark, which has no id. A consumer reads it,
-    /// for nothing is fetched from a queue with a single active one.
-    async fn early(
-        &self,
-        scratch: &Channel,
-        queue: &str,
-        channel: &ChannelName,
-    ) -> Result<(Vec<(Option<String>, u64)>, Consumer)> {
-        let token = EventId::random().to_string();
-        self.sender.put(mark(&token), ShortString::default(), short(queue), Unrouted::Refuse, channel).await?;
-        let options = BasicConsumeOptions::default();
-        let consume = scratch.basic_consume(short(queue), short(""), options, FieldTable::default());
-        let mut consumer = within(OPERATION, consume).await?.map_err(|error| convert(OPERATION, error))?;
-        let mut early = Vec::new();
-        while let Some(delivery) = within(OPERATION, consumer.next()).await? {
-            let delivery = delivery.map_err(|error| convert(OPERATION, error))?;
-            let tag = delivery.delivery_tag;
-            let raw = Raw::of(delivery);
-            if raw.mark() == Some(token.as_bytes()) {
-                early.push((None, tag));
-                return Ok((early, consumer));
-            }
-            early.push((Some(raw.id().unwrap_or_default().to_owned()), tag));
-        }
-        Err(late(OPERATION))
+        let exchange = names.ready(&scope.group, &scope.name);
+        self.topology.register(&[Entry::Ready { exchange: exchange.clone(), token: token.to_owned() }]).await?;
+        ready(&scratch, &exchange, token).await
     }
 
     /// Deletes a group.
@@ -424,14 +313,19 @@ impl Founder<'_> {
             }
         }
         let scratch = self.topology.scratch(OPERATION).await?;
-        let ready = short(&names.ready(&scope.group, &scope.name));
-        let deleted = within(OPERATION, scratch.exchange_delete(ready, ExchangeDeleteOptions::default())).await?;
-        deleted.map_err(|error| convert(OPERATION, error))?;
+        let mut gone = Vec::new();
         for index in 0..scope.len() {
             for queue in [scope.queue(names, index), scope.backlog(names, index)] {
                 delete(&scratch, &queue).await?;
+                gone.push(Entry::Gone(queue));
             }
         }
+        // Last what says that it is there, so that whoever is interrupted can go on.
+        let exchange = names.ready(&scope.group, &scope.name);
+        gone.push(Entry::Gone(exchange.clone()));
+        self.topology.register(&gone).await?;
+        let deleted = scratch.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
+        within(OPERATION, deleted).await?.map_err(|error| convert(OPERATION, error))?;
         unlock(&lock).await;
         Ok(())
     }
@@ -443,13 +337,6 @@ impl Scope {
         let key = raw.routing_key.as_str();
         let shard = super::names::shard_in(key)?;
         self.shards.iter().position(|known| known == shard)
-    }
-}
-
-async fn confirmed(word: Option<tokio::sync::oneshot::Receiver<Result<()>>>) -> Result<()> {
-    match word {
-        Some(word) => word.await.unwrap_or_else(|_| Err(super::error::closed(OPERATION))),
-        None => Ok(()),
     }
 }
 

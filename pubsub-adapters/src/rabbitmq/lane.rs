@@ -1,7 +1,7 @@
 //! A lane: one channel of the protocol in confirm mode, the task that publishes on it, and what is unconfirmed.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -18,7 +18,7 @@ use lapin::{
 use pubsub_core::{ChannelName, Error, ErrorKind, Result};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ use super::{
     error::{closed, convert, is_missing, unavailable},
     topology::Topologist,
 };
-use crate::common::ledger::OpenTickets;
+use crate::common::{backoff::Backoff, ledger::OpenTickets};
 
 /// How exactly deadlines are kept.
 const TICK: Duration = Duration::from_millis(50);
@@ -39,6 +39,8 @@ const MOST_TRIES: u8 = 3;
 pub(super) enum Unrouted {
     /// Nobody needs it.
     Fine,
+    /// Nobody needs it, unless the exchanges have lost their bindings.
+    Groups,
     /// The channel was deleted: it is declared again.
     Channel(ChannelName),
     /// A rung of the ladder was deleted: it is declared again.
@@ -98,7 +100,8 @@ pub(super) type Inlet = mpsc::UnboundedSender<Outgoing>;
 /// Starts a lane. What waits in it is bounded by the permits of its messages.
 pub(super) fn start(link: Arc<Link>, topology: Arc<Topologist>, stop: CancellationToken) -> Inlet {
     let (inlet, queue) = mpsc::unbounded_channel();
-    let lane = Lane { link, topology, queue, waiting: VecDeque::new(), repairs: FuturesUnordered::new() };
+    let (waiting, repairs) = (VecDeque::new(), FuturesUnordered::new());
+    let lane = Lane { link, topology, queue, waiting, repairs, missing: false };
     tokio::spawn(lane.run(stop));
     inlet
 }
@@ -114,6 +117,8 @@ struct Lane {
     waiting: VecDeque<Outgoing>,
     /// Channels that are being declared again for an event.
     repairs: FuturesUnordered<Repair>,
+    /// Whether an exchange was missing.
+    missing: bool,
 }
 
 /// An open channel of the protocol and what was sent on it.
@@ -158,13 +163,16 @@ impl Lane {
     async fn connect(&mut self, stop: &CancellationToken) -> Option<Session> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let link = self.link.clone();
-        let mut opening = Box::pin(open(link.clone()));
+        let mut backoff = Backoff::default();
+        let mut opening = self.opening(Duration::ZERO);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return None,
                 opened = &mut opening => match opened {
-                    Ok(session) => return Some(session),
+                    Ok(session) => {
+                        self.missing = false;
+                        return Some(session);
+                    }
                     Err(error) if matches!(error.kind(), ErrorKind::Auth | ErrorKind::Closed) => {
                         for message in self.waiting.drain(..) {
                             message.done(Err(error.clone()));
@@ -172,18 +180,39 @@ impl Lane {
                         if error.kind() == ErrorKind::Closed {
                             return None;
                         }
-                        tokio::time::sleep(TICK).await;
-                        opening = Box::pin(open(link.clone()));
+                        opening = self.opening(backoff.next().max(TICK));
                     }
                     Err(_) => {
-                        tokio::time::sleep(TICK).await;
-                        opening = Box::pin(open(link.clone()));
+                        opening = self.opening(backoff.next().max(TICK));
                     }
                 },
                 Some(message) = self.queue.recv() => self.waiting.push_back(message),
                 _ = ticks.tick() => self.expire(|| unavailable("publish", "the connection is being restored")),
             }
         }
+    }
+
+    /// Opens a session after a while, and after what was missing was made.
+    fn opening(&self, after: Duration) -> Pin<Box<dyn Future<Output = Result<Session>> + Send>> {
+        let (link, topology, missing) = (self.link.clone(), self.topology.clone(), self.missing);
+        let ladder: BTreeSet<u64> = self
+            .waiting
+            .iter()
+            .filter_map(|message| match message.unrouted {
+                Unrouted::Ladder(units) if missing => Some(units),
+                _ => None,
+            })
+            .collect();
+        Box::pin(async move {
+            sleep(after).await;
+            if missing {
+                topology.base(true).await?;
+                for units in ladder {
+                    topology.ladder(units, true).await?;
+                }
+            }
+            open(link).await
+        })
     }
 
     fn expire(&mut self, error: impl Fn() -> Error) {
@@ -225,10 +254,8 @@ impl Lane {
                 () = session.live.dead.cancelled() => return Some(session),
                 Some(confirm) = session.confirms.next() => {
                     if let Err(error) = self.settle(&mut session, confirm) {
-                        if is_missing(&error) {
-                            // The exchange is gone: a broker that was wiped.
-                            let _ = self.topology.base(true).await;
-                        }
+                        // The exchange is gone: it was deleted, or the broker was wiped.
+                        self.missing |= is_missing(&error);
                         return Some(session);
                     }
                 }
@@ -303,7 +330,8 @@ impl Lane {
     fn repair(&mut self, mut message: Outgoing) {
         message.trace = Trace { tries: message.trace.tries + 1, ..Trace::default() };
         let refusal = || Error::new(ErrorKind::Unroutable, "publish", "nobody is there to take the event");
-        if message.unrouted == Unrouted::Fine {
+        let again = message.trace.tries > 1;
+        if message.unrouted == Unrouted::Fine || (message.unrouted == Unrouted::Groups && again) {
             return message.done(Ok(()));
         }
         if message.unrouted == Unrouted::Refuse || message.trace.tries > MOST_TRIES {
@@ -314,6 +342,7 @@ impl Lane {
             let outcome = match &message.unrouted {
                 Unrouted::Channel(channel) => topology.restore(channel).await,
                 Unrouted::Ladder(units) => topology.ladder(*units, true).await,
+                Unrouted::Groups => topology.look().await,
                 _ => Ok(()),
             };
             (message, outcome)

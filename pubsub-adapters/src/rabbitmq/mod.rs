@@ -5,6 +5,8 @@
 //! | durable channel | routing key `<shard>.<channel>` on the topic exchange `events`; a stream `stream/<channel>` keeps its history |
 //! | its order | the alternate exchange of an exchange `channel/<channel>`, which nothing uses: the broker compares it |
 //! | ephemeral channel | routing key on the topic exchange `live` |
+//! | way in for publishers | `gate/<exchange>`, whose alternate exchange it is; there only if the exchange has all its bindings |
+//! | what is bound | the stream `registry`, from which deleted exchanges are made again with all their bindings |
 //! | group | a quorum queue `group/<group>/<channel>/<shard>` per channel, or per shard of an ordered one, with a single active consumer there |
 //! | fresh group with history | a copy of the history in `backlog/…`, read first and deleted with its last event |
 //! | group or broadcast over wildcards | one quorum queue for all of them |
@@ -20,6 +22,8 @@
 //! - An event is confirmed when every queue and the stream have it. One that no queue takes has its channel declared
 //!   again and is sent again, within its time. On a channel whose policy keeps no history, an event that no group
 //!   takes is confirmed and gone: nobody needs it.
+//! - Exchanges that were deleted are made again by whoever misses them first, with the bindings of every group and channel,
+//!   whichever process made those; only then can anything be published again.
 //! - What was sent and not answered when the connection went is sent again with the same id, until the publish's time
 //!   is over; then it fails with `maybe_applied`. Duplicates are possible.
 //! - Acknowledgements are told in batches; a confirmed one waits until the broker has read it. Those of deliveries whose
@@ -33,6 +37,8 @@
 //!   gap of `DataLoss` tells of it.
 //!
 //! # What it cannot do
+//! - A server before 3.13.3 writes down half a second later which queues it has. If it is killed, not stopped, before
+//!   that, it finds neither the queue nor what is in it again; a subscription waits for it in vain.
 //! - Leases do not run out and cannot be prolonged: an event is its consumer's as long as the connection lives, or until
 //!   the broker's own limit (30 minutes by default), which closes the channel.
 //! - Subscriptions do not seek. Publishing does not deduplicate. History is not bounded by a count of events: such a
@@ -61,6 +67,7 @@ mod member;
 mod names;
 mod options;
 mod publisher;
+mod registry;
 mod settler;
 mod stream;
 mod subscriber;

@@ -46,7 +46,7 @@ impl Names {
         format!("{}~{hash}", &name[..end])
     }
 
-    /// The exchange of durable channels.
+    /// The exchange of durable channels, to which queues are bound.
     pub(super) fn events(&self) -> String {
         self.name("events")
     }
@@ -61,9 +61,20 @@ impl Names {
         self.name("live")
     }
 
-    /// The exchange to which the ladder of delays leads.
+    /// The exchange behind the ladder of delays, to which queues are bound.
     pub(super) fn later(&self) -> String {
         self.name("later")
+    }
+
+    /// The way into an exchange, for publishers: it is there only if the exchange has all its bindings.
+    pub(super) fn gate(&self, exchange: &str) -> String {
+        let own = exchange.strip_prefix(self.prefix.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        self.name(&format!("gate/{}", own.unwrap_or(exchange)))
+    }
+
+    /// The stream that says what is bound to exchanges.
+    pub(super) fn registry(&self) -> String {
+        self.name("registry")
     }
 
     /// Where events go whose group or channel was deleted while they waited in the ladder.
@@ -81,7 +92,7 @@ impl Names {
         self.name(&format!("delay/{level}/{digit}"))
     }
 
-    /// The exchange on which a durable channel is published.
+    /// The exchange to which the queues of a durable channel are bound.
     pub(super) fn exchange(&self, channel: &ChannelName) -> String {
         if channel.is_internal() { self.internal() } else { self.events() }
     }
@@ -178,9 +189,9 @@ pub(super) fn later_key(key: &str) -> String {
     format!("{}{SCHEDULED}{key}", "*.".repeat(DIGITS))
 }
 
-/// What binds one queue at the end of the ladder.
-pub(super) fn later_queue_key(queue: &str) -> String {
-    format!("{}{}", "*.".repeat(DIGITS), queue_key(queue))
+/// What binds one queue of a group at the end of the ladder.
+pub(super) fn later_queue_key(queue: &str, token: &str) -> String {
+    format!("{}{}", "*.".repeat(DIGITS), queue_key(queue, token))
 }
 
 /// The routing key of an event that goes through the ladder.
@@ -209,9 +220,10 @@ fn event_key(key: &str) -> Option<(&str, &str)> {
     rest.split_once('.')
 }
 
-/// The routing key that reaches one queue at the end of the ladder.
-pub(super) fn queue_key(queue: &str) -> String {
-    format!("q.{}", hash(queue))
+/// The routing key that reaches one queue of a group at the end of the ladder; the token tells the group from others that
+/// had its name before.
+pub(super) fn queue_key(queue: &str, token: &str) -> String {
+    format!("q.{}", hash(&format!("{queue} {token}")))
 }
 
 /// Digits of a delay, highest first, and the highest level that is not zero.

@@ -26,7 +26,10 @@ use super::{
     topology::Topologist,
     wire::{EXPIRES, Raw, Wire},
 };
-use crate::common::ledger::{Ledger, OpenTickets};
+use crate::common::{
+    backoff::Backoff,
+    ledger::{Ledger, OpenTickets},
+};
 
 /// How long a copy for a later delivery may take to be confirmed.
 const COPY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,14 +73,20 @@ impl Sender {
         self.lanes.get(index)
     }
 
-    /// Publishes a copy of a message and waits until the broker has it.
-    pub(super) async fn copy(&self, raw: Raw, to: &str, delay: Duration, channel: &ChannelName) -> Result<()> {
+    /// Publishes a copy of a message for a queue of the group with this token, and waits until the broker has it.
+    pub(super) async fn copy(
+        &self,
+        raw: Raw,
+        (to, token): (&str, &str),
+        delay: Duration,
+        channel: &ChannelName,
+    ) -> Result<()> {
         let delay = Delay::of(delay);
         let (exchange, key, unrouted) = match delay.level() {
             None => (ShortString::default(), short(to), Unrouted::Refuse),
             Some(level) => {
                 self.topology.ladder(delay.units(), false).await?;
-                let key = format!("{}{}", delay.digits(), queue_key(to));
+                let key = format!("{}{}", delay.digits(), queue_key(to, token));
                 (short(&self.topology.names.level(level)), short(&key), Unrouted::Ladder(delay.units()))
             }
         };
@@ -140,8 +149,8 @@ impl Sender {
             return (names.level(level), scheduled_key(&delay.digits(), &key), Unrouted::Ladder(delay.units()));
         }
         // Without history and without a group nobody needs the event.
-        let unrouted = if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Fine };
-        (names.exchange(channel), key, unrouted)
+        let unrouted = if policy.retention.history { Unrouted::Channel(channel.clone()) } else { Unrouted::Groups };
+        (names.gate(&names.exchange(channel)), key, unrouted)
     }
 
     fn message(&self, message: &Message, options: &PublishOptions, delay: Delay) -> Result<Pending> {
@@ -330,13 +339,22 @@ impl Publisher for RabbitMq {
         }
         MaybeReady::boxed(async move {
             let prepare = async {
-                if !known {
-                    self.topology.used(&channel).await?;
+                let mut patience = (deadline, Backoff::default());
+                loop {
+                    let prepared = async {
+                        if !known {
+                            self.topology.used(&channel).await?;
+                        }
+                        if delay.level().is_some() {
+                            self.topology.ladder(delay.units(), false).await?;
+                        }
+                        Ok(())
+                    };
+                    match prepared.await {
+                        Ok(()) => return Ok(()),
+                        Err(error) => self.once_more("publish", &mut patience, error).await?,
+                    }
                 }
-                if delay.level().is_some() {
-                    self.topology.ladder(delay.units(), false).await?;
-                }
-                Ok(())
             };
             timeout_at(deadline, prepare)
                 .await

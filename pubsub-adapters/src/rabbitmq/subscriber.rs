@@ -23,20 +23,18 @@ impl Control for NoControl {}
 impl Subscriber for RabbitMq {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
         self.check_open("subscribe")?;
-        for pattern in &options.channels {
-            if let ChannelPattern::Exact(channel) = pattern {
-                let used = self.topology.used(channel).await;
-                used.map_err(|error| self.or_closed("subscribe", error).on(channel))?;
-            }
-        }
         let mut patience = self.patience();
+        let mut looked = false;
         let source = loop {
-            let opened = match &options.group {
-                Some(_) => self.group(&options).await,
-                None => self.broadcast(&options).await,
-            };
-            match opened {
+            match self.open_source(&options).await {
                 Ok(source) => break source,
+                // An exchange was deleted since this connection is there.
+                Err(error) if error.kind() == ErrorKind::NotFound && !looked && !self.options.broker.strict => {
+                    looked = true;
+                    if let Err(error) = self.topology.look().await {
+                        self.once_more("subscribe", &mut patience, error).await?;
+                    }
+                }
                 Err(error) => self.once_more("subscribe", &mut patience, error).await?,
             }
         };
@@ -47,6 +45,18 @@ impl Subscriber for RabbitMq {
 }
 
 impl RabbitMq {
+    async fn open_source(&self, options: &SubscribeOptions) -> Result<FeedSource> {
+        for pattern in &options.channels {
+            if let ChannelPattern::Exact(channel) = pattern {
+                self.topology.used(channel).await.map_err(|error| error.on(channel))?;
+            }
+        }
+        match &options.group {
+            Some(_) => self.group(options).await,
+            None => self.broadcast(options).await,
+        }
+    }
+
     fn is_ephemeral(&self, channel: &ChannelName) -> bool {
         self.topology.policies.get(channel).is_some_and(|policy| policy.durability == Durability::Ephemeral)
     }

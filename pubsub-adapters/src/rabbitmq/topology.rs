@@ -1,32 +1,42 @@
 //! What is declared on the broker, by channels of the protocol that are thrown away: a mismatch closes them.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use lapin::{
     Channel, ExchangeKind,
-    options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{
+        ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use pubsub_core::{
     ChannelName, ChannelPolicy, Durability, Error, ErrorKind, Ordering, Result,
     driver::{Difference, Topology, TopologyMode, TopologyReport},
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use super::{
-    connection::Link,
+    connection::{Link, Live},
     delay::{rung_arguments, rung_key, rungs},
     error::{convert, is_different, is_missing, late},
+    group::exists,
     names::{DIGITS, Names, binding_key, later_key, short},
     options::RabbitMqOptions,
     publisher::Sender,
+    registry::{Entry, Registry, ready},
 };
 use crate::common::policies::DeclaredPolicies;
 
+const DECLARE: &str = "declare exchanges";
+/// The argument that names where an exchange sends what nothing bound to it takes.
+pub(super) const ALTERNATE: &str = "alternate-exchange";
 /// How long the broker may take for one declaration.
 const DECLARE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many bytes of dead letters a channel keeps: their number cannot be bounded on a stream.
@@ -48,11 +58,24 @@ pub(super) struct Topologist {
     pub(super) link: Arc<Link>,
     pub(super) names: Names,
     pub(super) policies: DeclaredPolicies,
+    registry: Registry,
     options: Arc<RabbitMqOptions>,
-    /// The connection on which the exchanges of the deployment were declared.
-    base: Mutex<Option<u64>>,
+    base: Mutex<Base>,
+    /// Since when a channel is known to be there.
+    restored: Mutex<HashMap<ChannelName, Instant>>,
     ladder: Mutex<Ladder>,
     sender: OnceLock<Weak<Sender>>,
+}
+
+/// What is known of the exchanges of the deployment.
+#[derive(Debug, Default)]
+struct Base {
+    /// The connection on which they were found.
+    on: Option<u64>,
+    /// When they were last begun to be made again.
+    made: Option<Instant>,
+    /// When they were last begun to be looked at, and found.
+    whole: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -62,13 +85,16 @@ struct Ladder {
 }
 
 impl Topologist {
-    pub(super) fn new(link: Arc<Link>, options: Arc<RabbitMqOptions>) -> Arc<Self> {
+    pub(super) fn new(link: Arc<Link>, publish: Arc<Link>, options: Arc<RabbitMqOptions>) -> Arc<Self> {
+        let names = Names::new(options.broker.prefix.as_deref());
         Arc::new(Self {
             link,
-            names: Names::new(options.broker.prefix.as_deref()),
+            registry: Registry::new(publish, &names),
+            names,
             policies: DeclaredPolicies::default(),
             options,
             base: Mutex::default(),
+            restored: Mutex::default(),
             ladder: Mutex::default(),
             sender: OnceLock::new(),
         })
@@ -90,28 +116,105 @@ impl Topologist {
         self.link.live(operation, self.options.broker.connect_timeout).await?.channel(operation).await
     }
 
-    /// Declares the exchanges of the deployment, once per connection.
+    /// Sees to the exchanges of the deployment: once per connection, or `again` when something of them is missing.
     pub(super) async fn base(&self, again: bool) -> Result<()> {
-        let live = self.link.live("declare exchanges", self.options.broker.connect_timeout).await?;
+        let asked = Instant::now();
+        let live = self.link.live(DECLARE, self.options.broker.connect_timeout).await?;
         let mut base = self.base.lock().await;
-        if !again && *base == Some(live.number) {
+        let known = if again { base.made.is_some_and(|made| made >= asked) } else { base.on == Some(live.number) };
+        if known {
             return Ok(());
         }
-        let channel = live.channel("declare exchanges").await?;
-        let mut later = FieldTable::default();
-        text(&mut later, "alternate-exchange", &self.names.unrouted());
-        let exchanges = [
-            (self.names.events(), FieldTable::default()),
-            (self.names.internal(), FieldTable::default()),
-            (self.names.live(), FieldTable::default()),
-            (self.names.later(), later),
-        ];
-        for (name, arguments) in exchanges {
-            let declared = channel.exchange_declare(short(&name), ExchangeKind::Topic, lasting(), arguments);
-            within("declare exchanges", declared).await?.map_err(|error| convert("declare exchanges", error))?;
+        let begun = Instant::now();
+        if again || !self.is_whole(&live).await? {
+            self.rebuild(&live).await?;
+            base.made = Some(begun);
         }
-        *base = Some(live.number);
+        base.on = Some(live.number);
         Ok(())
+    }
+
+    /// Looks whether the exchanges of the deployment are there, and makes them again where they are not.
+    pub(super) async fn look(&self) -> Result<()> {
+        let asked = Instant::now();
+        let live = self.link.live(DECLARE, self.options.broker.connect_timeout).await?;
+        let mut base = self.base.lock().await;
+        if base.whole.is_some_and(|whole| whole >= asked) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if self.is_whole(&live).await? {
+            base.whole = Some(begun);
+            return Ok(());
+        }
+        drop(base);
+        self.base(true).await
+    }
+
+    /// The exchanges to which queues are bound, each with a gate.
+    fn gated(&self) -> [String; 3] {
+        [self.names.events(), self.names.internal(), self.names.later()]
+    }
+
+    async fn is_whole(&self, live: &Live) -> Result<bool> {
+        let channel = live.channel(DECLARE).await?;
+        for exchange in self.gated() {
+            if !is_there(&channel, &self.names.gate(&exchange)).await? || !is_there(&channel, &exchange).await? {
+                return Ok(false);
+            }
+        }
+        is_there(&channel, &self.names.live()).await
+    }
+
+    /// Makes the exchanges with all that was ever bound to them, and then the gates through which events come. A gate is
+    /// nothing but an exchange whose alternate exchange is the one behind it, so that it is open as soon as it is there.
+    async fn rebuild(&self, live: &Live) -> Result<()> {
+        let mut channel = live.channel(DECLARE).await?;
+        for exchange in self.gated().into_iter().chain([self.names.live()]) {
+            if !is_there(&channel, &exchange).await? {
+                channel = live.channel(DECLARE).await?;
+                // Nothing may come through to it before it has its bindings.
+                let gate = short(&self.names.gate(&exchange));
+                let closed = channel.exchange_delete(gate, ExchangeDeleteOptions::default());
+                within(DECLARE, closed).await?.map_err(|error| convert(DECLARE, error))?;
+            }
+            let mut arguments = FieldTable::default();
+            if exchange == self.names.later() {
+                text(&mut arguments, ALTERNATE, &self.names.unrouted());
+            }
+            declare(&channel, &exchange, ExchangeKind::Topic, arguments).await?;
+        }
+        let limit = self.options.broker.connect_timeout;
+        let known: BTreeMap<_, _> = self.registry.read(live.channel(DECLARE).await?, limit).await?;
+        for entry in known.into_values() {
+            match entry {
+                Entry::Bound { queue, bindings } => {
+                    for (exchange, key) in bindings {
+                        match bind(&channel, DECLARE, &queue, &exchange, &key).await {
+                            Ok(()) => {}
+                            Err(error) if error.kind() == ErrorKind::NotFound && !exists(self, &queue).await? => {
+                                channel = live.channel(DECLARE).await?;
+                                break;
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+                Entry::Ready { exchange, token } => ready(&channel, &exchange, &token).await?,
+                Entry::Gone(_) => {}
+            }
+        }
+        for exchange in self.gated() {
+            let mut arguments = FieldTable::default();
+            text(&mut arguments, ALTERNATE, &exchange);
+            declare(&channel, &self.names.gate(&exchange), ExchangeKind::Fanout, arguments).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what is going to be bound, for whoever has to make the exchanges again.
+    pub(super) async fn register(&self, entries: &[Entry]) -> Result<()> {
+        self.registry.write(entries, self.options.broker.connect_timeout).await
     }
 
     /// A channel is used that nobody declared through this adapter.
@@ -125,12 +228,20 @@ impl Topologist {
         report.into_result().map(drop)
     }
 
-    /// Declares a channel again on a broker that has lost it.
+    /// Declares a channel again on a broker that has lost it, once for all who ask meanwhile.
     pub(super) async fn restore(&self, channel: &ChannelName) -> Result<()> {
+        let asked = Instant::now();
+        let mut restored = self.restored.lock().await;
+        if restored.get(channel).is_some_and(|begun| *begun >= asked) {
+            return Ok(());
+        }
+        let begun = Instant::now();
         self.base(true).await?;
         let policy = self.policies.get(channel).unwrap_or_default();
         let mut report = TopologyReport::default();
-        self.channel(channel, &policy, TopologyMode::Create, &mut report).await
+        self.channel(channel, &policy, TopologyMode::Create, &mut report).await?;
+        restored.insert(channel.clone(), begun);
+        Ok(())
     }
 
     /// As [`Adapter::ensure`](pubsub_core::driver::Adapter::ensure), for channels.
@@ -172,7 +283,7 @@ impl Topologist {
         self.base(false).await?;
         // What cannot change later is kept where the broker compares it: an alternate exchange that nothing uses.
         let mut arguments = FieldTable::default();
-        text(&mut arguments, "alternate-exchange", &order_text(policy));
+        text(&mut arguments, ALTERNATE, &order_text(policy));
         let scratch = self.scratch(OPERATION).await?;
         let declared = scratch.exchange_declare(name, ExchangeKind::Fanout, lasting(), arguments);
         match within(OPERATION, declared).await? {
@@ -191,7 +302,13 @@ impl Topologist {
 
     async fn stream(&self, channel: &ChannelName, policy: &ChannelPolicy, report: &mut TopologyReport) -> Result<()> {
         const OPERATION: &str = "ensure topology";
-        let name = short(&self.names.stream(channel));
+        let queue = self.names.stream(channel);
+        let name = short(&queue);
+        let key = binding_key(&channel.clone().into());
+        let bindings = vec![(self.names.exchange(channel), key.clone()), (self.names.later(), later_key(&key))];
+        if !exists(self, &queue).await? {
+            self.register(&[Entry::Bound { queue, bindings: bindings.clone() }]).await?;
+        }
         let scratch = self.scratch(OPERATION).await?;
         let arguments = stream_arguments(self.bytes(channel, policy), policy.retention.age);
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -203,8 +320,7 @@ impl Topologist {
             }
             Err(error) => return Err(convert(OPERATION, error)),
         }
-        let key = binding_key(&channel.clone().into());
-        for (exchange, key) in [(self.names.exchange(channel), key.clone()), (self.names.later(), later_key(&key))] {
+        for (exchange, key) in bindings {
             bind(&scratch, OPERATION, name.as_str(), &exchange, &key).await?;
         }
         Ok(())
@@ -222,11 +338,12 @@ impl Topologist {
         let mut ladder = self.ladder.lock().await;
         if again {
             *ladder = Ladder::default();
+            self.look().await?;
         }
         if ladder.levels && wanted.iter().all(|rung| ladder.rungs.contains(rung)) {
             return Ok(());
         }
-        self.base(again).await?;
+        self.base(false).await?;
         let scratch = self.scratch(OPERATION).await?;
         if !ladder.levels {
             self.levels(&scratch).await?;
@@ -247,7 +364,8 @@ impl Topologist {
 
     /// Where events go after a level.
     fn below(&self, level: usize) -> String {
-        level.checked_sub(1).map_or_else(|| self.names.later(), |level| self.names.level(level))
+        let later = || self.names.gate(&self.names.later());
+        level.checked_sub(1).map_or_else(later, |level| self.names.level(level))
     }
 
     async fn levels(&self, scratch: &Channel) -> Result<()> {
@@ -309,6 +427,23 @@ pub(super) async fn bind(
     within(operation, bound).await?.map_err(|error| convert(operation, error))
 }
 
+/// Whether an exchange is there; if not, the channel is used up.
+async fn is_there(channel: &Channel, exchange: &str) -> Result<bool> {
+    let look = ExchangeDeclareOptions { passive: true, ..lasting() };
+    // What it is does not matter to the broker.
+    let found = channel.exchange_declare(short(exchange), ExchangeKind::Topic, look, FieldTable::default());
+    match within(DECLARE, found).await? {
+        Ok(()) => Ok(true),
+        Err(error) if is_missing(&error) => Ok(false),
+        Err(error) => Err(convert(DECLARE, error)),
+    }
+}
+
+pub(super) async fn declare(scratch: &Channel, name: &str, kind: ExchangeKind, arguments: FieldTable) -> Result<()> {
+    let declared = within(DECLARE, scratch.exchange_declare(short(name), kind, lasting(), arguments)).await?;
+    declared.map_err(|error| convert(DECLARE, error))
+}
+
 pub(super) fn lasting() -> ExchangeDeclareOptions {
     ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() }
 }
@@ -331,7 +466,7 @@ fn order_text(policy: &ChannelPolicy) -> String {
     }
 }
 
-fn stream_arguments(bytes: u64, age: Option<Duration>) -> FieldTable {
+pub(super) fn stream_arguments(bytes: u64, age: Option<Duration>) -> FieldTable {
     let mut arguments = FieldTable::default();
     text(&mut arguments, "x-queue-type", "stream");
     number(&mut arguments, "x-max-length-bytes", bytes);

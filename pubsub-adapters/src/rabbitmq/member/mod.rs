@@ -40,10 +40,16 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 const BALANCE_EVERY: Duration = Duration::from_secs(2);
 /// How long an event is held before a copy of it for a later delivery is tried again.
 const COPY_AGAIN: Duration = Duration::from_millis(500);
+/// How many batches of settlements may be on their way to the broker.
+const WORDS: usize = 16;
 /// A group that was deleted starts again with what was sent this long before it was noticed.
 const LOOK_BACK: Duration = Duration::from_secs(10);
 
-type Copy = Pin<Box<dyn Future<Output = (u64, Out, Duration, Result<()>)> + Send>>;
+/// What became of the copy of a failed event.
+type Copied = (u64, Out, Duration, Result<()>);
+type Copy = Pin<Box<dyn Future<Output = Copied> + Send>>;
+/// Settlements of which the broker is being told.
+type Words = Pin<Box<dyn Future<Output = (Vec<u64>, Result<()>)> + Send>>;
 
 /// The task of a member.
 pub(super) struct Member {
@@ -56,6 +62,7 @@ pub(super) struct Member {
     lanes: HashMap<u64, Lane>,
     arrivals: SelectAll<Arrivals>,
     copies: FuturesUnordered<Copy>,
+    words: FuturesUnordered<Words>,
     /// Settlements are numbered, so that a flush is told in their order.
     taken: u64,
     told: AckWindow,
@@ -90,6 +97,7 @@ impl Member {
             lanes: HashMap::new(),
             arrivals: SelectAll::new(),
             copies: FuturesUnordered::new(),
+            words: FuturesUnordered::new(),
             taken: 0,
             told: AckWindow::new(usize::MAX),
             failed: None,
@@ -146,8 +154,9 @@ impl Member {
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => break,
-                batch = desk.next_batch() => self.settle(batch).await,
-                Some((number, out, delay, outcome)) = self.copies.next() => self.copied(number, out, delay, outcome).await,
+                Some(word) = self.words.next() => self.was_told(word),
+                batch = desk.next_batch(), if self.words.len() < WORDS => self.settle(batch).await,
+                Some(copied) = self.copies.next() => self.copied(copied).await,
                 () = gone.cancelled(), if leaving.is_none() => leaving = Some(Instant::now()),
                 () = drain.started(), if !quiet => {}
                 () = feed.paused(), if !quiet => {}
@@ -183,7 +192,7 @@ impl Member {
         self.feed.deliver_all(deliveries);
         if none {
             // What nobody is to see is settled without anybody.
-            self.tell().await;
+            self.tell(Vec::new());
         }
         if let Some((lane, queue, backlog)) = ended {
             self.ended(lane, queue, backlog).await;
@@ -246,15 +255,14 @@ impl Member {
                 break;
             }
             let copies = &mut self.copies;
-            if let Ok(Some((number, out, delay, outcome))) =
-                tokio::time::timeout_at(limit, async { copies.next().await }).await
-            {
-                self.copied(number, out, delay, outcome).await;
+            if let Ok(Some(copied)) = tokio::time::timeout_at(limit, async { copies.next().await }).await {
+                self.copied(copied).await;
             }
         }
+        let _ = tokio::time::timeout_at(limit, self.all_told()).await;
         drop(self.desk.take_if(|_| true));
         for (_, lane) in self.lanes.drain() {
-            lane.close().await;
+            lane.close(self.plan.ordered).await;
         }
         self.feed.end();
         let left = self.taken - self.told.prefix().unwrap_or(0);

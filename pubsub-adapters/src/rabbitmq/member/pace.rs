@@ -52,7 +52,7 @@ impl Member {
         drop(self.desk.take_if(|_| true));
         self.active.clear();
         for (_, lane) in self.lanes.drain() {
-            lane.close().await;
+            lane.close(self.plan.ordered).await;
         }
     }
 
@@ -79,6 +79,11 @@ impl Member {
                         break;
                     }
                 }
+            }
+        }
+        if plan.learn().await.is_err() {
+            for lane in self.lanes.values() {
+                let _ = lane.channel.close(200, short("lost")).await;
             }
         }
         self.silent = false;
@@ -111,7 +116,7 @@ impl Member {
         self.active.remove(&index);
         let Some(lane) = self.lanes.remove(&number) else { return };
         drop(self.desk.take_if(|out| out.lane == number));
-        lane.close().await;
+        lane.close(self.plan.ordered).await;
         match self.plan.open(&[index]).await {
             Ok(opened) => self.add(opened),
             Err(_) => {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,6 +35,8 @@ pub(in super::super) struct Plan {
     pub(super) queues: Vec<Queue>,
     pub(super) max_in_flight: usize,
     pub(super) ordered: bool,
+    /// The groups' tokens, by scope.
+    tokens: Mutex<Vec<Arc<str>>>,
     /// How long to wait for a connection when the subscription is opened.
     patience: Duration,
 }
@@ -54,7 +56,30 @@ impl Plan {
             }
         }
         let ordered = scopes.iter().any(|scope| scope.ordered);
-        Arc::new(Self { link, topology, sender, scopes, queues, max_in_flight, ordered, patience })
+        let tokens = Mutex::new(vec![Arc::from(""); scopes.len()]);
+        Arc::new(Self { link, topology, sender, scopes, queues, max_in_flight, ordered, tokens, patience })
+    }
+
+    /// The token of the group to which a queue belongs.
+    pub(super) fn token(&self, queue: &Queue) -> Arc<str> {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.get(queue.scope).cloned().unwrap_or_default()
+    }
+
+    /// Learns the groups' tokens. Their consumers are there, so that nobody can delete the groups without ending these.
+    pub(super) async fn learn(&self) -> Result<()> {
+        let mut found = Vec::with_capacity(self.scopes.len());
+        for scope in &self.scopes {
+            let mut token = self.founder().token(scope).await?;
+            if token.is_none() {
+                self.topology.look().await?;
+                token = self.founder().token(scope).await?;
+            }
+            let missing = || Error::new(ErrorKind::NotFound, "receive", "there is no such group");
+            found.push(Arc::from(token.ok_or_else(missing)?));
+        }
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
     }
 
     pub(super) fn founder(&self) -> Founder<'_> {
@@ -82,6 +107,7 @@ impl Plan {
             }
             lanes.push(lane);
         }
+        self.learn().await?;
         Ok((lanes, arrivals))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use futures_util::{FutureExt, StreamExt, future::join_all};
 use lapin::types::AMQPValue;
 use pubsub_core::{
     ErrorKind, Result, Settled,
@@ -12,10 +13,11 @@ use tokio::time::sleep;
 use super::{
     super::{
         error::closed,
+        lease::Lane,
         settler::Out,
         wire::{ATTEMPT, FIRST_SEEN},
     },
-    COPY_AGAIN, Member,
+    COPY_AGAIN, Copied, Member,
 };
 
 impl Member {
@@ -44,7 +46,7 @@ impl Member {
             numbers.push(number);
         }
         // First what is done: the broker puts off what comes behind many returns, and forgets it with the channel.
-        self.tell().await;
+        self.tell(numbers);
         // Where the channel is closed next, all goes back by that, in its order.
         let gone = self.feed.gone().is_cancelled();
         let closes = self.closing.is_cancelled() || (gone && self.desk.len() == 0);
@@ -57,15 +59,33 @@ impl Member {
                 }
             }
         }
-        self.tell_desk(numbers);
         self.end_backlogs().await;
     }
 
-    pub(super) async fn tell(&mut self) {
-        for lane in self.lanes.values_mut() {
-            if let Err(error) = lane.tell().await {
-                self.failed = Some(error);
-            }
+    /// Tells the broker of what is settled, and whoever waits for these settlements once it has read that.
+    pub(super) fn tell(&mut self, numbers: Vec<u64>) {
+        let words: Vec<_> = self.lanes.values_mut().filter_map(Lane::tell).collect();
+        if words.is_empty() {
+            return self.tell_desk(numbers);
+        }
+        self.words.push(Box::pin(async move {
+            let told: Result<Vec<()>> = join_all(words).await.into_iter().collect();
+            (numbers, told.map(drop))
+        }));
+    }
+
+    /// The broker has read what it was told.
+    pub(super) fn was_told(&mut self, (numbers, outcome): (Vec<u64>, Result<()>)) {
+        if let Err(error) = outcome {
+            self.failed = Some(error);
+        }
+        self.tell_desk(numbers);
+    }
+
+    /// Waits until the broker has read all that it was told.
+    pub(super) async fn all_told(&mut self) {
+        while let Some(word) = self.words.next().await {
+            self.was_told(word);
         }
     }
 
@@ -97,28 +117,43 @@ impl Member {
             let scope = plan.scopes.get(queue.scope).and_then(|scope| scope.channel.clone());
             let channel = scope.or_else(|| out.raw.channel());
             let outcome = match channel {
-                Some(channel) => plan.sender.copy(copy, &queue.name, delay, &channel).await,
+                Some(channel) => {
+                    let token = plan.token(queue);
+                    plan.sender.copy(copy, (&queue.name, &token), delay, &channel).await
+                }
                 None => Err(closed("nack")),
             };
             (number, out, delay, outcome)
         }));
     }
 
-    pub(super) async fn copied(&mut self, number: u64, out: Out, delay: Duration, outcome: Result<()>) {
-        match outcome {
-            Ok(()) => {
-                match self.lanes.get_mut(&out.lane) {
-                    Some(lane) => lane.settled(out.tag),
-                    None => self.failed = Some(stale("settle")),
+    /// Settles the originals of events whose copies the broker has, and of all others whose copies it has by now.
+    pub(super) async fn copied(&mut self, first: Copied) {
+        let mut numbers = Vec::new();
+        let mut next = Some(first);
+        while let Some((number, out, delay, outcome)) = next {
+            match outcome {
+                Ok(()) => {
+                    match self.lanes.get_mut(&out.lane) {
+                        Some(lane) => lane.settled(out.tag),
+                        None => self.failed = Some(stale("settle")),
+                    }
+                    numbers.push(number);
                 }
-                self.tell().await;
+                // Its lane is gone, and the original with it: it comes again by itself.
+                Err(_) if !self.lanes.contains_key(&out.lane) => {
+                    self.failed = Some(stale("settle"));
+                    numbers.push(number);
+                }
+                Err(error) if error.kind() == ErrorKind::Closed => {
+                    self.failed = Some(error);
+                    numbers.push(number);
+                }
+                Err(_) => self.copy(number, out, delay, COPY_AGAIN),
             }
-            // Its lane is gone, and the original with it: it comes again by itself.
-            Err(_) if !self.lanes.contains_key(&out.lane) => self.failed = Some(stale("settle")),
-            Err(error) if error.kind() == ErrorKind::Closed => self.failed = Some(error),
-            Err(_) => return self.copy(number, out, delay, COPY_AGAIN),
+            next = self.copies.next().now_or_never().flatten();
         }
-        self.tell_desk(vec![number]);
+        self.tell(numbers);
         self.end_backlogs().await;
     }
 }

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::runtime::{Handle, Runtime};
@@ -18,6 +19,10 @@ use crate::{
     faults::Action,
     proxy::FaultProxy,
 };
+
+/// RabbitMQ before 3.13.3 writes down half a second later which queues it has: one that was just made is out of reach for
+/// ever when the server is killed before, and nobody but the server can do anything about that.
+const WRITTEN_DOWN: Duration = Duration::from_secs(1);
 
 /// A broker behind a proxy. Adapters connect to the proxy, Kafka's clients too, which are told its address.
 pub(in crate::faults) struct Slot {
@@ -73,7 +78,12 @@ impl Slot {
         let failed = |error| Failure::new("a proxy that does what it is told", error);
         match action {
             Action::Stop => self.with_broker(|broker| broker.stop().map_err(broken)).await,
-            Action::Kill => self.with_broker(|broker| broker.kill().map_err(broken)).await,
+            Action::Kill => {
+                if self.kind == BrokerKind::RabbitMq {
+                    tokio::time::sleep(WRITTEN_DOWN).await;
+                }
+                self.with_broker(|broker| broker.kill().map_err(broken)).await
+            }
             Action::Start => self.with_broker(start).await,
             Action::Wipe => {
                 self.spoil();
