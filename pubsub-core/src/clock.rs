@@ -11,6 +11,9 @@ use std::{
 
 use crate::{Error, ErrorKind, Result, Timestamp, driver::BoxFuture};
 
+/// The longest that anything is waited for: adding it to the time now does not overflow.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// Where leases, delays, retention and timestamps take their time from.
 #[derive(Clone, Default)]
 pub struct Clock(Option<ManualClock>);

@@ -88,11 +88,12 @@ impl State {
         self.deliveries -= 1;
         let channel = delivery.message.channel().clone();
         delivery.forget();
-        let before = index.checked_sub(1).and_then(|index| self.items.get_mut(index));
-        if let Some(Ok(Item::Gap(gap))) = before
-            && gap.reason == GapReason::SlowConsumer
-            && gap.channel == channel
-        {
+        // There is no delivery before it: one gap per channel counts all that are dropped until somebody looks.
+        let known = self.items.iter_mut().take(index).find_map(|item| match item {
+            Ok(Item::Gap(gap)) if gap.reason == GapReason::SlowConsumer && gap.channel == channel => Some(gap),
+            _ => None,
+        });
+        if let Some(gap) = known {
             gap.lost = gap.lost.map(|lost| lost + 1);
             return;
         }
@@ -433,6 +434,22 @@ mod tests {
         }
         feed.end();
         assert_eq!(read(&mut Subscription::new(source), 4).await, ["gap of Some(3)", "3", "4", "end"]);
+    }
+
+    #[tokio::test]
+    async fn channels_in_turn_leave_one_gap_each() {
+        let (feed, source) = Feed::new(NoControl);
+        for number in 0..10 {
+            let mut one = delivery(number);
+            if number % 2 == 1 {
+                let (name, channel) = (EventName::parse("a:b").unwrap(), ChannelName::parse("b").unwrap());
+                one.message = Arc::new(Message::new(name, channel, Payload::json(number.to_string())));
+            }
+            feed.broadcast(one, SlowConsumer::DropOldest, 2);
+        }
+        feed.end();
+        let all = read(&mut Subscription::new(source), 5).await;
+        assert_eq!(all, ["gap of Some(4)", "gap of Some(4)", "8", "9", "end"]);
     }
 
     #[tokio::test]

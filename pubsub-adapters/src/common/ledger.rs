@@ -23,8 +23,12 @@ struct State {
     /// Open tickets per epoch, the oldest first; a flush begins a new epoch.
     open: VecDeque<u64>,
     first: u64,
-    /// The first error since the last flush.
+    /// The first error that no flush has told yet.
     error: Option<Error>,
+    /// How many such errors flushes have told.
+    told: u64,
+    /// The last one that was told, for flushes that began before that.
+    last: Option<Error>,
 }
 
 impl State {
@@ -75,11 +79,11 @@ impl Ledger {
     /// # Errors
     /// The first error among these tickets.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let epoch = {
+        let (epoch, told) = {
             let mut state = self.lock();
             let epoch = state.epoch();
             state.open.push_back(0);
-            epoch
+            (epoch, state.told)
         };
         loop {
             let closed = self.0.closed.notified();
@@ -89,7 +93,12 @@ impl Ledger {
                 let mut state = self.lock();
                 state.shrink();
                 if state.first > epoch {
-                    return state.error.take().map_or(Ok(()), Err);
+                    if let Some(error) = state.error.take() {
+                        state.told += 1;
+                        state.last = Some(error);
+                    }
+                    // Another flush may have taken the error meanwhile, which is this one's as well.
+                    return if state.told > told { state.last.clone().map_or(Ok(()), Err) } else { Ok(()) };
                 }
             }
             closed.await;
@@ -149,8 +158,14 @@ mod tests {
         drop(early);
         assert_eq!(flush.await.unwrap_err().kind(), ErrorKind::TooLarge);
         assert_eq!(ledger.len(), 1);
-        assert!(ledger.flush().now_or_never().is_none());
+        late.fail(&Error::new(ErrorKind::Timeout, "publish", "late"));
+        let (one, other) = (ledger.flush(), ledger.flush());
+        tokio::pin!(one, other);
+        assert!(one.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
         drop(late);
+        for flush in [one, other] {
+            assert_eq!(flush.await.unwrap_err().kind(), ErrorKind::Timeout);
+        }
         assert!(ledger.flush().now_or_never().unwrap().is_ok());
     }
 }

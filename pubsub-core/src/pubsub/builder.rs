@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use super::{Inner, PubSub, Settings, consumer::Consumers, dead_letter, registry::Registry};
 use crate::{
     Catalog, ChannelPattern, ChannelPolicy, Clock, IdKind, Policies, Result,
+    clock::LONGEST_WAIT,
     driver::{Adapter, Drain, PublishOptions, TopologyMode},
 };
 
@@ -75,7 +76,8 @@ impl PubSubBuilder {
 
     /// Sets how events are published unless a call says otherwise.
     #[must_use]
-    pub fn publish_options(mut self, options: PublishOptions) -> Self {
+    pub fn publish_options(mut self, mut options: PublishOptions) -> Self {
+        options.timeout = options.timeout.min(LONGEST_WAIT);
         self.settings.publish = options;
         self
     }

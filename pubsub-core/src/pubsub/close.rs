@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use super::PubSub;
-use crate::{Clock, Error, ErrorKind, Result};
+use crate::{Clock, Error, ErrorKind, Result, clock::LONGEST_WAIT};
 
 impl PubSub {
     /// Closes the bus for all handles to it: refuses publishes, ends every subscription's stream, waits until the
@@ -16,6 +16,7 @@ impl PubSub {
     pub async fn close(&self, deadline: Duration) -> Result<()> {
         // The deadline is one of real time, whatever clock the events follow.
         Clock::system().check_timers("close")?;
+        let deadline = deadline.min(LONGEST_WAIT);
         let inner = &self.inner;
         let first = !inner.closed.swap(true, Ordering::AcqRel);
         let started = tokio::time::Instant::now();

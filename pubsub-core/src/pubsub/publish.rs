@@ -14,6 +14,7 @@ use smallvec::smallvec;
 use super::{PubSub, registry::Channel};
 use crate::{
     Envelope, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
+    clock::LONGEST_WAIT,
     driver::{BoxFuture, Confirm, Feature, MaybeReady, PublishOptions, Receipt, Receipts, Tickets},
     wire::bounds,
 };
@@ -159,7 +160,7 @@ impl<'a> Publish<'a> {
 
     /// Sets how long to wait for room and confirmation.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.edit(|draft| draft.options.timeout = timeout)
+        self.edit(|draft| draft.options.timeout = timeout.min(LONGEST_WAIT))
     }
 
     /// Waits only until the event is on its way, and gives a ticket for the broker's word. Many tickets may be open

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     ChannelPattern, Clock, Error, ErrorKind, Event, EventName, GroupName, HoldOptions, KeyHold, NamePattern, Ordering,
     Position, Result, StartPosition, Timestamp,
+    clock::LONGEST_WAIT,
     driver::{
         Capabilities, Feature, Lease, Limits, OrderKeeper, Reach, Renewal, RetryPolicy, SlowConsumer, SubscribeOptions,
     },
@@ -204,13 +205,13 @@ impl<T: Read> Subscribe<T> {
 
     /// Sets how long a consumer that is gone keeps its events; leases of live ones are renewed.
     pub fn lease(mut self, duration: Duration) -> Self {
-        self.options.lease = Lease { duration, renewal: Renewal::Automatic };
+        self.options.lease = Lease { duration: duration.min(LONGEST_WAIT), renewal: Renewal::Automatic };
         self.of_groups("lease")
     }
 
     /// As [`Subscribe::lease`], but leases run out unless [`Received::extend`](super::Received::extend) is called.
     pub fn manual_lease(mut self, duration: Duration) -> Self {
-        self.options.lease = Lease { duration, renewal: Renewal::Manual };
+        self.options.lease = Lease { duration: duration.min(LONGEST_WAIT), renewal: Renewal::Manual };
         self.of_groups("manual_lease")
     }
 
