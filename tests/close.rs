@@ -111,7 +111,7 @@ async fn a_closed_handle_that_is_still_held_is_no_member() {
 #[tokio::test]
 async fn times_without_end_are_taken_as_very_long_ones() {
     let bus = bus("endless");
-    let mut orders = bus.subscribe::<Created>().group("g").manual_lease(Duration::MAX).await.unwrap();
+    let mut orders = bus.subscribe::<Created>().group("g").await.unwrap();
     bus.publish(&Created { number: 1 }).timeout(Duration::MAX).await.unwrap();
     orders.next().await.unwrap().unwrap().ack();
     bus.close(Duration::MAX).await.unwrap();
