@@ -227,7 +227,8 @@ async fn what_an_operator_has_set_survives_an_update_and_what_differs_is_named()
     let url = broker.url();
     let kafka = Kafka::open(KafkaOptions::from_url(&url.parse()?)?).await?;
     let kept = |seconds| ChannelPolicy::new().retention(Retention::default().age(Duration::from_secs(seconds)));
-    let topology = |mode, seconds| Topology::new(mode).channel(ChannelSpec::new(channel(), kept(seconds)));
+    let channel: ChannelName = "orders".parse()?;
+    let topology = |mode, seconds| Topology::new(mode).channel(ChannelSpec::new(channel.clone(), kept(seconds)));
     kafka.ensure(&topology(TopologyMode::Create, 3_600)).await?;
 
     let servers = url.trim_start_matches("kafka://").trim_end_matches('/').to_owned();
@@ -270,8 +271,4 @@ async fn what_an_operator_has_set_survives_an_update_and_what_differs_is_named()
     let refused = refused.expect_err("one node cannot keep three copies");
     assert!(refused.message().contains("replication is 1, declared 3"), "{refused}");
     Ok(())
-}
-
-fn channel() -> ChannelName {
-    ChannelName::parse("orders").expect("a name")
 }
