@@ -96,10 +96,11 @@ pub(super) struct Client(Option<Arc<StreamConsumer<MemberContext>>>);
 impl Client {
     pub(super) fn new(link: &Link, group: &str) -> Result<Self> {
         let mut config = link.options.client();
-        config.set("group.id", group);
-        link.options.membership(&mut config);
+        config.set("group.id", group).set("group.protocol", "classic");
+        config.set("partition.assignment.strategy", "cooperative-sticky");
         config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", "earliest").set("allow.auto.create.topics", "false");
+        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
         config.set("fetch.wait.max.ms", "500").set("fetch.error.backoff.ms", "50");
         config.set("queued.min.messages", "10000").set("queued.max.messages.kbytes", "16384");
         // How long a client that has enough rests before it fetches more; by default longer than that much lasts.

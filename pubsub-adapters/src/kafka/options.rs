@@ -33,6 +33,7 @@ const OWNED: &[&str] = &[
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
+    "group.protocol",
     "max.in.flight",
     "max.in.flight.requests.per.connection",
     "message.timeout.ms",
@@ -52,9 +53,6 @@ const OWNED: &[&str] = &[
     "ssl.key.location",
     "transactional.id",
 ];
-
-/// How the members of a group are coordinated: `classic`, or `consumer` for that of KIP-848.
-const GROUP_PROTOCOL: &str = "group.protocol";
 
 /// How the connection is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -308,9 +306,6 @@ impl KafkaOptions {
         if let Some((name, _)) = self.properties.iter().find(|(name, _)| owned(name)) {
             return Err(bad(&format!("{PROPERTY}{name}"), "is set by the adapter itself"));
         }
-        if self.property_value(GROUP_PROTOCOL).is_some_and(|word| !["classic", "consumer"].contains(&word)) {
-            return Err(bad(&format!("{PROPERTY}{GROUP_PROTOCOL}"), "must be `classic` or `consumer`"));
-        }
         Ok(())
     }
 
@@ -349,16 +344,6 @@ impl KafkaOptions {
             }
         }
         config
-    }
-
-    /// Sets how a member is told of its partitions, and how soon the group does without one that is silent.
-    pub(super) fn membership(&self, config: &mut ClientConfig) {
-        if self.property_value(GROUP_PROTOCOL) == Some("consumer") {
-            // The broker says how often its members have to be heard of, and who gets what.
-            return;
-        }
-        config.set(GROUP_PROTOCOL, "classic").set("partition.assignment.strategy", "cooperative-sticky");
-        config.set("session.timeout.ms", "6000").set("heartbeat.interval.ms", "500");
     }
 
     /// Adds the user's properties, which win over the adapter's choices where they may.
@@ -460,7 +445,6 @@ mod tests {
             ("kafka://user:pw@h", "security"),
             ("kafka://h?kafka.group.id=x", "kafka.group.id"),
             ("kafka://h?kafka.acks=0", "kafka.acks"),
-            ("kafka://h?kafka.group.protocol=new", "kafka.group.protocol"),
             ("kafka://h?kafka.a=1&kafka.a=2", "kafka.a"),
         ] {
             let error = read(text).unwrap_err();
