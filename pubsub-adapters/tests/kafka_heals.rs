@@ -10,12 +10,16 @@ use std::{
 use pubsub_adapters::kafka::{Kafka, KafkaOptions};
 use pubsub_core::{
     ChannelName, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, Key, Payload, PubSub, Raw,
+    Retention,
     driver::{Adapter, ChannelSpec, SubscriptionState, Topology, TopologyMode},
 };
 use pubsub_testkit::broker::{Broker, BrokerError, BrokerKind, BrokerOptions};
 use rdkafka::{
     ClientConfig,
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
 };
 use tokio::time::{sleep, timeout};
 
@@ -214,5 +218,57 @@ async fn a_member_whose_client_has_met_a_fatal_error_is_made_anew() -> Outcome {
     insist(&bus, "orders", 1).await?;
     read(&mut group, [1]).await?;
     bus.close(Duration::from_secs(10)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_has_set_survives_an_update_and_what_differs_is_named() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let url = broker.url();
+    let kafka = Kafka::open(KafkaOptions::from_url(&url.parse()?)?).await?;
+    let kept = |seconds| ChannelPolicy::new().retention(Retention::default().age(Duration::from_secs(seconds)));
+    let channel: ChannelName = "orders".parse()?;
+    let topology = |mode, seconds| Topology::new(mode).channel(ChannelSpec::new(channel.clone(), kept(seconds)));
+    kafka.ensure(&topology(TopologyMode::Create, 3_600)).await?;
+
+    let servers = url.trim_start_matches("kafka://").trim_end_matches('/').to_owned();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", servers).create()?;
+    let theirs = [("max.message.bytes", "77777"), ("compression.type", "gzip"), ("min.insync.replicas", "1")];
+    let settings = || async {
+        let (topic, options) = ([ResourceSpecifier::Topic("orders")], AdminOptions::new());
+        let found = admin.describe_configs(&topic, &options).await?.remove(0).map_err(KafkaError::AdminOp)?;
+        let value = |name: &str| found.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+        let names = ["retention.ms", "cleanup.policy", "max.compaction.lag.ms"].into_iter();
+        Ok::<_, KafkaError>(names.chain(theirs.map(|(name, _)| name)).map(value).collect::<Vec<_>>())
+    };
+    // As their tools do: what was set before is sent along.
+    let before = settings().await?;
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic("orders")).set("max.compaction.lag.ms", &before[2]);
+    for (name, value) in theirs {
+        change = change.set(name, value);
+    }
+    change = change.set("cleanup.policy", "compact").set("retention.ms", "3600000");
+    admin
+        .alter_configs([&change], &AdminOptions::new())
+        .await?
+        .remove(0)
+        .map_err(|(_, code)| KafkaError::AdminOp(code))?;
+
+    for mode in [TopologyMode::Validate, TopologyMode::Create] {
+        let refused = kafka.ensure(&topology(mode, 3_600)).await.expect_err("a compacted channel loses events");
+        assert_eq!(refused.kind(), ErrorKind::TopologyMismatch);
+        assert!(refused.message().contains("cleanup.policy"), "{refused}");
+    }
+    let report = kafka.ensure(&topology(TopologyMode::Update, 7_200)).await?;
+    let fields: Vec<_> = report.differences.iter().map(|found| (found.field.as_str(), found.mended)).collect();
+    assert_eq!(fields, [("retention.age", true), ("cleanup.policy", true)]);
+    let after = settings().await?;
+    assert_eq!(after, ["7200000", "delete", &before[2], "77777", "gzip", "1"]);
+    kafka.ensure(&topology(TopologyMode::Validate, 7_200)).await?;
+
+    let three = KafkaOptions::from_url(&url.parse()?)?.replication(3);
+    let refused = Kafka::open(three).await?.ensure(&topology(TopologyMode::Update, 7_200)).await;
+    let refused = refused.expect_err("one node cannot keep three copies");
+    assert!(refused.message().contains("replication is 1, declared 3"), "{refused}");
     Ok(())
 }

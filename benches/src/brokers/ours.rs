@@ -12,8 +12,6 @@ use crate::{
     limit::Place,
 };
 
-/// How many tickets are open at a time; the adapter may take fewer.
-const WINDOW: usize = 2_048;
 /// How many events one call of `publish_all` takes.
 const TOGETHER: usize = 2_048;
 /// What a consumer takes that has a limit's freedom; the default is 256.
@@ -24,6 +22,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Ours {
     bus: PubSub,
+    /// How many tickets are open at a time; the adapter may take fewer.
+    window: usize,
 }
 
 impl Ours {
@@ -49,9 +49,9 @@ impl Ours {
         let name = EventName::from_static("orders:created").unwrap();
         let channel = ChannelName::from_static("orders").unwrap();
         let options = PublishOptions::default();
-        let mut open: VecDeque<Tickets> = VecDeque::with_capacity(WINDOW);
+        let mut open: VecDeque<Tickets> = VecDeque::with_capacity(self.window);
         for _ in 0..count {
-            if open.len() >= WINDOW {
+            if open.len() >= self.window {
                 confirmed(open.pop_front().unwrap()).await;
             }
             let batch = smallvec![Arc::new(message(&name, &channel, body))];
@@ -79,13 +79,13 @@ impl Side for Ours {
     async fn open(place: &Place) -> Self {
         let bus = pubsub::connect(&address(place)).await.unwrap();
         drop(bus.subscribe::<Order>().group("g").start(StartPosition::Earliest).await.unwrap());
-        Self { bus }
+        Self { bus, window: place.window() }
     }
 
     async fn publish(&self, count: usize, event: &Order) {
-        let mut open: VecDeque<Ticket> = VecDeque::with_capacity(WINDOW);
+        let mut open: VecDeque<Ticket> = VecDeque::with_capacity(self.window);
         for _ in 0..count {
-            if open.len() >= WINDOW {
+            if open.len() >= self.window {
                 open.pop_front().unwrap().await.unwrap();
             }
             open.push_back(self.bus.publish(event).enqueue().await.unwrap());

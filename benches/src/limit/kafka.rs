@@ -1,4 +1,4 @@
-//! Kafka: idempotent, `acks=all`, a window of 20,000 delivery futures; offsets stored after handling, committed each
+//! Kafka: idempotent, `acks=all`, a window of delivery futures; offsets stored after handling, committed each
 //! second and in the end.
 
 use std::{collections::VecDeque, time::Duration};
@@ -16,13 +16,12 @@ use rdkafka::{
 
 use super::{Limit, Place};
 
-const WINDOW: usize = 20_000;
-
 /// The client and its topic.
 pub struct Kafka {
     producer: FutureProducer,
     config: ClientConfig,
     topic: String,
+    window: usize,
 }
 
 impl std::fmt::Debug for Kafka {
@@ -67,11 +66,11 @@ impl Limit for Kafka {
         let mut producer = config.clone();
         producer.set("acks", "all").set("enable.idempotence", "true");
         producer.set("linger.ms", if place.prompt { "0" } else { "5" });
-        Self { producer: producer.create().unwrap(), config, topic }
+        Self { producer: producer.create().unwrap(), config, topic, window: place.window() }
     }
 
     async fn publish(&self, count: usize, mut body: impl FnMut() -> Bytes + Send) {
-        let mut open = VecDeque::with_capacity(WINDOW);
+        let mut open = VecDeque::with_capacity(self.window);
         for _ in 0..count {
             let body = body();
             let delivery = loop {
@@ -81,7 +80,7 @@ impl Limit for Kafka {
                 }
             };
             open.push_back(delivery);
-            if open.len() >= WINDOW {
+            if open.len() >= self.window {
                 delivered(open.pop_front().unwrap()).await;
             }
         }

@@ -24,6 +24,14 @@ pub struct Place {
     pub prompt: bool,
 }
 
+impl Place {
+    /// How many events are underway at a time, on both sides alike.
+    pub fn window(&self) -> usize {
+        // Kafka's client waits to send many together.
+        if self.url.starts_with("kafka") { 16_000 } else { 2_048 }
+    }
+}
+
 /// A client of a broker, used by hand: at least once, everything confirmed, one stream, topic or queue.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no limit",

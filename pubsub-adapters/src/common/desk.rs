@@ -88,6 +88,23 @@ impl<T: Held> Desk<T> {
         self.lock().hand_out(item)
     }
 
+    /// Remembers many deliveries that go out, and hands each token over with what `split` has kept of its event.
+    #[cfg(any(test, feature = "kafka"))]
+    pub(crate) fn hand_out_all<I, R>(
+        &self,
+        items: impl IntoIterator<Item = I>,
+        split: impl Fn(I) -> (T, R),
+    ) -> Vec<(AckToken, R)> {
+        let items = items.into_iter();
+        let mut state = self.lock();
+        let mut out = Vec::with_capacity(items.size_hint().0);
+        for item in items {
+            let (item, rest) = split(item);
+            out.push((state.hand_out(item), rest));
+        }
+        out
+    }
+
     /// Takes a delivery back: whatever is done with its token from now on is stale.
     pub(crate) fn take(&self, token: AckToken) -> Option<T> {
         let mut state = self.lock();

@@ -24,7 +24,8 @@ impl Kafka {
     /// Opens the adapter, and waits for the cluster as far as the options ask for it.
     ///
     /// # Errors
-    /// `Invalid` that names the option, `Unsupported` for a security that is not built in, `Unavailable` if no broker
+    /// `Invalid` that names the option, `Unsupported` for a security that is not built in and for a broker
+    /// that is too old, `Unavailable` if no broker
     /// answers in time, `Auth` if it refuses the credentials.
     pub async fn open(options: KafkaOptions) -> Result<Arc<Self>> {
         let link = Link::new(options)?;
@@ -36,7 +37,7 @@ impl Kafka {
 #[async_trait]
 impl Adapter for Kafka {
     fn capabilities(&self) -> Capabilities {
-        super::capabilities::capabilities(&self.link.options)
+        super::capabilities::capabilities(&self.link.options, &self.link.server)
     }
 
     async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {

@@ -29,6 +29,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    capabilities::Server,
     error::{code_of, error, in_our_words, is_refusal, refusal_text},
     names::Names,
     options::KafkaOptions,
@@ -47,6 +48,8 @@ use crate::common::{
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// How often the connection is looked at while it is sound.
 const LOOK: Duration = Duration::from_millis(1500);
+/// How often a thread is asked for that drops a client, if the system has none.
+const REAPING: usize = 20;
 /// How long a sign of life may take.
 const PING: Duration = Duration::from_secs(3);
 
@@ -136,6 +139,7 @@ pub(super) struct Link {
     pub(super) topics: Topics,
     pub(super) policies: DeclaredPolicies,
     pub(super) outlet: Outlet,
+    pub(super) server: Server,
     /// Subscriptions end by this.
     pub(super) closing: CancellationToken,
     /// Every task of the adapter.
@@ -174,6 +178,7 @@ impl Link {
             topics: Topics::default(),
             policies: DeclaredPolicies::default(),
             outlet: Outlet::new(),
+            server: Server::default(),
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             discovered: Notify::new(),
@@ -189,7 +194,7 @@ impl Link {
     /// Waits for the first answer of the broker, as far as the options ask for it, and begins to watch.
     ///
     /// # Errors
-    /// `Unavailable`, `Auth`.
+    /// `Unavailable`, `Auth`, `Unsupported` for a broker that is too old.
     pub(super) async fn connect(self: &Arc<Self>) -> Result<()> {
         self.outlet.warm(self)?;
         if self.options.broker.start == StartMode::Wait {
@@ -212,6 +217,12 @@ impl Link {
                     }
                     Err(_) => sleep(Duration::from_millis(50)).await,
                 }
+            }
+            // Whatever else is in the way is met again by who watches.
+            if let Err(error) = self.learn().await
+                && error.kind() == ErrorKind::Unsupported
+            {
+                return Err(error);
             }
             self.states.set(AdapterState::Ready);
         }
@@ -313,8 +324,16 @@ async fn watch(link: Weak<Link>, closing: CancellationToken) {
             () = closing.cancelled() => return,
             ping = link.ping(PING) => ping,
         };
+        // Another broker may be there after an outage.
+        let ping = match ping {
+            Ok(_) if lost || !link.server.known.load(Ordering::SeqCst) => tokio::select! {
+                () = closing.cancelled() => return,
+                learned = link.learn() => learned,
+            },
+            ping => ping.map(drop),
+        };
         match ping {
-            Ok(_) => {
+            Ok(()) => {
                 link.signals.clear();
                 // What was there before an outage may not be there after it.
                 let looked = tokio::select! {
@@ -363,7 +382,33 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Drops a client on a thread of its own: that waits for the broker, and must not hold up anybody.
+///
+/// Where the system has no thread left, a task tries again. Only where there is no runtime either, or none is free for
+/// long, it is dropped by whoever is here, which is slow and correct.
 pub(super) fn reap<T: Send + 'static>(client: T) {
-    // Without a thread it is dropped right here, which is slow and correct.
-    drop(std::thread::Builder::new().name("kafka-reaper".to_owned()).spawn(move || drop(client)));
+    let Err(client) = on_a_thread(client) else { return };
+    let Ok(runtime) = Handle::try_current() else { return drop(client) };
+    runtime.spawn(async move {
+        let (mut client, mut backoff) = (client, Backoff::default());
+        for _ in 0..REAPING {
+            sleep(backoff.next()).await;
+            match on_a_thread(client) {
+                Ok(()) => return,
+                Err(again) => client = again,
+            }
+        }
+    });
+}
+
+/// Drops it on a new thread, or gives it back if there is none.
+fn on_a_thread<T: Send + 'static>(client: T) -> std::result::Result<(), T> {
+    // A thread that cannot be started would drop what it was given right here.
+    let parcel = Arc::new(Mutex::new(Some(client)));
+    let theirs = parcel.clone();
+    let take = |parcel: &Mutex<Option<T>>| parcel.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let started = std::thread::Builder::new().name("kafka-reaper".to_owned()).spawn(move || drop(take(&theirs)));
+    match started {
+        Ok(_) => Ok(()),
+        Err(_) => take(&parcel).map_or(Ok(()), Err),
+    }
 }

@@ -360,9 +360,14 @@ impl Member {
     /// Whether events may be handed out.
     fn is_idle(&self) -> bool {
         self.leaving.is_none()
-            && self.held.len() < self.shared.options.max_in_flight.max(64)
+            && self.held.len() < self.most_held()
             && !self.shared.feed.is_paused()
             && !self.shared.options.drain.is_draining()
+    }
+
+    /// How many events may wait for their retry.
+    fn most_held(&self) -> usize {
+        self.shared.options.max_in_flight.max(64)
     }
 
     /// When to look again, though nothing happens.
@@ -399,7 +404,7 @@ impl Member {
         for taken in 1_usize.. {
             match next {
                 Some(Ok(record)) => {
-                    if let Some(end) = self.arrive(&record, now, &mut deliveries) {
+                    if let Some(end) = self.arrive(&record, now, takes, &mut deliveries) {
                         return Some(end);
                     }
                 }
@@ -419,9 +424,7 @@ impl Member {
                 None => break,
             };
         }
-        if !deliveries.is_empty() {
-            self.shared.feed.deliver_all(deliveries);
-        }
+        self.deliver(deliveries);
         None
     }
 

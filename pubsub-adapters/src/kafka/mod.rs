@@ -17,8 +17,13 @@
 //! | dead letters, inbox | topics `_dlq.billing.orders`, `_inbox.<token>` |
 //!
 //! The client does not tell the broker's topic ids, so each topic that the adapter creates gets a mark of its own: a number
-//! close to the largest in `max.compaction.lag.ms`, which only compacted topics would heed. A topic that somebody else made
-//! has none; that it was made anew is then noticed by its offsets alone.
+//! close to the largest in `max.compaction.lag.ms`, which only compacted topics would heed. The mark also says whether the
+//! channel was declared ordered and durable. A topic that somebody else made has none: that it was made anew is noticed by
+//! its offsets alone, and its order is compared by its number of partitions.
+//!
+//! `ensure` compares order, durability, retention, `cleanup.policy`, and, with the option `replication`, the number of copies
+//! and `min.insync.replicas`. An update sends along what an operator has set for the topic; what is set in the same moment is
+//! lost, for the client can only replace all settings.
 //!
 //! # Guarantees
 //!
@@ -42,7 +47,8 @@
 //! `kafka://user:password@h1:9092,h2:9092/?…` with those of every broker, and `security=plaintext|ssl|sasl_plaintext|sasl_ssl`,
 //! `mechanism=PLAIN|SCRAM-SHA-256|SCRAM-SHA-512`, `profile=latency|throughput` (linger 0 or 5 ms), `replication`,
 //! `partitions`, and `kafka.<property>` for properties of librdkafka that the adapter does not own. All but plaintext needs
-//! the feature `kafka-ssl`.
+//! the feature `kafka-ssl`. The payload limit in the capabilities is the smaller of the client's `message.max.bytes` and the
+//! broker's; a channel's own `max.message.bytes` may be another, which the broker holds.
 //!
 //! # What it cannot do
 //!
@@ -52,6 +58,9 @@
 //! - Seeking a group that has several members with partitions: `Conflict`.
 //! - A group that nobody joined for `offsets.retention.minutes` of the broker (a week) is forgotten, and begins anew.
 //! - Events scheduled while no process is there to bring them in come late; more than 10,000 of a channel wait for each other.
+//! - The newer protocol of groups (KIP-848, `group.protocol=consumer`): with the client of this version, a new member of a group
+//!   that all others had left got no partitions for more than 20 s, and a member that is killed is missed only after the 45 s
+//!   that the broker sets. Refused.
 //! - Request and reply creates a topic per inbox, which takes tens of milliseconds.
 
 mod adapter;

@@ -37,7 +37,12 @@ const LARGEST: usize = 1_048_576;
 
 /// The largest event, in bytes of payload, key and metadata.
 pub(super) fn max_payload(option: Option<&str>) -> usize {
-    option.and_then(|text| text.parse().ok()).map_or(1_000_000, |bytes: usize| bytes.saturating_sub(FRAME).max(1))
+    option.and_then(|text| text.parse().ok()).map_or(1_000_000, within)
+}
+
+/// The largest event within a record of so many bytes.
+pub(super) fn within(record: usize) -> usize {
+    record.saturating_sub(FRAME).max(record / 2).max(1)
 }
 
 /// What a record's fate means to its publisher.
@@ -257,6 +262,6 @@ mod tests {
     fn a_limit_of_the_client_leaves_room_for_the_frame() {
         assert_eq!(max_payload(None), 1_000_000);
         assert_eq!(max_payload(Some("5000000")), 4_960_000);
-        assert_eq!(max_payload(Some("10")), 1);
+        assert_eq!(max_payload(Some("10")), 5);
     }
 }

@@ -1,26 +1,27 @@
 //! Channels on the broker: what is known of them, declaring them, and finding out when they are gone.
 
+mod compare;
 mod settings;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPolicy, Error, ErrorKind, Ordering, Position, Result,
+    ChannelName, ChannelPolicy, Error, ErrorKind, Position, Result,
     driver::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport},
 };
 use rdkafka::{
-    admin::{AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminOptions, ConfigSource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication},
     consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio::time::{Instant, sleep};
 
 pub(super) use settings::Settings;
-use settings::{BIRTH, COMPARED, born_of, check};
+use settings::{Entries, Entry, born_of, check};
 
 use super::{
     connection::{ANSWER, Incident, Link},
@@ -146,14 +147,17 @@ impl Link {
     }
 
     /// The settings of these, by name; those that do not exist are left out.
-    async fn settings(&self, names: &[&str]) -> Result<HashMap<String, BTreeMap<String, String>>> {
+    async fn settings(&self, names: &[&str]) -> Result<HashMap<String, Entries>> {
         let wanted: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let (admin, patience) = (self.admin(), patience());
         let answer = admin.describe_configs(&wanted, &patience).await;
         let mut found = HashMap::new();
         for resource in answer.map_err(|cause| error("read settings", cause))?.into_iter().flatten() {
-            if let rdkafka::admin::OwnedResourceSpecifier::Topic(name) = resource.specifier {
-                let entries = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            if let OwnedResourceSpecifier::Topic(name) = resource.specifier {
+                let entries = resource.entries.into_iter().filter_map(|entry| {
+                    let own = entry.source == ConfigSource::DynamicTopic;
+                    Some((entry.name, Entry { value: entry.value?, own }))
+                });
                 found.insert(name, entries.collect());
             }
         }
@@ -241,78 +245,6 @@ impl Link {
             }
         }
         Ok(())
-    }
-
-    async fn compare(
-        &self,
-        mode: TopologyMode,
-        spec: &ChannelSpec,
-        topic: &Topic,
-        report: &mut TopologyReport,
-    ) -> Result<()> {
-        let channel = &spec.channel;
-        let wanted = Settings::of(&spec.policy, channel, self.options.partitions, self.options.replication);
-        let ordered = spec.policy.ordering != Ordering::None;
-        if ordered && topic.partitions != wanted.partitions {
-            // Keys would move to other partitions, and their order with them.
-            let found = format!("{} partitions", topic.partitions);
-            report.push(Difference::new(channel, "ordering", spec.policy.ordering, found));
-        }
-        let grows = !ordered && topic.partitions < wanted.partitions && mode == TopologyMode::Update;
-        if grows {
-            self.grow(topic, wanted.partitions).await.map_err(|error| error.on(channel))?;
-            let (declared, found) = (wanted.partitions, topic.partitions);
-            report.push(Difference::new(channel, "partitions", declared, found).mended());
-            self.find(channel).await?;
-        }
-        let mut all = self.settings(&[&topic.name]).await?;
-        let found = all.remove(&*topic.name).unwrap_or_default();
-        let differing: Vec<_> = wanted
-            .entries
-            .iter()
-            .filter(|(key, _)| COMPARED.iter().any(|(compared, _)| *compared == **key))
-            .filter(|(key, value)| found.get(**key) != Some(*value))
-            .collect();
-        if differing.is_empty() {
-            return Ok(());
-        }
-        let mends = mode == TopologyMode::Update;
-        if mends {
-            self.alter(topic, &wanted, &found).await.map_err(|error| error.on(channel))?;
-        }
-        for (key, value) in differing {
-            let field = COMPARED.iter().find(|(compared, _)| *compared == *key).map_or(*key, |(_, field)| *field);
-            let difference = Difference::new(channel, field, value, found.get(*key));
-            report.push(if mends { difference.mended() } else { difference });
-        }
-        Ok(())
-    }
-
-    async fn grow(&self, topic: &Topic, partitions: i32) -> Result<()> {
-        let patience = patience();
-        let grown = NewPartitions::new(&topic.name, partitions.unsigned_abs() as usize);
-        let answer = self.admin().create_partitions([&grown], &patience).await;
-        match answer.map_err(|cause| error("ensure topology", cause))?.into_iter().next() {
-            Some(Err((_, code))) => Err(error("ensure topology", KafkaError::AdminOp(code))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Altering replaces everything, so what is there and not ours is sent along.
-    async fn alter(&self, topic: &Topic, wanted: &Settings, found: &BTreeMap<String, String>) -> Result<()> {
-        let mut change = AlterConfig::new(ResourceSpecifier::Topic(&topic.name));
-        for (key, value) in &wanted.entries {
-            change = change.set(key, value);
-        }
-        if let Some(born) = found.get(BIRTH) {
-            change = change.set(BIRTH, born);
-        }
-        let patience = patience();
-        let answer = self.admin().alter_configs([&change], &patience).await;
-        match answer.map_err(|cause| error("ensure topology", cause))?.into_iter().next() {
-            Some(Err((_, code))) => Err(error("ensure topology", KafkaError::AdminOp(code))),
-            _ => Ok(()),
-        }
     }
 
     /// Looks whether the channels in use are still there and the same. What is gone is declared again, and everybody who

@@ -1,5 +1,7 @@
 //! Events as records: CloudEvents headers `ce_*`, the payload as the value, the key as the record's key.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pubsub_core::{
     ChannelName, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
@@ -60,16 +62,19 @@ impl Wire {
 
     /// The event in a record, or its bytes and why they are none. `born` tells apart the lives of the channel.
     pub(super) fn read(&self, record: &impl rdkafka::Message, channel: &ChannelName, born: u64) -> ReadOut {
-        let body = record.payload().map(Bytes::copy_from_slice);
         let time = arrival_of(record);
-        let read = self.decode(record, body.clone(), Arrival { channel, time });
+        let fault = match self.decode(record, Arrival { channel, time }) {
+            Ok(message) => return (Arc::new(message), None),
+            Err(fault) => fault,
+        };
         let (partition, offset) = (record.partition(), record.offset());
         let id =
             || EventId::parse(&format!("kafka-{born:x}-{partition}-{offset}")).unwrap_or_else(|_| EventId::random());
-        unreadable::or_raw(read, channel, id, &body.unwrap_or_default())
+        unreadable::or_raw(Err(fault), channel, id, &body_of(record).unwrap_or_default())
     }
 
-    fn decode(&self, record: &impl rdkafka::Message, body: Option<Bytes>, arrival: Arrival<'_>) -> Result<Message> {
+    fn decode(&self, record: &impl rdkafka::Message, arrival: Arrival<'_>) -> Result<Message> {
+        let body = body_of(record);
         let mut envelope = match record.headers() {
             Some(headers) => {
                 let pairs = headers.iter().filter_map(|header| Some((header.key, header.value?)));
@@ -93,6 +98,11 @@ impl Wire {
         }
         Ok(Message::from(envelope))
     }
+}
+
+/// A copy of the body: the client's own lasts no longer than its record. Bytes that nobody else holds are one allocation.
+fn body_of(record: &impl rdkafka::Message) -> Option<Bytes> {
+    record.payload().map(Bytes::copy_from_slice)
 }
 
 /// When a record was stored.

@@ -1,5 +1,7 @@
 //! Records on their way: in from the client, out to the subscription, and back as settlements.
 
+use std::sync::Arc;
+
 use pubsub_core::{
     AckHandle, Delivery, Mark, Timestamp,
     driver::{Gap, GapReason, Outcome, stale},
@@ -13,18 +15,22 @@ use crate::{
     kafka::{
         position::bounds_of,
         progress::Taken,
-        settler::{Out, Record},
+        settler::{GroupSettler, Out, Record},
         wire::due_of,
     },
 };
 
+/// A record that goes out, and the room that it takes.
+pub(super) type Going = (Record, OwnedSemaphorePermit);
+
 impl Member {
-    /// A record has come from the client.
+    /// A record has come from the client. It is delivered with others where `goes_out` and nothing is before it.
     pub(super) fn arrive(
         &mut self,
         record: &BorrowedMessage<'_>,
         (mark, now): (Mark, Timestamp),
-        deliveries: &mut Vec<Delivery>,
+        goes_out: bool,
+        deliveries: &mut Vec<Going>,
     ) -> Option<End> {
         let (partition, offset) = (record.partition(), record.offset());
         let part = self.parts.get_mut(&partition).filter(|part| !part.revoking)?;
@@ -63,11 +69,12 @@ impl Member {
         } else if let Some(wait) = due.map(|due| due.since(now)).filter(|wait| !wait.is_zero()) {
             self.held.insert((Instant::now() + wait.min(super::LONGEST), partition, offset), record);
         } else if !jumped
+            && goes_out
             && self.ready.is_empty()
-            && self.is_idle()
+            && self.held.len() < self.most_held()
             && let Some(room) = self.room()
         {
-            deliveries.push(self.deliver(record, room));
+            deliveries.push((record, room));
         } else {
             self.ready.insert((partition, offset), record);
         }
@@ -78,19 +85,25 @@ impl Member {
         self.spare.take().or_else(|| self.shared.room.clone().try_acquire_owned().ok())
     }
 
-    fn deliver(&self, record: Record, room: OwnedSemaphorePermit) -> Delivery {
-        let (message, fault, attempt, first_seen, position) =
-            (record.message.clone(), record.fault.clone(), record.attempt, record.first_seen, record.position.clone());
-        let epoch = self.parts.get(&record.partition).map_or(0, |part| part.epoch);
-        let token = self.settler.desk.hand_out(Out { record, epoch, _room: room });
-        let mut delivery = Delivery::new(message, AckHandle::new(self.settler.clone(), token)).attempt(attempt);
-        if attempt > 1 {
-            delivery = delivery.first_seen(first_seen);
+    /// Hands these out, in their order.
+    pub(super) fn deliver(&self, records: Vec<Going>) {
+        if records.is_empty() {
+            return;
         }
-        if let Some(position) = position {
-            delivery = delivery.at(position);
-        }
-        unreadable::mark(delivery, fault)
+        let out = self.settler.desk.hand_out_all(records, |(record, room)| {
+            let (attempt, first_seen) = (record.attempt, (record.attempt > 1).then_some(record.first_seen));
+            let shown = (record.message.clone(), record.fault.clone(), attempt, first_seen, record.position.clone());
+            let epoch = self.parts.get(&record.partition).map_or(0, |part| part.epoch);
+            (Out { record, epoch, _room: room }, shown)
+        });
+        let settler: &Arc<GroupSettler> = &self.settler;
+        self.shared.feed.deliver_all(out.into_iter().map(
+            |(token, (message, fault, attempt, first_seen, position))| {
+                let mut delivery = Delivery::new(message, AckHandle::new(settler.clone(), token)).attempt(attempt);
+                (delivery.first_seen, delivery.position) = (first_seen, position);
+                unreadable::mark(delivery, fault)
+            },
+        ));
     }
 
     /// Hands out what is ready, as long as there is room.
@@ -99,14 +112,12 @@ impl Member {
         while !self.ready.is_empty() {
             let Some(room) = self.room() else { break };
             let Some((_, record)) = self.ready.pop_first() else { break };
-            deliveries.push(self.deliver(record, room));
+            deliveries.push((record, room));
         }
         if self.ready.is_empty() {
             self.spare = None;
         }
-        if !deliveries.is_empty() {
-            self.shared.feed.deliver_all(deliveries);
-        }
+        self.deliver(deliveries);
     }
 
     /// What has waited long enough is ready.

@@ -12,9 +12,85 @@ const BRIEF: Duration = Duration::from_secs(600);
 /// How much of a group's dead letters stays.
 const DEAD_LETTERS: u64 = 256 << 20;
 
-/// Settings that are held against what exists, and the fields of a policy that they come from.
-pub(super) const COMPARED: &[(&str, &str)] =
-    &[("retention.ms", "retention.age"), ("retention.bytes", "retention.bytes")];
+/// So many bits of that number tell apart the lives; those above say how the channel was declared.
+const LIFE: u32 = 40;
+
+/// A setting of a channel that exists.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) value: String,
+    /// It was set for this channel; otherwise it is the broker's.
+    pub(super) own: bool,
+}
+
+pub(super) type Entries = BTreeMap<String, Entry>;
+
+/// How a channel was declared, as far as the broker has no setting for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits {
+    pub(super) ordering: Kind,
+    pub(super) ephemeral: bool,
+}
+
+/// An [`Ordering`] without its number of shards, which the broker knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    None = 1,
+    PerKey = 2,
+    Total = 3,
+}
+
+impl Traits {
+    pub(super) fn of(policy: &ChannelPolicy) -> Self {
+        let ordering = match policy.ordering {
+            Ordering::None => Kind::None,
+            Ordering::PerKey { .. } => Kind::PerKey,
+            _ => Kind::Total,
+        };
+        Self { ordering, ephemeral: policy.durability == Durability::Ephemeral }
+    }
+
+    /// As a channel's mark says; `None` for a channel that somebody else has made.
+    pub(super) fn read(found: &Entries) -> Option<Self> {
+        let bits = mark_of(found) >> LIFE;
+        let ordering = match bits & 3 {
+            1 => Kind::None,
+            2 => Kind::PerKey,
+            3 => Kind::Total,
+            _ => return None,
+        };
+        Some(Self { ordering, ephemeral: bits & 4 != 0 })
+    }
+
+    pub(super) fn ordering(self, partitions: i32) -> Ordering {
+        match self.ordering {
+            Kind::None => Ordering::None,
+            Kind::PerKey => Ordering::PerKey { shards: u16::try_from(partitions).unwrap_or(u16::MAX) },
+            Kind::Total => Ordering::Total,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        (self.ordering as u64 | u64::from(self.ephemeral) << 2) << LIFE
+    }
+}
+
+fn mark_in(text: &str) -> u64 {
+    text.parse::<i64>().map_or(0, |lag| i64::MAX.abs_diff(lag))
+}
+
+fn mark_of(found: &Entries) -> u64 {
+    found.get(BIRTH).map_or(0, |entry| mark_in(&entry.value))
+}
+
+fn written(mark: u64) -> String {
+    i64::MAX.saturating_sub_unsigned(mark).to_string()
+}
+
+/// The mark of the same life of a channel that is declared otherwise.
+pub(super) fn with_traits(mark: &str, traits: Traits) -> String {
+    written(mark_in(mark) & ((1 << LIFE) - 1) | traits.bits())
+}
 
 /// What the adapter cannot keep.
 pub(super) fn check(spec: &ChannelSpec) -> Result<()> {
@@ -28,15 +104,16 @@ pub(super) fn check(spec: &ChannelSpec) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn born_of(settings: &BTreeMap<String, String>) -> u64 {
-    let lag = settings.get(BIRTH).and_then(|text| text.parse::<i64>().ok()).unwrap_or(i64::MAX);
-    i64::MAX.abs_diff(lag)
+/// Which life of a channel this is; 0 where it is not known.
+pub(super) fn born_of(found: &Entries) -> u64 {
+    mark_of(found) & ((1 << LIFE) - 1)
 }
 
 /// How a channel is made.
 pub(in crate::kafka) struct Settings {
     pub(super) partitions: i32,
     pub(super) entries: BTreeMap<&'static str, String>,
+    traits: Traits,
 }
 
 impl Settings {
@@ -77,21 +154,21 @@ impl Settings {
         if replication.is_some_and(|nodes| nodes >= 3) {
             set("min.insync.replicas", Some(2));
         }
-        Self { partitions: i32::from(partitions), entries }
+        Self { partitions: i32::from(partitions), entries, traits: Traits::of(policy) }
     }
 
     /// As they are when a channel is made: with the mark of its life.
     pub(super) fn with_birth(&self) -> BTreeMap<&'static str, String> {
         let id = pubsub_core::EventId::random();
         let mut buffer = [0; 36];
-        // FNV-1a over a random id: 40 bits of it, and never zero.
+        // FNV-1a over a random id: as many bits of it as a life has, and never zero.
         let hash = id
             .encode(&mut buffer)
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let born = (hash >> 24).max(1);
+        let born = (hash >> (64 - LIFE)).max(1);
         let mut entries = self.entries.clone();
-        entries.insert(BIRTH, i64::MAX.saturating_sub_unsigned(born).to_string());
+        entries.insert(BIRTH, written(born | self.traits.bits()));
         entries
     }
 }
@@ -123,10 +200,13 @@ mod tests {
         let settings = Settings::of(&ChannelPolicy::new(), &ChannelName::parse("a").unwrap(), 1, None);
         let born = || {
             let entries = settings.with_birth();
-            born_of(&entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+            let entry = |(key, value): (&str, String)| (key.to_owned(), Entry { value, own: true });
+            let found: Entries = entries.into_iter().map(entry).collect();
+            assert_eq!(Traits::read(&found), Some(Traits::of(&ChannelPolicy::new())));
+            born_of(&found)
         };
         let (one, two) = (born(), born());
         assert!(one != two && one > 0 && two > 0, "{one} {two}");
-        assert_eq!(born_of(&BTreeMap::new()), 0);
+        assert_eq!((born_of(&Entries::new()), Traits::read(&Entries::new())), (0, None));
     }
 }
