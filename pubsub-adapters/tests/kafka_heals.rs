@@ -272,3 +272,38 @@ async fn what_an_operator_has_set_survives_an_update_and_what_differs_is_named()
     assert!(refused.message().contains("replication is 1, declared 3"), "{refused}");
     Ok(())
 }
+
+/// The first event is not settled while the group goes on far beyond what a commit can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_event_holds_its_partition_and_loses_none_behind_it() -> Outcome {
+    const EVENTS: usize = 13_000;
+    let Some(broker) = server()? else { return Ok(()) };
+    let bus = open(&broker.url()).await?;
+    let mut group = bus.subscribe_channel("orders").group("workers").await?;
+    let mut tickets = Vec::with_capacity(EVENTS);
+    for number in 0..EVENTS {
+        tickets.push(bus.publish_envelope(event("orders", number)?).enqueue().await?);
+    }
+    for ticket in tickets {
+        ticket.await?;
+    }
+    let (mut slow, mut seen) = (None, BTreeSet::new());
+    // Until nothing more comes: the partition stands still behind the slow one.
+    while let Ok(item) = timeout(Duration::from_secs(3), group.next()).await {
+        let event = item.ok_or("the end")??;
+        let number = serial(event.message()).ok_or("no number")?;
+        assert!(seen.insert(number), "{number} came twice");
+        if number == 0 { slow = Some(event) } else { event.ack() }
+    }
+    assert!(seen.len() < EVENTS, "nothing bounds what runs ahead");
+    slow.ok_or("the first event did not come")?.ack_confirmed().await?;
+    while seen.len() < EVENTS {
+        let event =
+            timeout(SOON, group.next()).await.map_err(|_| format!("{} came", seen.len()))?.ok_or("the end")??;
+        let number = serial(event.message()).ok_or("no number")?;
+        assert!(seen.insert(number), "{number} came twice");
+        event.ack();
+    }
+    bus.close(Duration::from_secs(10)).await?;
+    Ok(())
+}

@@ -4,7 +4,13 @@ mod commits;
 mod flow;
 mod place;
 
-use std::{collections::BTreeMap, future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::pending,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt, StreamExt};
 use pubsub_core::{
@@ -81,8 +87,8 @@ struct Part {
     dirty: bool,
     /// It has to be given up.
     revoking: bool,
-    /// What came when the window was full; the partition is paused until it fits.
-    stash: Option<Record>,
+    /// What came when the window was full, and for when it was meant; the partition is paused until it fits.
+    stash: VecDeque<(Record, Option<Timestamp>)>,
 }
 
 struct Revocation {

@@ -68,8 +68,11 @@ impl Progress {
         if offset < self.base {
             return Taken::Known;
         }
-        let first = self.first();
-        if offset - first >= SPAN {
+        if self.window.oldest().is_none() {
+            // All before is done, and offsets only grow: what is missing here never comes.
+            self.skip_to(offset);
+        }
+        if offset - self.first() >= SPAN {
             return Taken::Full;
         }
         match self.window.push(offset.unsigned_abs(), now) {
@@ -210,6 +213,17 @@ mod tests {
         assert_eq!(progress.take(SPAN, now), Taken::Full);
         assert!(progress.done(0));
         assert_eq!(progress.take(SPAN, now), Taken::New(0));
+    }
+
+    #[test]
+    fn a_hole_wider_than_the_window_is_passed_over() {
+        let now = Clock::system().mark();
+        let mut progress = Progress::new(0, "");
+        assert_eq!(progress.take(0, now), Taken::New(0));
+        assert_eq!(progress.take(SPAN * 3, now), Taken::Full, "the first one is not done yet");
+        assert!(progress.done(0));
+        assert_eq!(progress.take(SPAN * 3, now), Taken::New(0));
+        assert_eq!(progress.committed().offset, SPAN * 3);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Settlements on their way to the broker: which of them a commit covers, and what those who wait are told.
 
-use pubsub_core::{Error, Result};
+use pubsub_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
 use super::{COMMIT, COMMIT_EVERY, COMMIT_LIMIT, COMMIT_SOONEST};
@@ -114,6 +114,10 @@ impl Commits {
         match (answer, refused) {
             (_, Some(why)) => Ended::Told(settlements, Err(why)),
             (Ok(()), None) => Ended::Told(settlements, Ok(())),
+            // Asking again would not change it.
+            (Err(why), None) if matches!(why.kind(), ErrorKind::Auth | ErrorKind::TooLarge | ErrorKind::Invalid) => {
+                Ended::Told(settlements, Err(why.clone()))
+            }
             (Err(_), None) => {
                 // The group is changing: it is tried again once it is settled, or given up with the partitions.
                 self.untold += settlements;
@@ -148,8 +152,6 @@ impl Commits {
 
 #[cfg(test)]
 mod tests {
-    use pubsub_core::ErrorKind;
-
     use super::*;
 
     fn conflict() -> Error {
@@ -195,6 +197,16 @@ mod tests {
         commits.refuse(conflict());
         assert!(matches!(commits.end(&Err(conflict())), Ended::Again(again) if again == [0]));
         assert!(matches!(commits.settled(Ok(())), (3, Err(_))));
+    }
+
+    #[test]
+    fn what_the_broker_will_never_take_is_told_and_not_tried_again() {
+        let mut commits = Commits::new();
+        commits.add(2);
+        commits.begin(vec![0], Instant::now());
+        let ended = commits.end(&Err(Error::new(ErrorKind::Auth, "settle", "no right to commit")));
+        assert!(matches!(&ended, Ended::Told(2, Err(error)) if error.kind() == ErrorKind::Auth), "{ended:?}");
+        assert!(!commits.has_untold());
     }
 
     #[test]

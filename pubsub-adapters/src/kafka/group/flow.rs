@@ -43,7 +43,9 @@ impl Member {
             self.jumps.push((partition, part.expected, offset));
         }
         part.expected = offset + 1;
-        let taken = part.progress.take(offset, mark);
+        // Nothing overtakes what waits for room in the window.
+        let waits = !part.stash.is_empty();
+        let taken = if waits { Taken::Full } else { part.progress.take(offset, mark) };
         let failed = match taken {
             Taken::New(failed) => failed,
             Taken::Full => 0,
@@ -65,7 +67,7 @@ impl Member {
             position: self.topic.position(partition, offset),
         };
         if taken == Taken::Full {
-            part.stash = Some(record);
+            part.stash.push_back((record, due));
         } else if let Some(wait) = due.map(|due| due.since(now)).filter(|wait| !wait.is_zero()) {
             self.held.insert((Instant::now() + wait.min(super::LONGEST), partition, offset), record);
         } else if !jumped
@@ -170,27 +172,34 @@ impl Member {
         } else if self.quiet && room {
             (self.quiet, self.stalled) = (false, None);
             let all: Vec<_> =
-                self.parts.iter().filter(|(_, part)| part.stash.is_none()).map(|(partition, _)| *partition).collect();
+                self.parts.iter().filter(|(_, part)| part.stash.is_empty()).map(|(partition, _)| *partition).collect();
             self.set_paused(consumer, &all, false);
         }
         let mut fits = Vec::new();
-        let mark = self.clock.mark();
-        for (partition, part) in &mut self.parts {
-            let Some(record) = part.stash.take() else { continue };
-            match part.progress.take(record.offset, mark) {
-                Taken::Full => {
-                    part.stash = Some(record);
-                    fits.push((*partition, false));
-                }
-                Taken::Done => {
-                    part.dirty = true;
-                    fits.push((*partition, true));
-                }
-                _ => {
-                    fits.push((*partition, true));
-                    self.ready.insert((record.partition, record.offset), record);
+        let (mark, now) = (self.clock.mark(), Timestamp::now());
+        for (partition, part) in self.parts.iter_mut().filter(|(_, part)| !part.stash.is_empty()) {
+            while let Some((mut record, due)) = part.stash.pop_front() {
+                match part.progress.take(record.offset, mark) {
+                    Taken::Full => {
+                        part.stash.push_front((record, due));
+                        break;
+                    }
+                    Taken::Done => part.dirty = true,
+                    Taken::Known => {}
+                    Taken::New(failed) => {
+                        record.attempt = failed.saturating_add(1);
+                        let place = (record.partition, record.offset);
+                        match due.map(|due| due.since(now)).filter(|wait| !wait.is_zero()) {
+                            Some(wait) => {
+                                let due = Instant::now() + wait.min(super::LONGEST);
+                                self.held.insert((due, place.0, place.1), record);
+                            }
+                            None => drop(self.ready.insert(place, record)),
+                        }
+                    }
                 }
             }
+            fits.push((*partition, part.stash.is_empty()));
         }
         for (partition, fits) in fits {
             if !self.quiet {

@@ -1,6 +1,6 @@
 //! A member's place in its group: partitions that come and go, commits, and seeking.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Result, StartPosition,
@@ -82,8 +82,14 @@ impl Member {
             }
             let added = assigned.add_partition_offset(&self.topic.name, bounds.partition, Offset::Offset(start));
             added.map_err(|cause| error("subscribe", cause))?;
-            let part =
-                Part { epoch: self.epoch, progress, expected: start, dirty: false, revoking: false, stash: None };
+            let part = Part {
+                epoch: self.epoch,
+                progress,
+                expected: start,
+                dirty: false,
+                revoking: false,
+                stash: VecDeque::new(),
+            };
             self.parts.insert(bounds.partition, part);
         }
         consumer.incremental_assign(&assigned).map_err(|cause| error("subscribe", cause))?;
@@ -99,7 +105,7 @@ impl Member {
         for partition in &partitions {
             if let Some(part) = self.parts.get_mut(partition) {
                 part.revoking = true;
-                part.stash = None;
+                part.stash.clear();
             }
         }
         self.ready.retain(|(partition, _), _| !partitions.contains(partition));
@@ -180,7 +186,11 @@ impl Member {
             return;
         }
         self.commits.due = now + COMMIT;
-        let dirty: Vec<_> = self.parts.iter_mut().filter(|(_, part)| part.dirty && !part.revoking).collect();
+        // Of what has to be given up, too: it is ours until then. What was taken away may be another one's by now.
+        let lost: Vec<i32> =
+            self.revocations.iter().filter(|gone| gone.lost).flat_map(|gone| &gone.partitions).copied().collect();
+        let dirty: Vec<_> =
+            self.parts.iter_mut().filter(|(partition, part)| part.dirty && !lost.contains(partition)).collect();
         if dirty.is_empty() {
             self.commits.urgent = false;
             if self.revocations.is_empty() {
@@ -264,7 +274,8 @@ impl Member {
             added.map_err(|cause| error("seek", cause))?;
             let (epoch, progress) = (self.epoch, Progress::new(*offset, ""));
             commits.push((*partition, progress.committed()));
-            let part = Part { epoch, progress, expected: *offset, dirty: false, revoking: false, stash: None };
+            let part =
+                Part { epoch, progress, expected: *offset, dirty: false, revoking: false, stash: VecDeque::new() };
             self.parts.insert(*partition, part);
         }
         let client = consumer.clone();
