@@ -35,6 +35,9 @@ use crate::common::backoff::Backoff;
 /// How often the place of the group is written down, to go on from there when its consumer is deleted.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How many events that are missing between two are told of, when a member leaves.
+const MOST_HOLES: usize = 65_536;
+
 /// What becomes of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -204,7 +207,19 @@ impl Part {
     async fn withdraw(&self, place: &mut Place) {
         let (orphans, key) = (&self.sub.shared.orphans, place.key.clone());
         let _leaving = orphans.leave(&key);
-        let arrived = place.puller.withdraw(|sequence| orphans.note(&key, sequence)).await;
+        let mut last = None;
+        let arrived = place.puller.withdraw(|event| {
+            // What is missing between two was removed before it could be given: nobody else is told of it.
+            if let Some((number, sequence)) = last
+                && self.shard.is_none()
+                && event.consumer_sequence == number + 1
+            {
+                (sequence + 1..event.sequence).take(MOST_HOLES).for_each(|hole| orphans.note(&key, hole));
+            }
+            last = Some((event.consumer_sequence, event.sequence));
+            orphans.note(&key, event.sequence);
+        });
+        let arrived = arrived.await;
         for event in arrived {
             let (sequence, reply) = (event.sequence, event.reply.clone());
             let id = pubsub_core::EventId::random();

@@ -208,13 +208,13 @@ impl Puller {
     }
 
     /// Waits for the end of what was asked for, and gives what came until then.
-    pub(super) async fn withdraw(&mut self, came: impl Fn(u64)) -> Vec<Arrived> {
+    pub(super) async fn withdraw(&mut self, mut came: impl FnMut(&Arrived)) -> Vec<Arrived> {
         let mut rest = Vec::new();
         let all = async {
             while self.outstanding > 0 {
                 match self.hear().await {
                     Heard::Event(arrived) => {
-                        came(arrived.sequence);
+                        came(&arrived);
                         rest.push(*arrived);
                     }
                     Heard::Gone(_) => break,
