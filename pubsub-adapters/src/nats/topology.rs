@@ -268,6 +268,10 @@ impl Shared {
 
     /// An ephemeral channel leaves nothing on the server; a stream of its name makes it a durable one.
     async fn ensure_ephemeral(&self, spec: &ChannelSpec, report: &mut TopologyReport) -> Result<()> {
+        if spec.channel.is_inbox() {
+            self.learn(spec, 0); // no stream has such a name
+            return Ok(());
+        }
         let is_off = |kind| matches!(kind, ErrorKind::Unsupported | ErrorKind::Unavailable);
         let found = match self.stream("ensure topology", &spec.channel).await {
             // Where JetStream is turned off, no channel is durable.
