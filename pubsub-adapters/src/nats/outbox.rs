@@ -160,6 +160,7 @@ pub(super) struct Jobs(mpsc::UnboundedReceiver<Job>);
 /// What waits for a message to ourselves.
 struct Echo {
     number: u64,
+    #[allow(clippy::vec_box, reason = "they came in boxes")]
     posts: Vec<Box<Post>>,
     askers: Vec<oneshot::Sender<()>>,
     sent: Instant,
