@@ -16,7 +16,6 @@ const SCHEMES: &[(&str, &str)] = &[
     ("kafka", "kafka"),
     ("nats", "nats"),
     ("tls", "nats"),
-    ("wss", "nats"),
     ("amqp", "rabbitmq"),
     ("amqps", "rabbitmq"),
 ];

@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_nats::jetstream::{AckKind, Message, consumer::PullConsumer};
+use futures_util::StreamExt;
 use pubsub_adapters::builder;
 use pubsub_core::{
-    ChannelName, Envelope, ErrorKind, EventItem, EventName, Events, Payload, PubSub, Raw,
-    driver::{AdapterState, GapReason},
+    ChannelName, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, GroupName, Payload, PubSub, Raw,
+    StartPosition,
+    driver::{AdapterState, ChannelSpec, GapReason, Topology, TopologyMode},
 };
 use pubsub_testkit::{
     broker::{Broker, BrokerKind, BrokerOptions},
@@ -47,6 +50,10 @@ async fn group(bus: &PubSub) -> Events<Raw> {
     bus.subscribe_channel("heal").group("readers").lease(lease).without_dead_letters().await.unwrap()
 }
 
+fn number_of(message: &pubsub_core::Message) -> usize {
+    String::from_utf8(message.payload().data().unwrap().to_vec()).unwrap().parse().unwrap()
+}
+
 /// Publishes until it is confirmed.
 async fn publish(bus: &PubSub, number: usize) {
     let started = Instant::now();
@@ -67,8 +74,7 @@ async fn read(events: &mut Events<Raw>, numbers: impl IntoIterator<Item = usize>
         while !missing.is_empty() {
             match events.next_item().await {
                 Some(Ok(EventItem::Event(event))) => {
-                    let text = String::from_utf8(event.message().payload().data().unwrap().to_vec()).unwrap();
-                    missing.remove(&text.parse().unwrap());
+                    missing.remove(&number_of(event.message()));
                     event.ack();
                 }
                 Some(Ok(EventItem::Gap(gap))) => gaps.push(gap.reason),
@@ -203,6 +209,66 @@ async fn a_degraded_start_becomes_ready_by_itself() {
     publish(&bus, 1).await;
     let mut events = group(&bus).await;
     read(&mut events, [1]).await;
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A member that knows nothing of this library takes all that the shard has.
+async fn plain_member(client: &async_nats::Client, count: usize) -> Vec<Message> {
+    let streams = async_nats::jetstream::new(client.clone());
+    let consumer: PullConsumer = streams.get_consumer_from_stream("readers~0", "_~heal").await.unwrap();
+    let events = consumer.fetch().max_messages(count).messages().await.unwrap();
+    let events: Vec<_> = events.map(|event| event.unwrap()).collect().await;
+    assert_eq!(events.len(), count);
+    events
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_back_in_another_order_is_handed_out_in_its_own() {
+    let Some(broker) = broker() else { return };
+    let policy = ChannelPolicy::new().totally_ordered();
+    let member = || async {
+        builder(&broker.url()).await.unwrap().policy("heal", ChannelPolicy::new().totally_ordered()).unwrap().build()
+    };
+    let bus = member().await;
+    let (channel, readers) = (ChannelName::parse("heal").unwrap(), GroupName::parse("readers").unwrap());
+    let spec = ChannelSpec::new(channel, policy).group(readers, StartPosition::Earliest);
+    bus.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await.unwrap();
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    // Given back before the next member comes, and while it waits.
+    for (round, while_it_waits) in [false, true, false, true].into_iter().enumerate() {
+        let numbers = round * 4..round * 4 + 4;
+        for number in numbers.clone() {
+            publish(&bus, number).await;
+        }
+        let held = plain_member(&client, 3).await;
+        let pause = if while_it_waits { Duration::from_millis(150) } else { Duration::ZERO };
+        let giving_back = async {
+            for index in [2, 0, 1] {
+                sleep(pause).await;
+                held[index].ack_with(AckKind::Nak(None)).await.unwrap();
+            }
+            client.flush().await.unwrap();
+        };
+        let reading = async {
+            let next = member().await;
+            let mut events = group(&next).await;
+            let mut read = Vec::new();
+            for _ in numbers.clone() {
+                let event = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+                read.push(number_of(event.message()));
+                event.ack();
+            }
+            next.close(Duration::from_secs(5)).await.unwrap();
+            read
+        };
+        let read = if while_it_waits {
+            tokio::join!(giving_back, reading).1
+        } else {
+            giving_back.await;
+            reading.await
+        };
+        assert_eq!(read, numbers.collect::<Vec<_>>(), "round {round}");
+    }
     bus.close(Duration::from_secs(5)).await.unwrap();
 }
 

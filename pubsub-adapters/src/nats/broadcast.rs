@@ -269,7 +269,7 @@ fn read(sub: &BroadcastSub, message: NatsMessage) -> Option<Delivery> {
     }
     let channel = sub.shared.names.channel_of_subject(message.subject.as_str())?;
     let now = Timestamp::now();
-    let (message, fault) = wire::decode(&sub.shared, &channel, now, "unreadable", message);
+    let (message, fault) = wire::decode(&sub.shared, &channel, now, || "unreadable".to_owned(), message);
     Some(unreadable::mark(Delivery::new(message, AckHandle::none()), fault))
 }
 

@@ -38,6 +38,9 @@ pub(super) const REQUEST: Duration = Duration::from_secs(4);
 /// How long a request waits for the first connection of a degraded start.
 const FIRST: Duration = Duration::from_millis(500);
 
+/// From this attempt on the pauses between attempts to connect again do not grow.
+const LONGEST_AT: usize = 5;
+
 /// What is known of the connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Link {
@@ -183,9 +186,7 @@ impl Shared {
             .connection_timeout(ATTEMPT)
             .request_timeout(Some(REQUEST))
             .require_tls(options.tls)
-            .reconnect_delay_callback(|attempt| {
-                Duration::from_millis(50 << attempt.saturating_sub(1).min(5)).min(Duration::from_secs(1))
-            })
+            .reconnect_delay_callback(delay)
             .event_callback(move |event| {
                 let events = events.clone();
                 async move { drop(events.send(event)) }
@@ -400,6 +401,15 @@ impl Shared {
     }
 }
 
+/// How long the client waits before this attempt to connect again, from 1 on: some 0.8 s at most, and not all at once.
+fn delay(attempt: usize) -> Duration {
+    let mut backoff = Backoff::default();
+    for _ in 1..attempt.min(LONGEST_AT) {
+        backoff.next();
+    }
+    backoff.next()
+}
+
 /// Whether a version such as `2.11.3-beta` is at least this one.
 pub(super) fn version_at_least(version: &str, major: i64, minor: i64) -> bool {
     let mut numbers = version.trim_start_matches('v').split('.').map(|part| part.parse::<i64>().unwrap_or(0));
@@ -415,6 +425,16 @@ impl fmt::Debug for Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        for (attempt, full) in [(0, 50), (1, 50), (2, 100), (5, 800), (1_000, 800)] {
+            let delay = delay(attempt).as_millis();
+            assert!((full / 2..=full).contains(&delay), "{delay} of {full}");
+        }
+        let all: std::collections::HashSet<_> = (0..100).map(|_| delay(9)).collect();
+        assert!(all.len() > 90, "clients of one server do not come back at one moment: {}", all.len());
+    }
 
     #[test]
     fn versions_are_compared_by_number() {

@@ -11,12 +11,19 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub(super) struct Gauge {
     count: AtomicUsize,
+    /// Only when no more places than these are taken is there something to do.
+    wake_at: AtomicUsize,
     pub(super) freed: Notify,
 }
 
 impl Gauge {
     pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Wakes whoever waits once no more than so many places are taken.
+    pub(super) fn wake_at(&self, count: usize) {
+        self.wake_at.store(count, Ordering::SeqCst);
     }
 
     pub(super) fn take(self: &Arc<Self>) -> Slot {
@@ -36,7 +43,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
+        let left = self.0.count.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left <= self.0.wake_at.load(Ordering::SeqCst) {
+            self.0.freed.notify_one();
+        }
     }
 }

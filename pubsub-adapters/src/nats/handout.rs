@@ -72,17 +72,16 @@ impl Part {
 }
 
 /// Hands out what has come, with a gap before each place where events are missing.
-pub(super) async fn deliver(
-    part: &Part,
-    place: &mut Place,
-    batch: &mut VecDeque<Arrived>,
-    last: &mut Option<(u64, u64)>,
-) {
+pub(super) async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque<Arrived>) {
     if batch.is_empty() {
         return;
     }
     if part.is_moved(place) {
         batch.clear(); // of the place before the seek
+        return;
+    }
+    if part.sub.is_over() {
+        part.give_back(place, batch.drain(..));
         return;
     }
     if part.sub.shared.orphans.any(&place.key)
@@ -95,7 +94,7 @@ pub(super) async fn deliver(
     for arrived in batch.drain(..) {
         let (number, sequence, first) = (arrived.consumer_sequence, arrived.sequence, arrived.delivered == 1);
         if first && part.shard.is_none() {
-            if let Some((last_number, last_sequence)) = *last
+            if let Some((last_number, last_sequence)) = place.last
                 && number == last_number + 1
                 && sequence > last_sequence + 1
                 && let Some(lost) = missing(part, last_sequence, sequence).await
@@ -103,9 +102,9 @@ pub(super) async fn deliver(
                 part.sub.feed.deliver_all(ready.drain(..));
                 part.sub.feed.gap(Gap::new(part.channel().clone(), Some(lost), GapReason::Retention));
             }
-            *last = Some((number, sequence));
+            place.last = Some((number, sequence));
         } else {
-            *last = None;
+            place.last = None;
         }
         let failures = if first { 0 } else { failures.next().unwrap_or_default() };
         ready.extend(part.hand_out(place, arrived, failures));

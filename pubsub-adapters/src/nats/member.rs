@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{consumer::DeliverPolicy, stream::Info};
+use async_nats::jetstream::{
+    consumer::{self, DeliverPolicy},
+    stream::Info,
+};
 use pubsub_core::{
     ChannelName, Result, StartPosition,
     driver::{Gap, GapReason, Outcome, Settler, SubscriptionState},
@@ -24,8 +27,8 @@ use super::{
     group::Origin,
     handout::deliver,
     history::{From, resolve},
-    names::consumer,
-    puller::{Heard, Puller},
+    names,
+    puller::{Arrived, Heard, Puller},
     settler::{GroupSub, Item},
     takeover,
     topology::{Route, born},
@@ -34,6 +37,9 @@ use crate::common::backoff::Backoff;
 
 /// How often the place of the group is written down, to go on from there when its consumer is deleted.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How many events that are missing between two are told of, when a member leaves.
+const MOST_HOLES: usize = 65_536;
 
 /// What becomes of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +79,8 @@ pub(super) struct Place {
     /// Everything up to here is settled.
     floor: u64,
     pub(super) moves: u64,
+    /// The numbers of the event that came last, in the consumer and in the stream, if it came for the first time.
+    pub(super) last: Option<(u64, u64)>,
 }
 
 /// What was known before, for a part that begins anew.
@@ -106,7 +114,7 @@ impl Part {
     }
 
     fn name(&self) -> String {
-        consumer(&self.sub.group, self.shard)
+        names::consumer(&self.sub.group, self.shard)
     }
 
     /// Finds or makes the consumer. The first time, errors are the subscriber's.
@@ -153,20 +161,29 @@ impl Part {
         if lost_data {
             self.sub.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
         } else {
-            if self.tell_overtaken(&stream, &info) {
+            // What is removed from among those that are out is told once it is known what still comes to those who leave.
+            let removed = info.ack_floor.stream_sequence + 1 < stream.state.first_sequence;
+            if self.tell_overtaken(&stream, &info) || removed {
                 shared.orphans.have_left(&key).await;
             }
             self.tell_orphans(&stream, &key);
         }
-        Ok(Place { puller, key, born: born(&stream), made, ack_wait, floor: info.ack_floor.stream_sequence, moves })
+        let last = told_to(&stream, &info).map(|sequence| (info.delivered.consumer_sequence, sequence));
+        Ok(Place {
+            puller,
+            key,
+            born: born(&stream),
+            made,
+            ack_wait,
+            floor: info.ack_floor.stream_sequence,
+            moves,
+            last,
+        })
     }
 
     /// Tells of events that retention removed before the group came to them. Says whether there are any.
-    fn tell_overtaken(&self, stream: &Info, info: &async_nats::jetstream::consumer::Info) -> bool {
-        let begun = match info.config.deliver_policy {
-            DeliverPolicy::ByStartSequence { start_sequence } => start_sequence.saturating_sub(1),
-            _ => return false,
-        };
+    fn tell_overtaken(&self, stream: &Info, info: &consumer::Info) -> bool {
+        let Some(begun) = begun(info) else { return false };
         if self.shard.is_some_and(|shard| shard > 0) {
             return false; // once for all shards, which share the stream's numbers
         }
@@ -195,23 +212,54 @@ impl Part {
 
     /// How many more events there is room for here, with a fair share for each consumer of the subscription.
     fn room(&self) -> usize {
+        self.share().saturating_sub(self.gauge.count())
+    }
+
+    fn share(&self) -> usize {
         let most = self.sub.options.max_in_flight;
         let parts = self.sub.parts.load(Ordering::Acquire).max(1);
-        (most / parts).max(1).min(most).saturating_sub(self.gauge.count())
+        (most / parts).max(1).min(most)
     }
 
     /// Waits for the end of what was asked for, and gives back what came.
     async fn withdraw(&self, place: &mut Place) {
         let (orphans, key) = (&self.sub.shared.orphans, place.key.clone());
         let _leaving = orphans.leave(&key);
-        let arrived = place.puller.withdraw(|sequence| orphans.note(&key, sequence)).await;
-        for event in arrived {
-            let (sequence, reply) = (event.sequence, event.reply.clone());
-            let id = pubsub_core::EventId::random();
-            let (key, wait) = (place.key.clone(), place.ack_wait);
-            let item = Item::new(id, 1, sequence, reply, key, wait, None, place.moves, self.gauge.take());
-            self.sub.desk.push(item, Outcome::Release);
+        let mut last = place.last;
+        let arrived = place.puller.withdraw(|event| self.note(&key, event, &mut last)).await;
+        arrived.iter().for_each(|event| self.release(place, event));
+    }
+
+    /// Notes an event that nobody here takes any more, and what is missing before it.
+    fn note(&self, key: &Arc<str>, event: &Arrived, last: &mut Option<(u64, u64)>) {
+        let orphans = &self.sub.shared.orphans;
+        // What is missing between two was removed before it could be given: nobody else is told of it.
+        if let Some((number, sequence)) = *last
+            && self.shard.is_none()
+            && event.delivered == 1
+            && event.consumer_sequence == number + 1
+        {
+            (sequence + 1..event.sequence).take(MOST_HOLES).for_each(|hole| orphans.note(key, hole));
         }
+        *last = (event.delivered == 1).then_some((event.consumer_sequence, event.sequence));
+        orphans.note(key, event.sequence);
+    }
+
+    /// Gives an event back to the server.
+    fn release(&self, place: &Place, event: &Arrived) {
+        let (key, wait, id) = (place.key.clone(), place.ack_wait, pubsub_core::EventId::random());
+        let (sequence, reply, slot) = (event.sequence, event.reply.clone(), self.gauge.take());
+        self.sub.desk.push(Item::new(id, 1, sequence, reply, key, wait, None, place.moves, slot), Outcome::Release);
+    }
+
+    /// Gives back what came when the subscription was over already.
+    pub(super) fn give_back(&self, place: &mut Place, came: impl Iterator<Item = Arrived>) {
+        let mut last = place.last;
+        for event in came {
+            self.note(&place.key, &event, &mut last);
+            self.release(place, &event);
+        }
+        place.last = last;
     }
 
     /// How many events of the consumer are out, and not here. `fresh` says how many of those here lie behind a sequence.
@@ -229,6 +277,20 @@ impl Part {
     pub(super) fn is_moved(&self, place: &Place) -> bool {
         place.moves != self.sub.moves.load(Ordering::Acquire)
     }
+}
+
+/// Behind which event the consumer began, if that is known.
+fn begun(info: &consumer::Info) -> Option<u64> {
+    match info.config.deliver_policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => Some(start_sequence.saturating_sub(1)),
+        _ => None,
+    }
+}
+
+/// Up to which event the group was given all, or told of what it is not given.
+fn told_to(stream: &Info, info: &consumer::Info) -> Option<u64> {
+    let gone = stream.state.first_sequence.saturating_sub(1);
+    begun(info).map(|begun| info.delivered.stream_sequence.max(begun).max(gone))
 }
 
 /// Counts a part that is being restored, and tells of it.
@@ -361,7 +423,6 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
     let epoch = link.borrow_and_update().epoch;
     let mut mode = part.mode.subscribe();
     let mut looked = Instant::now();
-    let mut last: Option<(u64, u64)> = None;
     let mut batch = VecDeque::new();
     loop {
         if *mode.borrow_and_update() != Mode::Run || sub.is_over() {
@@ -385,6 +446,10 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
             && let Err(error) = place.puller.want(room).await
         {
             return Stop::Lost(error.to_string());
+        }
+        part.gauge.wake_at(place.puller.wakes_at(part.share()));
+        if !held_back && place.puller.is_worth(part.room()) {
+            continue; // became so in between
         }
         let silence = place.puller.silence();
         let wake = silence.unwrap_or_else(|| Instant::now() + LOOK);
@@ -410,7 +475,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
                 Heard::Event(arrived) => batch.push_back(*arrived),
                 Heard::Nothing | Heard::Less => {}
                 Heard::Gone(why) => {
-                    deliver(part, place, &mut batch, &mut last).await;
+                    deliver(part, place, &mut batch).await;
                     return Stop::Lost(why);
                 }
             }
@@ -418,7 +483,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
                 next = place.puller.hear_now();
             }
         }
-        deliver(part, place, &mut batch, &mut last).await;
+        deliver(part, place, &mut batch).await;
         if looked.elapsed() > LOOK {
             looked = Instant::now();
             if let Ok(Some(info)) = sub.shared.consumer("receive", part.channel(), &part.name()).await

@@ -48,7 +48,8 @@
 //!
 //! `nats://` or `tls://` with `user:password@`, `token`, `nkey` (a file with the seed) or `creds` (a file); `ca`, `cert`,
 //! `key`, `tls_first`; several hosts with commas; `replicas`, `storage=file|memory`; and what all adapters take: `prefix`,
-//! `source`, `wire`, `start`, `connect_timeout`, `strict`. `wss://` is refused: it is not built in.
+//! `source`, `wire`, `start`, `connect_timeout`, `strict`. A user needs a password. `wss://` is refused: WebSockets are not
+//! built in.
 //!
 //! # What it cannot do
 //!
@@ -60,6 +61,8 @@
 //! - Schedules on a stream whose owner has set `discard: new`: the server refuses the two together.
 //! - Several members that find the same retention gap each tell of it. Gaps inside a shard are told at (re)opening only.
 //! - Byte retention counts whole messages, headers included; count retention counts scheduled events that are not due.
+//! - Tell another process that a channel is ephemeral, which leaves nothing on the server: declaring it as durable there makes
+//!   it. The other way round, also for a stream kept elsewhere (`storage`) or with fewer copies (`replicas`), is a mismatch.
 //! - A group's consumer on a channel without history sees what is published from its making on.
 
 mod adapter;

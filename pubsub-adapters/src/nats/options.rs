@@ -183,6 +183,9 @@ impl NatsOptions {
         if self.password.is_some() && self.user.is_none() {
             return Err(bad("user", "is missing beside the password"));
         }
+        if self.user.is_some() && self.password.is_none() {
+            return Err(bad("password", "is missing beside the user; a token is written as `?token=`"));
+        }
         let ways = [self.user.is_some(), self.token.is_some(), self.nkey.is_some(), self.creds.is_some()];
         if ways.iter().filter(|way| **way).count() > 1 {
             return Err(bad("creds", "must be the only one among `user`, `token`, `nkey` and `creds`"));
@@ -254,6 +257,7 @@ mod tests {
             ("nats://h?tls_first=1", "tls_first"),
             ("nats://me:pw@h?token=t", "creds"),
             ("nats://:pw@h", "user"),
+            ("nats://name@h", "password"),
             ("nats://h?nonsense=1", "nonsense"),
         ] {
             let error = read(text).unwrap_err();

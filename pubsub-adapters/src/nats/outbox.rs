@@ -15,7 +15,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Message as NatsMessage, Subscriber, connection::State as ConnectionState};
+use async_nats::{
+    Client, HeaderValue, Message as NatsMessage, Subscriber, connection::State as ConnectionState,
+    header::NATS_MESSAGE_ID,
+};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
 use pubsub_core::{
@@ -55,7 +58,7 @@ pub(super) struct Post {
     pub(super) encoded: Option<Encoded>,
     /// Whether a stream confirms it.
     pub(super) confirmed: bool,
-    pub(super) dedup: Option<String>,
+    pub(super) dedup: Option<HeaderValue>,
     pub(super) deadline: Instant,
     pub(super) first_sent: Option<Instant>,
     pub(super) last_sent: Option<Instant>,
@@ -133,15 +136,15 @@ impl Outbox {
 
     /// By what the server knows an event that it has already. Where the channel does not drop second events of an id,
     /// only what we send again ourselves is dropped.
-    pub(super) fn dedup_id(&self, route: &Route, message: &Message) -> String {
+    pub(super) fn dedup_id(&self, route: &Route, message: &Message) -> HeaderValue {
         if route.policy.dedup_window.is_some() {
-            return message.id().to_string();
+            return message.id().to_string().into();
         }
-        format!("{:016x}{:x}", self.session, self.count.fetch_add(1, Ordering::Relaxed))
+        format!("{:016x}{:x}", self.session, self.count.fetch_add(1, Ordering::Relaxed)).into()
     }
 
-    pub(super) fn put(&self, post: Post) -> Result<(), ()> {
-        self.queue.send(Job::Post(Box::new(post))).map_err(|_| ())
+    pub(super) fn put(&self, post: Box<Post>) -> Result<(), ()> {
+        self.queue.send(Job::Post(post)).map_err(|_| ())
     }
 
     /// Waits until the server has seen everything that was sent before. False if the connection broke meanwhile.
@@ -157,7 +160,8 @@ pub(super) struct Jobs(mpsc::UnboundedReceiver<Job>);
 /// What waits for a message to ourselves.
 struct Echo {
     number: u64,
-    posts: Vec<Post>,
+    #[allow(clippy::vec_box, reason = "they came in boxes")]
+    posts: Vec<Box<Post>>,
     askers: Vec<oneshot::Sender<()>>,
     sent: Instant,
 }
@@ -168,7 +172,7 @@ struct State {
     private: String,
     waiting: VecDeque<Job>,
     /// Unconfirmed events by number; those that are through are taken out.
-    sent: VecDeque<Option<Post>>,
+    sent: VecDeque<Option<Box<Post>>>,
     first: u64,
     echoes: VecDeque<Echo>,
     next_echo: u64,
@@ -279,14 +283,13 @@ impl State {
             count += 1;
             match self.waiting.pop_front() {
                 Some(Job::Echo(asker)) => askers.push(asker),
-                Some(Job::Post(post)) => {
-                    let mut post = *post;
+                Some(Job::Post(mut post)) => {
                     let number = self.first + self.sent.len() as u64;
                     match self.hand_over(&mut post, number).await {
                         Ok(true) if post.confirmed => self.sent.push_back(Some(post)),
                         Ok(true) => bundle.push(post),
                         Ok(false) => {
-                            self.waiting.push_front(Job::Post(Box::new(post)));
+                            self.waiting.push_front(Job::Post(post));
                             break;
                         }
                         Err(error) => post.finish(Err(error)),
@@ -321,7 +324,7 @@ impl State {
         let Encoded { subject, mut headers, body } = encoded;
         let accepted = if post.confirmed {
             if let Some(id) = &post.dedup {
-                headers.insert("Nats-Msg-Id", id.as_str());
+                headers.insert(NATS_MESSAGE_ID, id.clone());
             }
             let reply = format!("{}.{number}", self.private);
             accept(self.client.publish_with_reply_and_headers(subject, reply, headers, body)).await
@@ -394,7 +397,7 @@ impl State {
     }
 
     /// Makes a stream that is gone anew, and sends the event again.
-    fn revive(&self, mut post: Post) {
+    fn revive(&self, mut post: Box<Post>) {
         let shared = self.shared.clone();
         post.revived = true;
         self.shared.routes.forget(post.message.channel());

@@ -36,7 +36,7 @@ pub(super) struct Encoded {
 /// # Errors
 /// `TooLarge` beyond the server's limit, `Unsupported` for a time that nobody keeps.
 pub(super) fn encode(shared: &Shared, route: &Route, message: &Message, options: &PublishOptions) -> Result<Encoded> {
-    let (mut headers, body) = wire::encode(shared, &shared.outbox.headers, message)?;
+    let (mut headers, body, framed) = wire::encode(shared, &shared.outbox.headers, message)?;
     if let Some(ttl) = options.ttl {
         wire::put_ttl(&mut headers, ttl);
         if route.is_durable() && shared.is_at_least(2, 11) {
@@ -52,14 +52,8 @@ pub(super) fn encode(shared: &Shared, route: &Route, message: &Message, options:
         }
         _ => target,
     };
-    let framed: usize = headers
-        .iter()
-        .map(|(name, values)| {
-            let name: &str = name.as_ref();
-            values.iter().map(|value| name.len() + value.as_str().len() + 4).sum::<usize>()
-        })
-        .sum();
-    let size = body.len() + framed + 128; // with the frame and the headers that are added when it is sent
+    // With the frame and the headers that are added: how long it lives, when it is due and where it goes then, its id.
+    let size = body.len() + framed + if options.deliver_at.is_some() { 200 + subject.len() } else { 128 };
     if let Some(limit) = shared.outbox.max_payload()
         && size > limit
     {
@@ -167,7 +161,7 @@ fn send(
             }
         };
         let confirmed = route.policy.durability == Durability::Durable;
-        let post = Post {
+        let post = Box::new(Post {
             route: route.clone(),
             message: message.clone(),
             options: *options,
@@ -182,7 +176,7 @@ fn send(
             open: shared.outbox.ledger.open(1),
             // A batch larger than the window shares what there is.
             room: room.split(1),
-        };
+        });
         shared.outbox.put(post).map_err(|()| error::closed("publish").on(message.channel()))?;
     }
     Ok(tickets(receivers))

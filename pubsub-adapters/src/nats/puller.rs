@@ -13,6 +13,8 @@ use super::{connection::Shared, error, wire};
 /// has on its way when the subscription behind a request goes, stays with nobody until the lease is over. Its end is a
 /// sign of life, too.
 const EXPIRES: Duration = Duration::from_millis(500);
+/// How many requests may be open.
+const REQUESTS: usize = 4;
 /// Silence after which the requests are given up.
 const SILENCE: Duration = Duration::from_millis(4_000);
 
@@ -35,11 +37,15 @@ pub(super) struct Arrived {
 impl Arrived {
     fn parse(message: NatsMessage) -> Option<Self> {
         let reply = message.reply.clone()?;
-        let parts: Vec<_> = reply.as_str().split('.').collect();
+        let mut parts = [""; 11];
+        let mut length = 0;
+        for (part, text) in parts.iter_mut().zip(reply.as_str().split('.')) {
+            (*part, length) = (text, length + 1);
+        }
         // `$JS.ACK.<stream>.<consumer>.…`, or with domain and account before the stream.
-        let at = match parts.len() {
+        let at = match length {
             9 => 4,
-            length if length >= 11 => 6,
+            11 => 6,
             _ => return None,
         };
         let number = |index: usize| parts.get(index)?.parse::<u64>().ok();
@@ -60,8 +66,8 @@ impl Arrived {
         if wire::is_expired(message.headers.as_ref(), self.stored) {
             return None;
         }
-        let place = format!("nats-{}-{}", self.sequence, self.stored.as_millis());
-        Some(wire::decode(shared, channel, self.stored, &place, message))
+        let place = || format!("nats-{}-{}", self.sequence, self.stored.as_millis());
+        Some(wire::decode(shared, channel, self.stored, place, message))
     }
 }
 
@@ -116,14 +122,27 @@ impl Puller {
         self.drained
     }
 
+    /// Whether so much room is worth a request.
+    pub(super) fn is_worth(&self, room: usize) -> bool {
+        let more = room.saturating_sub(self.outstanding);
+        more > 0 && (self.outstanding == 0 || (more * 4 >= room && self.requests < REQUESTS))
+    }
+
+    /// At how many events that are out there is room that is worth a request, where there may be `most`.
+    pub(super) fn wakes_at(&self, most: usize) -> usize {
+        match self.outstanding {
+            0 => most.saturating_sub(1),
+            _ if self.requests >= REQUESTS => 0,
+            outstanding => most.saturating_sub((outstanding * 4).div_ceil(3).max(outstanding + 1)),
+        }
+    }
+
     /// Asks for more events, if so many less are on their way that it is worth a request.
     pub(super) async fn want(&mut self, room: usize) -> Result<()> {
-        const REQUESTS: usize = 4;
-        let more = room.saturating_sub(self.outstanding);
-        let worth = self.outstanding == 0 || (more * 4 >= room && self.requests < REQUESTS);
-        if more == 0 || !worth {
+        if !self.is_worth(room) {
             return Ok(());
         }
+        let more = room - self.outstanding;
         let body = format!(r#"{{"batch":{more},"expires":{}}}"#, EXPIRES.as_nanos());
         self.ask(more, body).await
     }
@@ -208,13 +227,13 @@ impl Puller {
     }
 
     /// Waits for the end of what was asked for, and gives what came until then.
-    pub(super) async fn withdraw(&mut self, came: impl Fn(u64)) -> Vec<Arrived> {
+    pub(super) async fn withdraw(&mut self, mut came: impl FnMut(&Arrived)) -> Vec<Arrived> {
         let mut rest = Vec::new();
         let all = async {
             while self.outstanding > 0 {
                 match self.hear().await {
                     Heard::Event(arrived) => {
-                        came(arrived.sequence);
+                        came(&arrived);
                         rest.push(*arrived);
                     }
                     Heard::Gone(_) => break,

@@ -222,6 +222,11 @@ impl Settler for GroupSettler {
     fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
         // Asking takes back what is over, so that the desk refuses it.
         self.is_live(token);
+        if outcome == Outcome::Release && self.0.is_over() {
+            // Retention may remove it on its way back.
+            let orphans = &self.0.shared.orphans;
+            self.0.desk.with(token, |item| orphans.note(&item.consumer, item.sequence));
+        }
         self.0.desk.settle(token, outcome)
     }
 

@@ -15,10 +15,15 @@ use pubsub_core::{
     driver::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport},
 };
 
-use super::{connection::Shared, names::UNSHARDED, options::NatsStorage};
+use super::{
+    connection::Shared,
+    names::UNSHARDED,
+    options::{NatsOptions, NatsStorage},
+};
 
 /// The window of the server that drops what is sent again after a broken connection.
 const RESEND_WINDOW: Duration = Duration::from_secs(60);
+const DURABILITY: &str = "durability";
 const DECLARED: &str = "pubsub-declared";
 const ORDERING: &str = "pubsub-ordering";
 const DEDUP: &str = "pubsub-dedup-ms";
@@ -224,10 +229,7 @@ impl Shared {
             max_bytes: number(retention.bytes),
             max_messages_per_subject: -1,
             max_consumers: -1,
-            storage: match self.options.storage {
-                NatsStorage::File => StorageType::File,
-                NatsStorage::Memory => StorageType::Memory,
-            },
+            storage: storage(&self.options),
             num_replicas: self.options.replicas,
             duplicate_window: if age.is_zero() { window } else { window.min(age) },
             allow_direct: true,
@@ -251,12 +253,37 @@ impl Shared {
                     let text = "an ephemeral channel has no groups";
                     return Err(Error::new(ErrorKind::Unsupported, "ensure topology", text).on(&spec.channel));
                 }
-                self.learn(spec, 0);
+                self.ensure_ephemeral(spec, &mut report).await?;
                 continue;
             }
             self.ensure_channel(topology.mode, spec, &mut report).await?;
         }
         report.into_result()
+    }
+
+    /// Whether the channel was declared as ephemeral here: nobody else knows of it.
+    fn is_ephemeral(&self, channel: &ChannelName) -> bool {
+        self.declared.get(channel).is_some_and(|policy| policy.durability == Durability::Ephemeral)
+    }
+
+    /// An ephemeral channel leaves nothing on the server; a stream of its name makes it a durable one.
+    async fn ensure_ephemeral(&self, spec: &ChannelSpec, report: &mut TopologyReport) -> Result<()> {
+        if spec.channel.is_inbox() {
+            self.learn(spec, 0); // no stream has such a name
+            return Ok(());
+        }
+        let is_off = |kind| matches!(kind, ErrorKind::Unsupported | ErrorKind::Unavailable);
+        let found = match self.stream("ensure topology", &spec.channel).await {
+            // Where JetStream is turned off, no channel is durable.
+            Err(error) if is_off(error.kind()) && self.link.borrow().up => None,
+            found => found?,
+        };
+        match found {
+            // Not even an update deletes the events of a stream.
+            Some(_) => report.push(Difference::new(&spec.channel, DURABILITY, "ephemeral", "durable")),
+            None => self.learn(spec, 0),
+        }
+        Ok(())
     }
 
     fn learn(&self, spec: &ChannelSpec, born: u64) {
@@ -274,6 +301,10 @@ impl Shared {
         let create = mode != TopologyMode::Validate;
         let found = match self.stream(OPERATION, &spec.channel).await? {
             Some(info) => info,
+            None if self.is_ephemeral(&spec.channel) && mode != TopologyMode::Update => {
+                report.push(Difference::new(&spec.channel, DURABILITY, "durable", "ephemeral"));
+                return Ok(());
+            }
             None if create => {
                 report.push(Difference::new(&spec.channel, "channel", "declared", "missing").mended());
                 self.create(OPERATION, &spec.channel, &spec.policy, true).await?
@@ -283,21 +314,21 @@ impl Shared {
                 return Ok(());
             }
         };
-        let there = policy_of(&found.config);
         // A channel that somebody merely used has the default policy, which nobody asked for. Only its order cannot
         // change once it has groups.
         let free = create && found.config.metadata.get(DECLARED).is_some_and(|declared| declared == "false");
         let mut all = true;
         let mut changed = false;
-        for (field, declared, existing) in differences(&spec.policy, &there) {
-            let fixed = field == "ordering" && found.state.consumer_count > 0;
+        for (field, declared, existing) in differences(&spec.policy, &self.options, &found.config) {
+            let fixed = field == "storage" || field == "ordering" && found.state.consumer_count > 0;
             let may = !fixed && (free || mode == TopologyMode::Update);
             (all, changed) = (all && may, true);
             let difference = Difference::new(&spec.channel, field, declared, existing);
             report.push(if may { difference.mended() } else { difference });
         }
         if all && (changed || free) {
-            let config = self.config(&spec.channel, &spec.policy, true, found.config.allow_message_schedules);
+            let mut config = self.config(&spec.channel, &spec.policy, true, found.config.allow_message_schedules);
+            config.num_replicas = config.num_replicas.max(found.config.num_replicas);
             let subject = format!("STREAM.UPDATE.{}", config.name);
             let updated: Result<Info> = self.api(OPERATION, subject, &config).await;
             updated.map_err(|error| error.on(&spec.channel))?;
@@ -353,8 +384,14 @@ pub(super) fn policy_of(config: &Config) -> ChannelPolicy {
     policy
 }
 
-/// The fields that a stream keeps, and in which the two policies differ.
-fn differences(declared: &ChannelPolicy, found: &ChannelPolicy) -> Vec<(&'static str, String, String)> {
+/// The fields that a stream keeps, and in which it differs from what is declared. More copies than asked for are no
+/// difference.
+fn differences(
+    declared: &ChannelPolicy,
+    options: &NatsOptions,
+    stream: &Config,
+) -> Vec<(&'static str, String, String)> {
+    let found = policy_of(stream);
     let mut differences = Vec::new();
     let mut field = |name, declared: String, found: String| {
         if declared != found {
@@ -365,7 +402,18 @@ fn differences(declared: &ChannelPolicy, found: &ChannelPolicy) -> Vec<(&'static
     field("retention", format!("{:?}", declared.retention), format!("{:?}", found.retention));
     field("dedup_window", format!("{:?}", declared.dedup_window), format!("{:?}", found.dedup_window));
     field("ttl", format!("{:?}", declared.ttl), format!("{:?}", found.ttl));
+    field("storage", format!("{:?}", storage(options)), format!("{:?}", stream.storage));
+    let copies = stream.num_replicas.max(1);
+    field("replicas", options.replicas.max(copies).to_string(), copies.to_string());
     differences
+}
+
+/// Where streams are kept, in the client's terms.
+fn storage(options: &NatsOptions) -> StorageType {
+    match options.storage {
+        NatsStorage::File => StorageType::File,
+        NatsStorage::Memory => StorageType::Memory,
+    }
 }
 
 #[cfg(test)]
@@ -383,9 +431,16 @@ mod tests {
 
     #[test]
     fn what_differs_is_named() {
+        let options = NatsOptions::new();
+        let names = |policy: &ChannelPolicy, options: &NatsOptions, stream: &Config| {
+            differences(policy, options, stream).into_iter().map(|(name, ..)| name).collect::<Vec<_>>()
+        };
+        let stream = Config { num_replicas: 3, max_messages: -1, ..Config::default() };
         let policy = ChannelPolicy::new().ordered_per_key(4).ttl(Duration::from_secs(1));
-        let names: Vec<_> = differences(&policy, &ChannelPolicy::new()).into_iter().map(|(name, ..)| name).collect();
-        assert_eq!(names, ["ordering", "ttl"]);
-        assert!(differences(&policy, &policy).is_empty());
+        let plain = policy_of(&stream);
+        assert_eq!(names(&policy.retention(plain.retention), &options, &stream), ["ordering", "ttl"]);
+        assert!(names(&plain, &options, &stream).is_empty(), "more copies than asked for do no harm");
+        let other = options.replicas(5).storage(NatsStorage::Memory);
+        assert_eq!(names(&plain, &other, &stream), ["storage", "replicas"]);
     }
 }

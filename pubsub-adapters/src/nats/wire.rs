@@ -35,21 +35,23 @@ impl HeaderNames {
     }
 }
 
-/// Headers and body of an event.
+/// Headers and body of an event, and how many bytes the headers take.
 ///
 /// # Errors
 /// `TooLarge` if the metadata passes the limits of the wire form.
-pub(super) fn encode(shared: &Shared, names: &HeaderNames, message: &Message) -> Result<(HeaderMap, Bytes)> {
+pub(super) fn encode(shared: &Shared, names: &HeaderNames, message: &Message) -> Result<(HeaderMap, Bytes, usize)> {
     let mut headers = HeaderMap::new();
     if shared.options.broker.wire == WireFormat::Envelope {
-        return Ok((headers, document::encode(message.envelope())?));
+        return Ok((headers, document::encode(message.envelope())?, 0));
     }
+    let mut size = 0;
     shared.binding.encode(message.envelope(), &shared.options.broker.source, |attribute, value| {
         if let Some(name) = names.get(attribute) {
+            size += shared.binding.name(attribute).len() + value.len() + 4;
             headers.insert(name, HeaderValue::from(value));
         }
     })?;
-    Ok((headers, message.payload().data().cloned().unwrap_or_default()))
+    Ok((headers, message.payload().data().cloned().unwrap_or_default(), size))
 }
 
 /// Adds how long the event lives.
@@ -69,7 +71,7 @@ pub(super) fn decode(
     shared: &Shared,
     channel: &ChannelName,
     arrived: Timestamp,
-    place: &str,
+    place: impl Fn() -> String,
     message: NatsMessage,
 ) -> ReadOut {
     let NatsMessage { headers, payload, .. } = message;
@@ -94,7 +96,7 @@ pub(super) fn decode(
         }
         Message::from(envelope)
     });
-    let id = || EventId::parse(place).unwrap_or_else(|_| EventId::random());
+    let id = || EventId::parse(&place()).unwrap_or_else(|_| EventId::random());
     unreadable::or_raw(read, channel, id, &payload)
 }
 
