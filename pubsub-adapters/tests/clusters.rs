@@ -11,7 +11,7 @@ use std::{
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use pubsub_core::{
-    ChannelName, ChannelPolicy, Envelope, EventName, Events, Key, Payload, PubSub, Raw, driver::HistoryRange,
+    ChannelName, ChannelPolicy, Envelope, ErrorKind, EventName, Events, Key, Payload, PubSub, Raw, driver::HistoryRange,
 };
 use pubsub_testkit::{
     broker::{Broker, BrokerKind, BrokerOptions, find},
@@ -95,6 +95,14 @@ fn redis() -> Result<(), Failed> {
     run(async move {
         let bus = open(&url).await?;
         smoke(&bus).await?;
+        for group in [true, false] {
+            let both = bus.subscribe_channel("channel-0").channel("channel-1");
+            let refused = if group { both.group("group").await } else { both.await };
+            let error = refused.err().ok_or("two durable channels were taken, though no command reads both")?;
+            if error.kind() != ErrorKind::Unsupported || !error.to_string().contains("cluster") {
+                return Err(format!("two durable channels gave {error}").into());
+            }
+        }
         Ok(bus.close(LIMIT).await?)
     })
 }

@@ -1,21 +1,24 @@
-//! What is the Redis adapter.s own: ordered groups when a member stands still with a read at the server, what is kept
-//! without history, and slow broadcasts. The rest is the suites.
+//! What is the Redis adapter's own: ordered groups when a member stands still with a read at the server, what is kept
+//! without history, slow broadcasts, what the server refuses to move, servers that are too old. The rest is the suites.
 #![cfg(feature = "redis")]
 
 use std::time::Duration;
 
 use pubsub_adapters::redis::{Redis, RedisOptions};
 use pubsub_core::{
-    ChannelPattern, ChannelPolicy, Envelope, EventItem, EventName, Events, GroupName, Key, Payload, PubSub, Raw,
-    Retention, Timestamp,
-    driver::{Item, Outcome as Settled, SlowConsumer, SubscribeOptions, Subscriber},
+    ChannelPattern, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, GroupName, Key, Payload, PubSub,
+    Raw, Retention, Timestamp,
+    driver::{Adapter, AdapterState, Item, Outcome as Settled, SlowConsumer, SubscribeOptions, Subscriber},
 };
 use pubsub_testkit::{
     broker::{Broker, BrokerError, BrokerKind, BrokerOptions},
     proxy::FaultProxy,
 };
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    time::{Instant, sleep, timeout},
+};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -112,13 +115,18 @@ async fn a_member_cut_off_hands_out_nothing_once_its_lock_has_run_out() -> Outco
     Ok(())
 }
 
-/// One number that the server answers.
-async fn number(broker: &Broker, command: &str) -> Result<i64, Box<dyn std::error::Error>> {
-    let mut stream = tokio::net::TcpStream::connect(broker.address()).await?;
+/// The first line that the server answers to a command.
+async fn ask(broker: &Broker, command: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let mut stream = TcpStream::connect(broker.address()).await?;
     stream.write_all(format!("{command}\r\n").as_bytes()).await?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).await?;
-    Ok(line.trim().strip_prefix(':').ok_or("no number")?.parse()?)
+    Ok(line.trim().to_owned())
+}
+
+/// One number that the server answers.
+async fn number(broker: &Broker, command: &str) -> Result<i64, Box<dyn std::error::Error>> {
+    Ok(ask(broker, command).await?.strip_prefix(':').ok_or("no number")?.parse()?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,5 +216,85 @@ async fn what_failed_comes_with_the_time_of_its_first_failure() -> Outcome {
         sleep(Duration::from_millis(20)).await;
     }
     bus.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_for_later_that_the_server_refuses_to_move_are_told_and_moved_once_it_takes_them() -> Outcome {
+    let Some(broker) = server()? else { return Ok(()) };
+    let adapter = Redis::open(RedisOptions::from_url(&broker.url().parse()?)?).await?;
+    let bus = PubSub::new(adapter.clone());
+    let later = |channel: &str| -> Result<Envelope, Box<dyn std::error::Error>> {
+        Ok(Envelope::new(EventName::parse("test:step")?, channel.parse()?, Payload::json("1".to_owned())))
+    };
+    let due = Duration::from_millis(300);
+    // A key of another kind stands where the stream would be.
+    assert_eq!(ask(&broker, "SET pubsub:{blocked} x").await?, "+OK");
+    bus.publish_envelope(later("blocked")?).delay(due).await?;
+    bus.publish_envelope(later("free")?).delay(due).await?;
+    let is_told = || matches!(adapter.states().current(), AdapterState::Degraded(why) if why.contains("`blocked`"));
+    let until = Instant::now() + SOON;
+    while !is_told() {
+        assert!(Instant::now() < until, "{:?}", adapter.states().current());
+        sleep(Duration::from_millis(20)).await;
+    }
+    while number(&broker, "XLEN pubsub:{free}").await? != 1 {
+        assert!(Instant::now() < until, "the other channel waits for it");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(ask(&broker, "DEL pubsub:{blocked}").await?, ":1");
+    let until = Instant::now() + SOON;
+    while adapter.states().current() != AdapterState::Ready {
+        assert!(Instant::now() < until, "{:?}", adapter.states().current());
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(number(&broker, "XLEN pubsub:{blocked}").await?, 1);
+    bus.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+/// Answers as a server of an old version: every command with `OK`, but `INFO`.
+async fn old_server(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let (reader, mut writer) = stream.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            let mut left = 0;
+            let mut command = String::new();
+            while let Ok(Some(line)) = lines.next_line().await {
+                match line.strip_prefix('*').and_then(|count| count.parse::<usize>().ok()) {
+                    Some(count) => (left, command) = (count, String::new()),
+                    None if line.starts_with('$') => {}
+                    None => {
+                        left -= 1;
+                        command = format!("{command} {line}");
+                    }
+                }
+                if left == 0 && !command.is_empty() {
+                    let info = "redis_version:6.2.14";
+                    let answer = if std::mem::take(&mut command).contains("INFO server") {
+                        format!("${}\r\n{info}\r\n", info.len())
+                    } else {
+                        "+OK\r\n".to_owned()
+                    };
+                    if writer.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused_at_once() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("redis://{}", listener.local_addr()?);
+    let server = tokio::spawn(old_server(listener));
+    let opened = timeout(Duration::from_secs(5), Redis::open(RedisOptions::from_url(&url.parse()?)?)).await?;
+    let error = opened.err().ok_or("it was opened")?;
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.message().contains("6.2.14") && error.message().contains("7.0"), "{error}");
+    server.abort();
     Ok(())
 }

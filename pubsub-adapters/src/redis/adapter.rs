@@ -30,8 +30,8 @@ impl Redis {
     /// Opens the adapter, and waits for the first connection unless the options say otherwise.
     ///
     /// # Errors
-    /// `Invalid` that names the option, `Unsupported` for encryption without its feature, `Auth` for wrong credentials or
-    /// certificates, `Unavailable` if there is no connection in time.
+    /// `Invalid` that names the option, `Unsupported` for encryption without its feature and for a server that is too old,
+    /// `Auth` for wrong credentials or certificates, `Unavailable` if there is no connection in time.
     pub async fn open(options: RedisOptions) -> Result<Arc<Self>> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::new(ErrorKind::Invalid, "connect", "there is no tokio runtime here"));

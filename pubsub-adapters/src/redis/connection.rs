@@ -22,6 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    capabilities,
     channel::Channel,
     connect::{Conn, Connector},
     error::{breaks, closed, from_connect, from_redis, is_final, is_unknown_script},
@@ -96,6 +97,19 @@ fn gone() -> RedisError {
 struct Present {
     link: Option<Link>,
     fault: Option<Error>,
+    /// What the server refuses of the adapter's own work, though there is a connection.
+    trouble: Option<String>,
+}
+
+impl Present {
+    fn state(&self) -> AdapterState {
+        match (&self.link, &self.fault, &self.trouble) {
+            (None, None, _) => AdapterState::Connecting,
+            (None, Some(fault), _) => AdapterState::Degraded(fault.to_string()),
+            (Some(_), _, Some(trouble)) => AdapterState::Degraded(trouble.clone()),
+            (Some(_), _, None) => AdapterState::Ready,
+        }
+    }
 }
 
 /// What an adapter shares with its tasks and subscriptions.
@@ -155,7 +169,7 @@ impl Hub {
     /// Waits for the connection. Cancel safe.
     ///
     /// # Errors
-    /// `Unavailable` after the deadline, `Auth` and `Invalid` at once where that is why there is none, `Closed`.
+    /// `Unavailable` after the deadline, `Auth`, `Invalid` and `Unsupported` at once where that is why there is none, `Closed`.
     pub(super) async fn wait(&self, operation: &'static str, deadline: Instant) -> Result<Link> {
         let mut present = self.present.subscribe();
         let waiting = async {
@@ -263,20 +277,17 @@ impl Hub {
             match connected {
                 Ok(link) => {
                     backoff.reset();
-                    self.present.send_replace(Present { link: Some(link.clone()), fault: None });
-                    self.set_state(AdapterState::Ready);
+                    self.change(|present| (present.link, present.fault) = (Some(link.clone()), None));
                     let why = tokio::select! {
                         () = self.token.cancelled() => return,
                         why = self.watch(&link) => why,
                     };
                     link.dead.cancel();
                     let fault = Error::new(ErrorKind::Unavailable, "connect", why);
-                    self.present.send_replace(Present { link: None, fault: Some(fault) });
-                    self.set_state(AdapterState::Degraded(why.to_owned()));
+                    self.change(|present| (present.link, present.fault) = (None, Some(fault)));
                 }
                 Err(error) => {
-                    self.set_state(AdapterState::Degraded(error.to_string()));
-                    self.present.send_replace(Present { link: None, fault: Some(error) });
+                    self.change(|present| (present.link, present.fault) = (None, Some(error)));
                     tokio::select! {
                         () = self.token.cancelled() => return,
                         () = sleep(backoff.next()) => {}
@@ -286,10 +297,22 @@ impl Hub {
         }
     }
 
-    fn set_state(&self, state: AdapterState) {
-        if !self.closing.is_cancelled() {
-            self.states.set(state);
+    /// Says what the server refuses of the adapter's own work, if anything.
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
+        let differs = self.present.borrow().trouble != trouble;
+        if differs {
+            self.change(|present| present.trouble = trouble);
         }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Present)) {
+        self.present.send_modify(|present| {
+            change(present);
+            // Under the same lock, so that the state told last is that of what is known last.
+            if !self.closing.is_cancelled() {
+                self.states.set(present.state());
+            }
+        });
     }
 
     async fn connect(&self) -> Result<Link> {
@@ -298,6 +321,10 @@ impl Hub {
         let time = self.options.broker.connect_timeout.mul_f64(0.8);
         let conn = self.connector.commands_within(time).await.map_err(failed)?;
         let mut link = Link { conn, dead: CancellationToken::new() };
+        let silent = || Error::new(ErrorKind::Timeout, "connect", "the server does not answer");
+        // Who may not ask for it is trusted to know.
+        let info = timeout(PING_WITHIN, link.conn.command(cmd("INFO").arg("server"))).await.map_err(|_| silent())?;
+        info.map_or(Ok(()), |info| capabilities::check_version(&self.options, &info))?;
         let setting_up = async {
             link.conn.load_scripts().await?;
             let before = Timestamp::now().as_millis();
@@ -305,7 +332,6 @@ impl Hub {
             RedisResult::Ok((before, time))
         };
         let set_up = timeout(PING_WITHIN, setting_up).await;
-        let silent = || Error::new(ErrorKind::Timeout, "connect", "the server does not answer");
         let (before, time) = set_up.map_err(|_| silent())?.map_err(failed)?;
         if let Some([seconds, micros]) = wire::list(time).as_deref()
             && let (Some(seconds), Some(micros)) = (wire::int(seconds), wire::int(micros))

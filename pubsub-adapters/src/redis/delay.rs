@@ -1,12 +1,17 @@
-//! Events for later: a task of every process moves what is due to its stream, by the server's clock.
+//! Events for later: a task of every process moves what is due to its stream, by the server's clock, and removes what is
+//! too old.
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::cmd;
+use ::redis::{ErrorKind, RedisError, RedisResult, Value, cmd};
 use pubsub_core::ChannelName;
 use tokio::time::{Instant, sleep};
 
-use super::{connection::Hub, scripts, wire};
+use super::{
+    connection::{Hub, Link},
+    error::{breaks, is_unknown_script},
+    scripts, wire,
+};
 
 /// How often the set of channels with events for later is read, and what is too old is removed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -17,16 +22,30 @@ const MOVES: usize = 256;
 /// Moves events until the adapter is closed.
 pub(super) async fn move_due(hub: Arc<Hub>) {
     let mut swept = Instant::now();
+    let (mut moving, mut removing) = (None, None);
     loop {
         let found = tokio::select! {
             () = hub.token.cancelled() => return,
             found = due(&hub) => found,
         };
-        let pause = found.unwrap_or(LOOK).clamp(Duration::from_millis(5), LOOK);
+        let pause = match found {
+            Ok((soonest, refused)) => {
+                moving = refused;
+                soonest.clamp(Duration::from_millis(5), LOOK)
+            }
+            Err(error) => {
+                refused(&mut moving, &error, || "the channels with events for later cannot be read".to_owned());
+                LOOK
+            }
+        };
         if swept.elapsed() > SWEEP {
             swept = Instant::now();
-            sweep(&hub).await;
+            tokio::select! {
+                () = hub.token.cancelled() => return,
+                found = sweep(&hub) => removing = found,
+            }
         }
+        hub.set_trouble(moving.clone().or_else(|| removing.clone()));
         tokio::select! {
             () = hub.token.cancelled() => return,
             () = sleep(pause) => {}
@@ -34,55 +53,79 @@ pub(super) async fn move_due(hub: Arc<Hub>) {
     }
 }
 
-/// Moves what is due on every channel, and says in what time to look again.
-async fn due(hub: &Hub) -> Option<Duration> {
-    let mut read = cmd("SMEMBERS");
-    read.arg(hub.names.scheduled());
-    let names = wire::list(hub.link()?.command(&read).await.ok()?)?;
-    let names = names.into_iter().filter_map(wire::text);
-    let mut soonest = LOOK;
-    for name in names.filter_map(|name| ChannelName::parse_internal(std::str::from_utf8(&name).ok()?).ok()) {
-        let next = move_channel(hub, &name).await;
-        soonest = soonest.min(next.unwrap_or(LOOK));
+/// Keeps what the server refuses, which waiting for a connection does not mend. The first one is kept.
+fn refused(trouble: &mut Option<String>, error: &RedisError, what: impl FnOnce() -> String) {
+    if trouble.is_none() && !breaks(error) {
+        *trouble = Some(format!("{}: {error}", what()));
     }
-    Some(soonest)
 }
 
-async fn move_channel(hub: &Hub, name: &ChannelName) -> Option<Duration> {
+/// Moves what is due on every channel, and says in what time to look again, and what was refused.
+async fn due(hub: &Hub) -> RedisResult<(Duration, Option<String>)> {
+    let (mut soonest, mut trouble) = (LOOK, None);
+    let Some(link) = hub.link() else { return Ok((soonest, trouble)) };
+    let mut read = cmd("SMEMBERS");
+    read.arg(hub.names.scheduled());
+    let names = wire::list(link.command(&read).await?).unwrap_or_default().into_iter().filter_map(wire::text);
+    for name in names.filter_map(|name| ChannelName::parse_internal(std::str::from_utf8(&name).ok()?).ok()) {
+        match move_channel(hub, &link, &name).await {
+            Ok(next) => soonest = soonest.min(next.unwrap_or(LOOK)),
+            // The events of other channels are moved all the same.
+            Err(error) => refused(&mut trouble, &error, || format!("events for later of `{name}` cannot be moved")),
+        }
+    }
+    Ok((soonest, trouble))
+}
+
+async fn move_channel(hub: &Hub, link: &Link, name: &ChannelName) -> RedisResult<Option<Duration>> {
     let keys = hub.names.keys(name);
     let mut script = scripts::MOVE.call(&[&keys.later(), &keys.later_events(), keys.base()]);
     script.arg(MOVES);
-    let link = hub.link()?;
-    let (left, next) = moved(link.command(&script).await.ok()?)?;
+    let (left, next) = moved(link.command(&script).await?)?;
     if left > 0 {
-        return Some(next);
+        return Ok(Some(next));
     }
     // Whoever schedules an event meanwhile sets the mark before and after.
     let mut mark = cmd("SREM");
     mark.arg(hub.names.scheduled()).arg(name.as_str());
-    link.command(&mark).await.ok()?;
-    let (left, next) = moved(link.command(&script).await.ok()?)?;
+    link.command(&mark).await?;
+    let (left, next) = moved(link.command(&script).await?)?;
     if left > 0 {
         let mut mark = cmd("SADD");
         mark.arg(hub.names.scheduled()).arg(name.as_str());
-        link.command(&mark).await.ok()?;
-        return Some(next);
+        link.command(&mark).await?;
+        return Ok(Some(next));
     }
-    None
+    Ok(None)
 }
 
-fn moved(answer: ::redis::Value) -> Option<(i64, Duration)> {
-    let parts = wire::list(answer)?;
-    let [left, next] = parts.as_slice() else { return None };
-    Some((wire::int(left)?, Duration::from_millis(u64::try_from(wire::int(next)?).unwrap_or(0))))
+fn moved(answer: Value) -> RedisResult<(i64, Duration)> {
+    let parsed = || {
+        let parts = wire::list(answer)?;
+        let [left, next] = parts.as_slice() else { return None };
+        Some((wire::int(left)?, Duration::from_millis(u64::try_from(wire::int(next)?).unwrap_or(0))))
+    };
+    parsed().ok_or_else(|| (ErrorKind::UnexpectedReturnType, "the answer is not of the expected shape").into())
 }
 
-/// Removes what is too old from channels on which nobody publishes.
-async fn sweep(hub: &Hub) {
-    let channels = hub.policies.all().into_iter().filter_map(|(name, _)| hub.known(&name));
-    let cmds: Vec<_> = channels.flat_map(|channel| channel.sweep(hub)).collect();
-    if let Some(link) = hub.link().filter(|_| !cmds.is_empty()) {
-        // Whatever fails is tried again next time.
-        let _ = link.commands(cmds).await;
+/// Removes what is too old from channels on which nobody publishes. Whatever fails is tried again next time; what was
+/// refused is told.
+async fn sweep(hub: &Hub) -> Option<String> {
+    let mut trouble = None;
+    let link = hub.link()?;
+    for channel in hub.policies.all().into_iter().filter_map(|(name, _)| hub.known(&name)) {
+        let cmds = channel.sweep(hub);
+        if cmds.is_empty() {
+            continue;
+        }
+        let answers = link.commands(cmds).await;
+        let errors = match answers {
+            Ok(answers) => answers.into_iter().filter_map(Result::err).collect(),
+            Err(error) => vec![error],
+        };
+        for error in errors.iter().filter(|error| !is_unknown_script(error)) {
+            refused(&mut trouble, error, || format!("what `{}` no longer keeps cannot be removed", channel.name));
+        }
     }
+    trouble
 }

@@ -43,7 +43,7 @@ pub(super) fn from_connect(options: &RedisOptions, error: RedisError) -> Error {
 
 /// Whether it makes no sense to wait for the connection: somebody has to mend the address first.
 pub(super) fn is_final(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Auth | ErrorKind::Invalid)
+    matches!(error.kind(), ErrorKind::Auth | ErrorKind::Invalid | ErrorKind::Unsupported)
 }
 
 fn kind_of(error: &RedisError) -> ErrorKind {

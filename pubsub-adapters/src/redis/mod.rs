@@ -33,12 +33,38 @@
 //! - A broadcast of a durable channel lags behind in the stream; with a buffer of its own and `DropOldest` it loses what is
 //!   beyond the buffer, and is told.
 //!
+//! # Options of the address
+//! | address or option | meaning |
+//! |---|---|
+//! | `redis://user:password@host:6379/0` | one server; the path is the number of a database |
+//! | `rediss://…` | the same over TLS, which needs the feature `tls` |
+//! | `redis+sentinel://h1:26379,h2/0?master=name` | the server that the sentinels call so; user and password are the server's |
+//! | `redis+cluster://h1:6379,h2` | nodes of a cluster, at least one that answers |
+//! | `tls=true` | TLS for sentinels and clusters |
+//! | `ca`, `cert`, `key` | PEM files: the server's authority, the client's certificate and private key; with TLS only |
+//! | `fields=framed\|cloudevents` | how an entry holds an event: one compact field, or a field per attribute; readers take both |
+//! | `in_flight=16384` | how many events may be on their way before publishers wait, and then fail with `Backpressure` |
+//! | `max_payload=524288000` | the largest event in bytes with its attributes; a larger one is `TooLarge` |
+//! | `prefix`, `source`, `wire`, `start`, `connect_timeout`, `strict` | as for all adapters |
+//!
 //! # What it cannot do
-//! Wildcards over durable channels, a time to live per event, `retention.bytes`, confirmation by settlement, and slow
-//! consumers that block. A channel without limits of retention grows until somebody trims it. A read takes at least one
-//! event per stream, so a subscription to more streams than its `max_in_flight` may have one of each unsettled. A position
-//! of a sharded channel resumes exactly in its own shard; of the others it repeats what has the same millisecond. On a cluster a
-//! subscription takes one durable channel: a second one is refused, because one command cannot read from several nodes.
+//! - Work with a server before Redis 7.0, which does not count what was ever added to a stream: opening is `Unsupported`.
+//! - Wildcards over durable channels, a time to live per event, `retention.bytes`, confirmation by settlement, slow
+//!   consumers that block: refused as `Unsupported`.
+//! - Choose the protocol: it is RESP2, and `protocol=resp3` is an unknown option. Databases other than 0 on a cluster.
+//!   A password for the sentinels themselves.
+//! - Wait for replicas: what the server confirmed and had not passed on when another took its place is lost.
+//! - Keep a channel without limits of retention from growing: somebody has to trim it.
+//! - Remove by number and age to the event on each XADD: `~` leaves up to a node of the stream more, and where both are
+//!   set the age is seen to every ten seconds.
+//! - Read less than one event per stream: a subscription to more streams than its `max_in_flight` may have one of each
+//!   unsettled.
+//! - Resume a sharded channel to the event: a position is exact in its own shard; of the others it repeats what has the
+//!   same millisecond.
+//! - Read several durable channels by one subscription on a cluster, where one command cannot read from several nodes: a
+//!   second one is refused as `Unsupported`.
+//! - Move events that are due while no process has the adapter open. What the server refuses to move or to remove is told
+//!   as a `Degraded` state until it no longer does, and tried again.
 
 mod adapter;
 mod broadcast;

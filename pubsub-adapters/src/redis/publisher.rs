@@ -227,6 +227,9 @@ fn check_size(hub: &Hub, size: usize) -> Result<()> {
     if size <= limit {
         return Ok(());
     }
-    let text = format!("the event has {size} bytes on the wire, the adapter takes {limit}");
+    let text = format!(
+        "the event has {size} bytes on the wire, the adapter takes {limit}: publish where the data is instead, or raise \
+         `max_payload` in the address"
+    );
     Err(Error::new(ErrorKind::TooLarge, "publish", text))
 }
