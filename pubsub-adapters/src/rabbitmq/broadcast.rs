@@ -260,7 +260,6 @@ impl Broadcast {
                 let mut arguments = FieldTable::default();
                 text(&mut arguments, "x-queue-type", "quorum");
                 number(&mut arguments, "x-expires", u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
-                super::topology::quorum(&channel, OPERATION, queue, arguments).await?;
                 let mut bindings = Vec::new();
                 for pattern in patterns {
                     let key = binding_key(pattern);
@@ -271,9 +270,12 @@ impl Broadcast {
                     bindings.push((topology.names.later(), later_key(&key)));
                     bindings.push((exchange, key));
                 }
-                // Whoever makes a deleted exchange again binds the queue to it.
-                let entry = Entry::Bound { queue: queue.clone(), bindings: bindings.clone() };
-                topology.register(&[entry]).await?;
+                if !super::group::exists(topology, queue).await? {
+                    // Whoever makes a deleted exchange again binds the queue to it.
+                    let entry = Entry::Bound { queue: queue.clone(), bindings: bindings.clone() };
+                    topology.register(&[entry]).await?;
+                }
+                super::topology::quorum(&channel, OPERATION, queue, arguments).await?;
                 for (exchange, key) in bindings {
                     bind(&channel, OPERATION, queue, &exchange, &key).await?;
                 }
