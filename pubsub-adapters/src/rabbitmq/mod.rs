@@ -43,7 +43,8 @@
 //! - Leases do not run out and cannot be prolonged: an event is its consumer's as long as the connection lives, or until
 //!   the broker's own limit (30 minutes by default), which closes the channel.
 //! - Subscriptions do not seek. Publishing does not deduplicate. History is not bounded by a count of events: such a
-//!   policy is refused. Retention works by whole segments, and keeps the last one.
+//!   policy is refused. Retention works by whole segments, and keeps the last one; a bound in
+//!   bytes has a margin of 2 MiB, and events that were written together, which go together, should stay below it.
 //! - A start by time is exact to the chunk of the stream: it may begin with earlier events.
 //! - Deliveries of a group have a position only if they came from the backlog.
 //! - Groups and broadcasts over wildcards start with what is published from now on; a fresh group over wildcards that

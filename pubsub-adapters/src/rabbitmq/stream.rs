@@ -87,10 +87,13 @@ pub(super) async fn bounds(topology: &Topologist, channel: &ChannelName, operati
     let name = short(&topology.names.stream(channel));
     let token = EventId::random().to_string();
     let sender = topology.sender().ok_or_else(|| closed(operation))?;
+    let put = || sender.put(mark(&token), ShortString::default(), name.clone(), Unrouted::Refuse, channel);
+    // Only what has been written to can be read: one that was just declared is refused to readers.
+    put().await.map_err(missing)?;
     let end = Reader::open(topology.scratch(operation).await?, &name, Spec::Last, AHEAD, operation).await;
     let mut end = end.map_err(missing)?;
-    let marked = sender.put(mark(&token), ShortString::default(), name.clone(), Unrouted::Refuse, channel).await;
-    marked.map_err(missing)?;
+    // The first one may lie before the last chunk by now, this one does not.
+    put().await.map_err(missing)?;
     let mut start = Reader::open(topology.scratch(operation).await?, &name, Spec::First, 1, operation).await?;
     // A reader that stood on a segment that was just removed says nothing any more: another one is asked.
     let first = timeout(FIRST_WITHIN, start.next_or_lost()).await.map_err(|_| late(operation))??;

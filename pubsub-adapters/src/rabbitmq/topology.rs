@@ -368,7 +368,7 @@ pub(super) fn stream_arguments(bytes: u64, age: Option<Duration>) -> FieldTable 
     text(&mut arguments, "x-queue-type", "stream");
     number(&mut arguments, "x-max-length-bytes", bytes);
     // The broker removes whole segments, and keeps the last one always.
-    number(&mut arguments, "x-stream-max-segment-size-bytes", (bytes / 8).clamp(4_096, 100_000_000));
+    number(&mut arguments, "x-stream-max-segment-size-bytes", (bytes / 16).clamp(4_096, 100_000_000));
     if let Some(age) = age {
         text(&mut arguments, "x-max-age", &format!("{}s", age.as_millis().div_ceil(1_000).max(1)));
     }

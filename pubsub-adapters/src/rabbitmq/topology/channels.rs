@@ -24,6 +24,9 @@ use super::{
 const OPERATION: &str = "ensure topology";
 /// How many bytes of dead letters a channel keeps: their number cannot be bounded on a stream.
 const DEAD_LETTER_BYTES: u64 = 256 << 20;
+/// What a stream keeps beyond its policy: what is written in one go is removed in one go, and were it larger than the
+/// limit, then the very next message would take all before it away.
+const MARGIN: u64 = 2 << 20;
 const EPHEMERAL: &str = "ephemeral";
 /// How many arguments of a stream can differ.
 const ARGUMENTS: usize = 4;
@@ -193,7 +196,7 @@ impl Topologist {
 
     fn bytes(&self, channel: &ChannelName, policy: &ChannelPolicy) -> u64 {
         let own = if channel.is_dead_letter() { DEAD_LETTER_BYTES } else { self.options.history_bytes };
-        policy.retention.bytes.unwrap_or(own)
+        policy.retention.bytes.map_or(own, |bytes| bytes.saturating_add(MARGIN))
     }
 }
 
