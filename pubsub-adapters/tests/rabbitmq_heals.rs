@@ -9,9 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pubsub_adapters::connect;
+use pubsub_adapters::{adapter, connect};
 use pubsub_core::{
-    ChannelName, Envelope, ErrorKind, EventName, Events, Payload, PubSub, Raw, Result, driver::RetryPolicy,
+    ChannelName, ChannelPolicy, Envelope, ErrorKind, EventName, Events, GroupName, Payload, PubSub, Raw, Result,
+    StartPosition,
+    driver::{ChannelSpec, HistoryRange, RetryPolicy, Topology, TopologyMode},
 };
 use pubsub_testkit::{
     broker::{Broker, BrokerKind, BrokerOptions},
@@ -158,6 +160,11 @@ async fn a_deleted_queue_is_made_again() -> Result<()> {
     bus.close(Duration::from_secs(5)).await
 }
 
+/// A handle that knows the channel's policy.
+async fn declared(url: &str, policy: ChannelPolicy) -> Result<PubSub> {
+    Ok(PubSub::builder(adapter(&url.parse()?).await?).policy("heals", policy)?.build())
+}
+
 /// Deletes the exchanges of a deployment.
 async fn delete_exchanges(broker: &Broker, names: &[&str]) {
     let other = lapin::Connection::connect(&broker.url(), lapin::ConnectionProperties::default()).await.unwrap();
@@ -197,6 +204,103 @@ async fn exchanges_that_were_deleted_come_back_with_the_bindings_of_all_groups()
     let mut wild = reader.subscribe_channel("*").group("wild").retry(retry).await?;
     read_all(&mut wild, 0..40).await;
     reader.close(Duration::from_secs(5)).await?;
+    bus.close(Duration::from_secs(5)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broadcasts_outlive_the_exchange_they_are_bound_to() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let url = format!("{}?prefix=heard", broker.url());
+    let policy = ChannelPolicy::new().ephemeral();
+    let (reader, writer) = (declared(&url, policy.clone()).await?, declared(&url, policy).await?);
+    let mut events = reader.subscribe_channel("heals").await?;
+    publish_until_confirmed(&writer, 0).await;
+    read_all(&mut events, [0]).await;
+    delete_exchanges(&broker, &["heard/live"]).await;
+    // What is missed is missed; but it says so, and goes on.
+    let heard = async {
+        for number in 1.. {
+            publish_until_confirmed(&writer, number).await;
+            if let Ok(Some(Ok(_))) = timeout(Duration::from_millis(100), events.next()).await {
+                return;
+            }
+        }
+    };
+    timeout(LIMIT / 4, heard).await.unwrap();
+    assert!(events.stats().gaps > 0, "{:?}", events.stats());
+
+    // Over a wildcard nothing is missed.
+    let (durable, other) = (connect(&url).await?, connect(&url).await?);
+    let mut wild = durable.subscribe_channel("lasting.*").await?;
+    let event = |number: usize| {
+        let channel = ChannelName::parse("lasting.one").unwrap();
+        Envelope::new(EventName::parse("heals:counted").unwrap(), channel, Payload::json(number.to_string()))
+    };
+    other.publish_envelope(event(0)).await?;
+    read_all(&mut wild, [0]).await;
+    delete_exchanges(&broker, &["heard/events"]).await;
+    for number in 1..20 {
+        other.publish_envelope(event(number)).await?;
+    }
+    read_all(&mut wild, 1..20).await;
+    for bus in [reader, writer, durable, other] {
+        bus.close(Duration::from_secs(5)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_is_deleted_whole_by_who_never_declared_its_channel() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let url = format!("{}?prefix=sharded", broker.url());
+    let founder = declared(&url, ChannelPolicy::new().ordered_per_key(4)).await?;
+    drop(group(&founder).await);
+    founder.close(Duration::from_secs(5)).await?;
+    let other = lapin::Connection::connect(&broker.url(), lapin::ConnectionProperties::default()).await.unwrap();
+    let is_there = async |shard: usize| {
+        let channel = other.create_channel().await.unwrap();
+        let look = lapin::options::QueueDeclareOptions { passive: true, durable: true, ..Default::default() };
+        let name = format!("sharded/group/readers/heals/{shard}");
+        channel.queue_declare(name.as_str().into(), look, lapin::types::FieldTable::default()).await.is_ok()
+    };
+    assert!(is_there(3).await);
+    let stranger = connect(&url).await?;
+    stranger.delete_group("heals", "readers").await?;
+    for shard in 0..4 {
+        assert!(!is_there(shard).await, "shard {shard}");
+    }
+    stranger.close(Duration::from_secs(5)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ephemeral_channel_has_no_groups() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let bus = connect(&format!("{}?prefix=short", broker.url())).await?;
+    let spec = ChannelSpec::new(ChannelName::parse("heals")?, ChannelPolicy::new().ephemeral());
+    let spec = spec.group(GroupName::parse("readers")?, StartPosition::Earliest);
+    let refused = bus.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+    bus.close(Duration::from_secs(5)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_of_a_stream_that_was_made_anew_is_refused() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let bus = connect(&format!("{}?prefix=again", broker.url())).await?;
+    let channel = ChannelName::parse("heals")?;
+    for number in 0..3 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    let first = bus.history(&HistoryRange::new(channel.clone()).limit(1)).await?.events.remove(0).position;
+    let after = |position| HistoryRange::new(channel.clone()).from(StartPosition::After(position));
+    assert_eq!(bus.history(&after(first.clone())).await?.events.len(), 2);
+    let other = lapin::Connection::connect(&broker.url(), lapin::ConnectionProperties::default()).await.unwrap();
+    let options = lapin::options::QueueDeleteOptions::default();
+    other.create_channel().await.unwrap().queue_delete("again/stream/heals".into(), options).await.unwrap();
+    for number in 0..9 {
+        publish_until_confirmed(&bus, number).await;
+    }
+    assert_eq!(bus.history(&after(first)).await.unwrap_err().kind(), ErrorKind::PositionExpired);
     bus.close(Duration::from_secs(5)).await
 }
 

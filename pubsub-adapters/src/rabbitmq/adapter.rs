@@ -20,7 +20,7 @@ use super::{
     history, inbox,
     options::RabbitMqOptions,
     publisher::Sender,
-    topology::Topologist,
+    topology::{Topologist, settled},
     wire::Wire,
 };
 use crate::common::{backoff::Backoff, options::StartMode};
@@ -124,6 +124,13 @@ impl RabbitMq {
         (self.topology.clone(), self.sender.wire.clone())
     }
 
+    async fn delete(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
+        // As it is on the broker, whatever this process was told.
+        let ordering = self.topology.ordering(channel).await?;
+        let founder = Founder { topology: &self.topology, sender: &self.sender };
+        founder.delete(&Scope::exact(group, channel, ordering)).await
+    }
+
     async fn ensure_groups(&self, topology: &Topology, report: &mut TopologyReport) -> Result<()> {
         let founder = Founder { topology: &self.topology, sender: &self.sender };
         for spec in &topology.channels {
@@ -163,17 +170,14 @@ impl Adapter for RabbitMq {
             let ensured = self.ensure_groups(topology, &mut report).await;
             ensured.map_err(|error| self.or_closed("ensure topology", error))?;
         }
-        report.into_result()
+        settled(report, topology.mode)
     }
 
     async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
         self.check_open("delete group")?;
-        let ordering = self.topology.policies.get(channel).unwrap_or_default().ordering;
-        let founder = Founder { topology: &self.topology, sender: &self.sender };
-        let scope = Scope::exact(group, channel, ordering);
         let (mut patience, mut tried) = (self.patience(), false);
         loop {
-            match founder.delete(&scope).await {
+            match self.delete(channel, group).await {
                 Ok(()) => return Ok(()),
                 // It was deleted, and the word of it was lost.
                 Err(error) if tried && error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -241,7 +245,9 @@ impl Adapter for RabbitMq {
         self.sender.stop();
         self.states.set(AdapterState::Closed);
         let rest = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(50));
-        tokio::join!(self.publish.close(rest), self.consume.close(rest));
+        // What the lanes had left is refused.
+        let lanes = timeout(rest, self.sender.ended());
+        let (_, _, _) = tokio::join!(lanes, self.publish.close(rest), self.consume.close(rest));
         if settled && flushed {
             return Ok(());
         }

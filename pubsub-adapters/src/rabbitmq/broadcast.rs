@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     error::convert,
     names::{WHOLE, binding_key, later_key, routing_key, short},
-    stream::{Bounds, From, Reader, bounds, position, resolve},
+    pulse::Pulse,
+    registry::Entry,
+    stream::{From, Reader, bounds, position, resolve},
     topology::{Topologist, bind, number, text, within},
     wire::{Raw, Wire},
 };
@@ -36,7 +38,7 @@ const KEPT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) enum Part {
     /// The stream of a durable channel.
-    Stream { channel: ChannelName, from: From },
+    Stream { channel: ChannelName, from: From, born: u64 },
     /// A queue of this connection alone, for ephemeral channels.
     Live { patterns: Vec<ChannelPattern> },
     /// A queue of this process alone, for wildcards over durable channels.
@@ -49,6 +51,8 @@ pub(super) enum Part {
 enum Opened {
     Stream(Reader),
     Queue(Channel, Consumer),
+    /// A queue whose bindings nobody else can make again.
+    Live(Consumer, Pulse),
 }
 
 /// One part of a broadcast.
@@ -84,7 +88,7 @@ impl Broadcast {
         let bounds = bounds(topology, channel, "subscribe").await?;
         let start = if *start == StartPosition::Stored { &StartPosition::Latest } else { start };
         let from = resolve(start, bounds, "subscribe").map_err(|error| error.on(channel))?;
-        Ok(Part::Stream { channel: channel.clone(), from })
+        Ok(Part::Stream { channel: channel.clone(), from, born: bounds.born })
     }
 
     pub(super) async fn run(mut self) {
@@ -99,7 +103,10 @@ impl Broadcast {
         if let Part::Durable { queue, .. } = &self.part
             && let Ok(scratch) = self.topology.scratch(OPERATION).await
         {
-            let _ = within(OPERATION, scratch.queue_delete(short(queue), QueueDeleteOptions::default())).await;
+            let deleted = within(OPERATION, scratch.queue_delete(short(queue), QueueDeleteOptions::default())).await;
+            if matches!(deleted, Ok(Ok(_))) {
+                let _ = self.topology.register(&[Entry::Gone(queue.clone())]).await;
+            }
         }
         self.feed.end();
     }
@@ -161,6 +168,16 @@ impl Broadcast {
                     }
                     Some(Err(_)) | None => return,
                 },
+                Opened::Live(consumer, pulse) => {
+                    let next = tokio::select! {
+                        biased;
+                        next = consumer.next() => next,
+                        () = pulse.lost() => return,
+                    };
+                    let Some(Ok(delivery)) = next else { return };
+                    pulse.beat();
+                    Raw::of(delivery)
+                }
             };
             self.hand_on(&raw);
         }
@@ -168,7 +185,7 @@ impl Broadcast {
 
     fn hand_on(&mut self, raw: &Raw) {
         let channel = match &mut self.part {
-            Part::Stream { channel, from } => {
+            Part::Stream { channel, from, .. } => {
                 let Some(offset) = raw.offset() else { return };
                 if let From::Offset(expected) = *from {
                     if offset < expected {
@@ -182,6 +199,9 @@ impl Broadcast {
                 channel.clone()
             }
             Part::Live { patterns } | Part::Durable { patterns, .. } => {
+                if Pulse::is_mark(raw) {
+                    return;
+                }
                 let Some(channel) = raw.channel() else { return };
                 if !patterns.iter().any(|pattern| pattern.matches(&channel)) {
                     return;
@@ -195,7 +215,9 @@ impl Broadcast {
         }
         let (message, fault) = self.wire.decode(raw, &channel);
         let mut delivery = Delivery::new(message, AckHandle::none());
-        if let (Part::Stream { .. }, Some(position)) = (&self.part, raw.offset().and_then(position)) {
+        if let (Part::Stream { born, .. }, Some(offset)) = (&self.part, raw.offset())
+            && let Some(position) = position(offset, *born)
+        {
             delivery = delivery.at(position);
         }
         let delivery = mark(delivery, fault);
@@ -210,7 +232,7 @@ impl Broadcast {
     async fn connect(&mut self) -> Result<Opened> {
         let topology = &self.topology;
         match &self.part {
-            Part::Stream { channel, from } => {
+            Part::Stream { channel, from, .. } => {
                 Ok(Opened::Stream(Reader::of(topology, channel, *from, OPERATION).await?))
             }
             Part::Live { patterns } => {
@@ -227,7 +249,10 @@ impl Broadcast {
                     };
                     bind(&channel, OPERATION, &queue, &topology.names.live(), &key).await?;
                 }
-                consume(channel, &queue, true).await
+                let pulse = Pulse::new(topology);
+                bind(&channel, OPERATION, &queue, &topology.names.live(), &pulse.key()).await?;
+                let (_, consumer) = consume(channel, &queue, true).await?;
+                Ok(Opened::Live(consumer, pulse))
             }
             Part::Durable { queue, patterns } => {
                 topology.base(false).await?;
@@ -235,17 +260,27 @@ impl Broadcast {
                 let mut arguments = FieldTable::default();
                 text(&mut arguments, "x-queue-type", "quorum");
                 number(&mut arguments, "x-expires", u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
-                super::topology::quorum(&channel, OPERATION, queue, arguments).await?;
+                let mut bindings = Vec::new();
                 for pattern in patterns {
                     let key = binding_key(pattern);
                     let exchange = match pattern {
                         ChannelPattern::Exact(channel) => topology.names.exchange(channel),
                         _ => topology.names.events(),
                     };
-                    bind(&channel, OPERATION, queue, &exchange, &key).await?;
-                    bind(&channel, OPERATION, queue, &topology.names.later(), &later_key(&key)).await?;
+                    bindings.push((topology.names.later(), later_key(&key)));
+                    bindings.push((exchange, key));
                 }
-                consume(channel, queue, false).await
+                if !super::group::exists(topology, queue).await? {
+                    // Whoever makes a deleted exchange again binds the queue to it.
+                    let entry = Entry::Bound { queue: queue.clone(), bindings: bindings.clone() };
+                    topology.register(&[entry]).await?;
+                }
+                super::topology::quorum(&channel, OPERATION, queue, arguments).await?;
+                for (exchange, key) in bindings {
+                    bind(&channel, OPERATION, queue, &exchange, &key).await?;
+                }
+                let (channel, consumer) = consume(channel, queue, false).await?;
+                Ok(Opened::Queue(channel, consumer))
             }
             Part::Inbox { address } => {
                 let queue = topology.names.inbox(address);
@@ -253,7 +288,8 @@ impl Broadcast {
                 let options = QueueDeclareOptions { durable: true, auto_delete: true, ..Default::default() };
                 let declared = channel.queue_declare(short(&queue), options, FieldTable::default());
                 within(OPERATION, declared).await?.map_err(|error| convert(OPERATION, error))?;
-                consume(channel, &queue, true).await
+                let (channel, consumer) = consume(channel, &queue, true).await?;
+                Ok(Opened::Queue(channel, consumer))
             }
         }
     }
@@ -262,21 +298,23 @@ impl Broadcast {
     async fn reconnect(&mut self) -> Result<Opened> {
         let topology = self.topology.clone();
         match &mut self.part {
-            Part::Stream { channel, from } => {
+            Part::Stream { channel, from, born } => {
                 let bounds = match bounds(&topology, channel, OPERATION).await {
                     Err(error) if error.kind() == ErrorKind::NotFound => {
                         topology.restore(channel).await?;
-                        Bounds { first: 0, next: 0 }
+                        bounds(&topology, channel, OPERATION).await?
                     }
                     bounds => bounds?,
                 };
                 if let From::Offset(expected) = *from {
-                    // It ends before what was read already: it is another one.
-                    if bounds.next < expected {
+                    let is_other = *born != 0 && bounds.born != 0 && bounds.born != *born;
+                    // Or it ends before what was read already.
+                    if is_other || bounds.next < expected {
                         self.feed.gap(Gap::new(channel.clone(), None, GapReason::DataLoss));
                         *from = From::Offset(bounds.first);
                     }
                 }
+                *born = bounds.born;
             }
             Part::Durable { queue, patterns } => {
                 if !super::group::exists(&topology, queue).await? {
@@ -285,14 +323,14 @@ impl Broadcast {
                     self.feed.gaps(patterns.iter().filter_map(name_of), GapReason::DataLoss);
                 }
             }
-            Part::Live { .. } => topology.base(true).await?,
+            Part::Live { .. } => topology.look().await?,
             Part::Inbox { .. } => {}
         }
         self.connect().await
     }
 }
 
-async fn consume(channel: Channel, queue: &str, no_ack: bool) -> Result<Opened> {
+async fn consume(channel: Channel, queue: &str, no_ack: bool) -> Result<(Channel, Consumer)> {
     let failed = |error| convert(OPERATION, error);
     if !no_ack {
         within(OPERATION, channel.basic_qos(AHEAD, BasicQosOptions::default())).await?.map_err(failed)?;
@@ -300,7 +338,7 @@ async fn consume(channel: Channel, queue: &str, no_ack: bool) -> Result<Opened> 
     let options = BasicConsumeOptions { no_ack, ..BasicConsumeOptions::default() };
     let consumer = channel.basic_consume(short(queue), short(""), options, FieldTable::default());
     let consumer = within(OPERATION, consumer).await?.map_err(failed)?;
-    Ok(Opened::Queue(channel, consumer))
+    Ok((channel, consumer))
 }
 
 /// The channel that a gap of a pattern is told of.

@@ -12,6 +12,12 @@ pub(super) fn convert(operation: &'static str, error: lapin::Error) -> Error {
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if is_down(error) => ErrorKind::Unavailable,
                 AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => ErrorKind::NotFound,
                 AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED) => ErrorKind::Conflict,
+                // A stream that was just declared.
+                AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED)
+                    if error.get_message().as_str().contains("does not have a replica") =>
+                {
+                    ErrorKind::Unavailable
+                }
                 AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => ErrorKind::TopologyMismatch,
                 AMQPErrorKind::Soft(AMQPSoftError::CONTENTTOOLARGE) => ErrorKind::TooLarge,
                 AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => ErrorKind::Auth,

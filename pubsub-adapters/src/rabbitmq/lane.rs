@@ -20,7 +20,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connection::{Link, Live},
@@ -98,11 +98,11 @@ impl Outgoing {
 pub(super) type Inlet = mpsc::UnboundedSender<Outgoing>;
 
 /// Starts a lane. What waits in it is bounded by the permits of its messages.
-pub(super) fn start(link: Arc<Link>, topology: Arc<Topologist>, stop: CancellationToken) -> Inlet {
+pub(super) fn start(link: Arc<Link>, topology: Arc<Topologist>, stop: CancellationToken, tasks: &TaskTracker) -> Inlet {
     let (inlet, queue) = mpsc::unbounded_channel();
     let (waiting, repairs) = (VecDeque::new(), FuturesUnordered::new());
     let lane = Lane { link, topology, queue, waiting, repairs, missing: false };
-    tokio::spawn(lane.run(stop));
+    tasks.spawn(lane.run(stop));
     inlet
 }
 

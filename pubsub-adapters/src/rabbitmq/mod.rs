@@ -16,7 +16,8 @@
 //! | scheduled event | through the ladder (`delay/<level>/<digit>`) to the channel, with no process involved |
 //! | dead letters | a channel like others, of at most 256 MiB |
 //! | inbox | a queue that goes with its consumer |
-//! | position | `amqp:<offset>-0`, an offset of the channel's stream |
+//! | position | `amqp:<offset>-<life>`, an offset of the channel's stream, and which life of it: an exchange `born/<channel>` tells |
+//! | whether an ephemeral broadcast is still bound | a mark through `live` every 3 seconds |
 //!
 //! # Guarantees
 //! - An event is confirmed when every queue and the stream have it. One that no queue takes has its channel declared
@@ -42,7 +43,8 @@
 //! - Leases do not run out and cannot be prolonged: an event is its consumer's as long as the connection lives, or until
 //!   the broker's own limit (30 minutes by default), which closes the channel.
 //! - Subscriptions do not seek. Publishing does not deduplicate. History is not bounded by a count of events: such a
-//!   policy is refused. Retention works by whole segments, and keeps the last one.
+//!   policy is refused. Retention works by whole segments, and keeps the last one; a bound in
+//!   bytes has a margin of 2 MiB, and events that were written together, which go together, should stay below it.
 //! - A start by time is exact to the chunk of the stream: it may begin with earlier events.
 //! - Deliveries of a group have a position only if they came from the backlog.
 //! - Groups and broadcasts over wildcards start with what is published from now on; a fresh group over wildcards that
@@ -50,7 +52,20 @@
 //!   one member works at a time. Their deletion is not offered.
 //! - Members of an ordered group share its shards by handing them on: it takes some seconds until a newcomer has its part.
 //!
-//! Everything that differs from the defaults is in [`RabbitMqOptions`].
+//! # Options of the address
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `heartbeat` | `10s` | how often either side gives a sign of life, 1 to 60 seconds |
+//! | `window` | 1024 | events on their way to the broker, unconfirmed, 1 to 65,535 |
+//! | `lanes` | 3 | channels of the protocol over which events are published, 1 to 16 |
+//! | `history_bytes` | 1 GiB | history of a channel that sets no bound of its own, at least 1 MiB |
+//! | `max_payload` | 16 MiB | the largest event that is sent |
+//! | `ca`, `cert`, `key` | | certificates for `amqps:` |
+//! | `prefix`, `source`, `wire`, `start`, `connect_timeout`, `strict` | | what all adapters take |
+//!
+//! User and password stand before the host (`guest`, where none is given), several hosts are parted by commas, and the
+//! path is the virtual host. In code they are [`RabbitMqOptions`].
 
 mod adapter;
 mod broadcast;
@@ -67,6 +82,7 @@ mod member;
 mod names;
 mod options;
 mod publisher;
+mod pulse;
 mod registry;
 mod settler;
 mod stream;
@@ -76,5 +92,3 @@ mod wire;
 
 pub use adapter::RabbitMq;
 pub use options::RabbitMqOptions;
-
-pub use crate::common::options::{BrokerOptions, StartMode};

@@ -107,6 +107,11 @@ impl Names {
         self.name(&format!("stream/{channel}"))
     }
 
+    /// The exchange that tells one life of a channel's stream from another.
+    pub(super) fn born(&self, channel: &ChannelName) -> String {
+        self.name(&format!("born/{channel}"))
+    }
+
     /// A queue of a group.
     pub(super) fn queue(&self, group: &GroupName, scope: &str, shard: &str) -> String {
         self.name(&format!("group/{group}/{scope}/{shard}"))

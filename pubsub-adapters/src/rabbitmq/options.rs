@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pubsub_core::Result;
+use pubsub_core::{Error, ErrorKind, Result};
 
 use crate::{
     common::{
@@ -93,11 +93,19 @@ impl RabbitMqOptions {
     /// Reads them from an address.
     ///
     /// # Errors
-    /// `Invalid` that names the part at fault.
+    /// `Invalid` that names the part at fault, `Unsupported` for `amqps` without the feature `tls`.
     pub fn from_url(url: &BrokerUrl) -> Result<Self> {
+        let tls = match url.scheme() {
+            "amqp" => false,
+            "amqps" => true,
+            _ => return Err(bad("scheme", "must be `amqp` or `amqps`")),
+        };
+        if url.user().is_none() && url.password().is_some() {
+            return Err(bad("user", "is missing: a password alone says nothing"));
+        }
         let mut options = Self {
             broker: BrokerOptions::from_url(url, &["heartbeat", "window", "lanes", "history_bytes", "max_payload"])?,
-            tls: url.scheme() == "amqps",
+            tls,
             user: url.user().map(str::to_owned),
             password: url.password().map(Secret::new),
             ..Self::default()
@@ -132,7 +140,7 @@ impl RabbitMqOptions {
     /// Checks them, however they were set.
     ///
     /// # Errors
-    /// `Invalid` that names the option at fault.
+    /// `Invalid` that names the option at fault, `Unsupported` for what is not built in.
     pub(super) fn check(&self) -> Result<()> {
         self.broker.check()?;
         if self.hosts.is_empty() {
@@ -157,7 +165,8 @@ impl RabbitMqOptions {
             return Err(bad("max_payload", "must not be zero"));
         }
         if self.tls && !cfg!(feature = "tls") {
-            return Err(bad("scheme", "`amqps` needs the feature `tls`"));
+            let text = "`amqps:` is not built in: turn on the feature `tls` of pubsub-kit";
+            return Err(Error::new(ErrorKind::Unsupported, "connect", text));
         }
         Ok(())
     }
@@ -219,6 +228,11 @@ mod tests {
             let url = BrokerUrl::parse(&format!("amqp://h?{query}")).unwrap();
             let error = RabbitMqOptions::from_url(&url).unwrap_err();
             assert!(error.message().contains(&format!("`{field}`")), "{error}");
+        }
+        for (text, field) in [("redis://h", "scheme"), ("amqp://:word@h", "user")] {
+            let error = RabbitMqOptions::from_url(&BrokerUrl::parse(text).unwrap()).unwrap_err();
+            assert!(error.message().contains(&format!("`{field}`")), "{text}: {error}");
+            assert!(!error.to_string().contains("word@"), "{error}");
         }
     }
 }

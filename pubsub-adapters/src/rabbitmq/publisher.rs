@@ -12,7 +12,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     adapter::RabbitMq,
@@ -47,12 +47,17 @@ pub(super) struct Sender {
     /// Refuses publishes.
     closing: CancellationToken,
     stop: CancellationToken,
+    /// The lanes.
+    tasks: TaskTracker,
 }
 
 impl Sender {
     pub(super) fn start(options: &RabbitMqOptions, link: &Arc<Link>, topology: &Arc<Topologist>) -> Arc<Self> {
         let stop = CancellationToken::new();
-        let lanes = (0..options.lanes).map(|_| lane::start(link.clone(), topology.clone(), stop.clone())).collect();
+        let tasks = TaskTracker::new();
+        let start = |_| lane::start(link.clone(), topology.clone(), stop.clone(), &tasks);
+        let lanes = (0..options.lanes).map(start).collect();
+        tasks.close();
         Arc::new(Self {
             lanes,
             room: Arc::new(Semaphore::new(options.window)),
@@ -63,6 +68,7 @@ impl Sender {
             max_payload: options.max_payload,
             closing: CancellationToken::new(),
             stop,
+            tasks,
         })
     }
 
@@ -267,6 +273,11 @@ impl Sender {
     /// Ends the lanes.
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until the lanes have ended.
+    pub(super) async fn ended(&self) {
+        self.tasks.wait().await;
     }
 }
 

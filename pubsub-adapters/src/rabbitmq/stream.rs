@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use lapin::{
     Channel, Consumer,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeleteOptions},
     types::{AMQPValue, FieldTable, ShortString},
 };
 use pubsub_core::{ChannelName, Error, ErrorKind, EventId, Position, Result, StartPosition, Timestamp};
@@ -15,7 +15,8 @@ use super::{
     error::{closed, convert, late},
     group::mark,
     lane::Unrouted,
-    names::short,
+    names::{hash, short},
+    registry::{ready, ready_token},
     topology::{Topologist, within},
     wire::Raw,
 };
@@ -26,16 +27,15 @@ pub(super) const SCHEME: &str = "amqp";
 const AHEAD: u16 = 256;
 /// How long the first message after a time may take to come, if there is one.
 const AFTER_TIME: Duration = Duration::from_secs(1);
+/// How long the first message of a stream may take to come that is known not to be empty.
+const FIRST_WITHIN: Duration = Duration::from_secs(3);
 
-/// How many messages of the last chunk are looked at, and how long each may take.
-const MOST_OF_A_CHUNK: usize = 8_192;
-const REST_OF_A_CHUNK: Duration = Duration::from_secs(2);
-
-/// Which offsets a stream holds: the first one, and the next one to be written.
+/// Which offsets a stream holds: the first one, and the next one to be written; and which life of the stream it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) first: u64,
     pub(super) next: u64,
+    pub(super) born: u64,
 }
 
 /// Where to start to read.
@@ -46,45 +46,68 @@ pub(super) enum From {
     Time(Timestamp),
 }
 
-/// The position of an offset.
-pub(super) fn position(offset: u64) -> Option<Position> {
-    Position::pair(SCHEME, offset, 0).ok()
+/// The position of an offset in a stream of this life.
+pub(super) fn position(offset: u64, born: u64) -> Option<Position> {
+    Position::pair(SCHEME, offset, born).ok()
 }
 
-/// What a stream holds. The broker does not tell where a stream ends, so that a mark is written and looked for.
+/// What tells the lives of a stream apart: it changes when the stream is made anew. Zero where nobody said.
+pub(super) async fn born(topology: &Topologist, channel: &ChannelName, operation: &'static str) -> Result<u64> {
+    let token = ready_token(topology, &topology.names.born(channel), operation).await?;
+    // It travels in headers, too, whose numbers have a sign.
+    let number = |token: String| u64::from_str_radix(&hash(&token)[..15], 16).unwrap_or(0).max(1);
+    Ok(token.map_or(0, number))
+}
+
+/// Says that a stream is about to be made anew. Of several who say so at a time the last one counts.
+pub(super) async fn bear(topology: &Topologist, channel: &ChannelName, operation: &'static str) -> Result<()> {
+    let exchange = topology.names.born(channel);
+    let scratch = topology.scratch(operation).await?;
+    let deleted = scratch.exchange_delete(short(&exchange), ExchangeDeleteOptions::default());
+    within(operation, deleted).await?.map_err(|error| convert(operation, error))?;
+    match ready(&scratch, &exchange, &EventId::random().to_string()).await {
+        Err(error) if error.kind() == ErrorKind::TopologyMismatch => Ok(()),
+        said => said,
+    }
+}
+
+/// What a stream holds. The broker does not tell where a stream ends, so that a mark is written and looked for. Whoever
+/// looks for it stands at the end before it is written, and so comes past it however much is published meanwhile.
 ///
 /// # Errors
 /// `NotFound` if there is no such stream.
 pub(super) async fn bounds(topology: &Topologist, channel: &ChannelName, operation: &'static str) -> Result<Bounds> {
-    let name = short(&topology.names.stream(channel));
-    let token = EventId::random().to_string();
-    let sender = topology.sender().ok_or_else(|| closed(operation))?;
-    let marked = sender.put(mark(&token), ShortString::default(), name.clone(), Unrouted::Refuse, channel).await;
-    marked.map_err(|error| match error.kind() {
-        ErrorKind::Unroutable => {
+    let missing = |error: Error| match error.kind() {
+        ErrorKind::Unroutable | ErrorKind::NotFound => {
             let text = "there is no such channel, or it keeps no history";
             Error::new(ErrorKind::NotFound, operation, text).on(channel)
         }
         _ => error,
-    })?;
+    };
+    let name = short(&topology.names.stream(channel));
+    let token = EventId::random().to_string();
+    let sender = topology.sender().ok_or_else(|| closed(operation))?;
+    let put = || sender.put(mark(&token), ShortString::default(), name.clone(), Unrouted::Refuse, channel);
+    // Only what has been written to can be read: one that was just declared is refused to readers.
+    put().await.map_err(missing)?;
+    let end = Reader::open(topology.scratch(operation).await?, &name, Spec::Last, AHEAD, operation).await;
+    let mut end = end.map_err(missing)?;
+    // The first one may lie before the last chunk by now, this one does not.
+    put().await.map_err(missing)?;
     let mut start = Reader::open(topology.scratch(operation).await?, &name, Spec::First, 1, operation).await?;
-    let first = within(operation, start.next()).await??.and_then(|raw| raw.offset());
-    let first = first.ok_or_else(|| late(operation))?;
+    // A reader that stood on a segment that was just removed says nothing any more: another one is asked.
+    let first = timeout(FIRST_WITHIN, start.next_or_lost()).await.map_err(|_| late(operation))??;
+    let first = first.offset().ok_or_else(|| late(operation))?;
     drop(start);
-    let mut end = Reader::open(topology.scratch(operation).await?, &name, Spec::Last, AHEAD, operation).await?;
-    let last = within(operation, end.next()).await??.ok_or_else(|| late(operation))?;
-    // Where the mark is not in the last chunk, it is before it.
-    let mut next = last.offset().ok_or_else(|| late(operation))?;
-    let mut read = Some(last);
-    for _ in 0..MOST_OF_A_CHUNK {
-        let Some(raw) = &read else { break };
-        if raw.mark() == Some(token.as_bytes()) {
-            next = raw.offset().unwrap_or(next);
-            break;
+    let next = within(operation, async {
+        loop {
+            let raw = end.next_or_lost().await?;
+            if raw.mark() == Some(token.as_bytes()) {
+                return raw.offset().ok_or_else(|| late(operation));
+            }
         }
-        read = timeout(REST_OF_A_CHUNK, end.next()).await.unwrap_or(Ok(None))?;
-    }
-    Ok(Bounds { first, next })
+    });
+    Ok(Bounds { first, next: next.await??, born: born(topology, channel, operation).await? })
 }
 
 /// Resolves a start position.
@@ -95,8 +118,12 @@ pub(super) fn resolve(start: &StartPosition, bounds: Bounds, operation: &'static
     Ok(match start {
         StartPosition::Latest => From::Offset(bounds.next),
         StartPosition::After(position) => {
-            let (offset, _) = position.as_pair(SCHEME)?;
+            let (offset, born) = position.as_pair(SCHEME)?;
             let wanted = offset.saturating_add(1);
+            if bounds.born != 0 && born != bounds.born {
+                let text = format!("position `{position}` is of a stream that is gone");
+                return Err(Error::new(ErrorKind::PositionExpired, operation, text));
+            }
             if wanted < bounds.first || wanted > bounds.next {
                 let text = format!("events after position `{position}` are gone");
                 return Err(Error::new(ErrorKind::PositionExpired, operation, text));
@@ -175,9 +202,20 @@ impl Reader {
     /// The next message of those that are there; none after a time at which nothing was sent.
     pub(super) async fn next_stored(&mut self, from: From) -> Result<Option<Raw>> {
         if self.begun || matches!(from, From::Offset(_)) {
-            return within(self.operation, self.next()).await?;
+            return within(self.operation, self.next_or_lost()).await?.map(Some);
         }
         timeout(AFTER_TIME, self.next()).await.unwrap_or(Ok(None))
+    }
+
+    /// The next message of a stream that has one.
+    async fn next_or_lost(&mut self) -> Result<Raw> {
+        // The broker ends a reader under which retention has removed a segment, too.
+        let operation = self.operation;
+        let lost = || Error::new(ErrorKind::Unavailable, operation, "the broker has ended the reader of a stream");
+        match self.next().await? {
+            Some(raw) => Ok(raw),
+            None => Err(lost()),
+        }
     }
 
     /// The next message; none once the stream was deleted. Cancel safe.

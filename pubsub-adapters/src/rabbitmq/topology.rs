@@ -1,5 +1,7 @@
 //! What is declared on the broker, by channels of the protocol that are thrown away: a mismatch closes them.
 
+mod channels;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock, Weak},
@@ -14,8 +16,8 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use pubsub_core::{
-    ChannelName, ChannelPolicy, Durability, Error, ErrorKind, Ordering, Result,
-    driver::{Difference, Topology, TopologyMode, TopologyReport},
+    ChannelName, ChannelPolicy, ErrorKind, Result,
+    driver::{TopologyMode, TopologyReport},
 };
 use tokio::{
     sync::Mutex,
@@ -25,13 +27,15 @@ use tokio::{
 use super::{
     connection::{Link, Live},
     delay::{rung_arguments, rung_key, rungs},
-    error::{convert, is_different, is_missing, late},
+    error::{convert, is_missing, late},
     group::exists,
-    names::{DIGITS, Names, binding_key, later_key, short},
+    names::{DIGITS, Names, short},
     options::RabbitMqOptions,
     publisher::Sender,
     registry::{Entry, Registry, ready},
 };
+pub(super) use channels::settled;
+
 use crate::common::policies::DeclaredPolicies;
 
 const DECLARE: &str = "declare exchanges";
@@ -39,8 +43,6 @@ const DECLARE: &str = "declare exchanges";
 pub(super) const ALTERNATE: &str = "alternate-exchange";
 /// How long the broker may take for one declaration.
 const DECLARE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many bytes of dead letters a channel keeps: their number cannot be bounded on a stream.
-const DEAD_LETTER_BYTES: u64 = 256 << 20;
 /// How many bytes of events are kept whose destination was deleted while they waited.
 const UNROUTED_BYTES: u64 = 64 << 20;
 
@@ -244,93 +246,6 @@ impl Topologist {
         Ok(())
     }
 
-    /// As [`Adapter::ensure`](pubsub_core::driver::Adapter::ensure), for channels.
-    pub(super) async fn ensure(&self, topology: &Topology) -> Result<TopologyReport> {
-        for spec in &topology.channels {
-            check(&spec.channel, &spec.policy)?;
-        }
-        let mut report = TopologyReport::default();
-        for spec in &topology.channels {
-            let ensured = self.channel(&spec.channel, &spec.policy, topology.mode, &mut report).await;
-            ensured.map_err(|error| error.on(&spec.channel))?;
-        }
-        Ok(report)
-    }
-
-    async fn channel(
-        &self,
-        channel: &ChannelName,
-        policy: &ChannelPolicy,
-        mode: TopologyMode,
-        report: &mut TopologyReport,
-    ) -> Result<()> {
-        const OPERATION: &str = "ensure topology";
-        let before = report.differences.len();
-        let name = short(&self.names.channel(channel));
-        if mode == TopologyMode::Validate {
-            let look = ExchangeDeclareOptions { passive: true, ..lasting() };
-            let scratch = self.scratch(OPERATION).await?;
-            let found = scratch.exchange_declare(name.clone(), ExchangeKind::Fanout, look, FieldTable::default());
-            match within(OPERATION, found).await? {
-                Ok(()) => {}
-                Err(error) if is_missing(&error) => {
-                    report.push(Difference::new(channel, "channel", "declared", "missing"));
-                    return Ok(());
-                }
-                Err(error) => return Err(convert(OPERATION, error)),
-            }
-        }
-        self.base(false).await?;
-        // What cannot change later is kept where the broker compares it: an alternate exchange that nothing uses.
-        let mut arguments = FieldTable::default();
-        text(&mut arguments, ALTERNATE, &order_text(policy));
-        let scratch = self.scratch(OPERATION).await?;
-        let declared = scratch.exchange_declare(name, ExchangeKind::Fanout, lasting(), arguments);
-        match within(OPERATION, declared).await? {
-            Ok(()) => {}
-            Err(error) if is_different(&error) => report.push(difference(channel, "ordering", &error)),
-            Err(error) => return Err(convert(OPERATION, error)),
-        }
-        if policy.durability == Durability::Durable && policy.retention.history {
-            self.stream(channel, policy, report).await?;
-        }
-        if report.differences.len() == before {
-            self.policies.insert(channel, policy);
-        }
-        Ok(())
-    }
-
-    async fn stream(&self, channel: &ChannelName, policy: &ChannelPolicy, report: &mut TopologyReport) -> Result<()> {
-        const OPERATION: &str = "ensure topology";
-        let queue = self.names.stream(channel);
-        let name = short(&queue);
-        let key = binding_key(&channel.clone().into());
-        let bindings = vec![(self.names.exchange(channel), key.clone()), (self.names.later(), later_key(&key))];
-        if !exists(self, &queue).await? {
-            self.register(&[Entry::Bound { queue, bindings: bindings.clone() }]).await?;
-        }
-        let scratch = self.scratch(OPERATION).await?;
-        let arguments = stream_arguments(self.bytes(channel, policy), policy.retention.age);
-        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        match within(OPERATION, scratch.queue_declare(name.clone(), options, arguments)).await? {
-            Ok(_) => {}
-            Err(error) if is_different(&error) => {
-                report.push(difference(channel, "retention", &error));
-                return Ok(());
-            }
-            Err(error) => return Err(convert(OPERATION, error)),
-        }
-        for (exchange, key) in bindings {
-            bind(&scratch, OPERATION, name.as_str(), &exchange, &key).await?;
-        }
-        Ok(())
-    }
-
-    fn bytes(&self, channel: &ChannelName, policy: &ChannelPolicy) -> u64 {
-        let own = if channel.is_dead_letter() { DEAD_LETTER_BYTES } else { self.options.history_bytes };
-        policy.retention.bytes.unwrap_or(own)
-    }
-
     /// Makes sure that the ladder has the rungs of a delay.
     pub(super) async fn ladder(&self, units: u64, again: bool) -> Result<()> {
         const OPERATION: &str = "declare delays";
@@ -448,44 +363,14 @@ pub(super) fn lasting() -> ExchangeDeclareOptions {
     ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() }
 }
 
-/// What a policy asks for that no broker of this kind has.
-fn check(channel: &ChannelName, policy: &ChannelPolicy) -> Result<()> {
-    if policy.retention.count.is_some() && !channel.is_internal() {
-        let text = "field `retention.count` cannot be kept: a stream is bounded by age and bytes";
-        return Err(Error::new(ErrorKind::Unsupported, "ensure topology", text).on(channel));
-    }
-    Ok(())
-}
-
-fn order_text(policy: &ChannelPolicy) -> String {
-    match (policy.durability, policy.ordering) {
-        (Durability::Ephemeral, _) => "pubsub: ephemeral".to_owned(),
-        (_, Ordering::PerKey { shards }) => format!("pubsub: ordered per key over {shards} shards"),
-        (_, Ordering::Total) => "pubsub: totally ordered".to_owned(),
-        _ => "pubsub: unordered".to_owned(),
-    }
-}
-
 pub(super) fn stream_arguments(bytes: u64, age: Option<Duration>) -> FieldTable {
     let mut arguments = FieldTable::default();
     text(&mut arguments, "x-queue-type", "stream");
     number(&mut arguments, "x-max-length-bytes", bytes);
     // The broker removes whole segments, and keeps the last one always.
-    number(&mut arguments, "x-stream-max-segment-size-bytes", (bytes / 8).clamp(4_096, 100_000_000));
+    number(&mut arguments, "x-stream-max-segment-size-bytes", (bytes / 16).clamp(4_096, 100_000_000));
     if let Some(age) = age {
         text(&mut arguments, "x-max-age", &format!("{}s", age.as_millis().div_ceil(1_000).max(1)));
     }
     arguments
-}
-
-/// What the broker says about a declaration that differs.
-fn difference(channel: &ChannelName, field: &str, error: &lapin::Error) -> Difference {
-    let text = error.to_string();
-    let quoted = |start: &str| text.split_once(start).and_then(|(_, rest)| rest.split('\'').nth(1)).unwrap_or("other");
-    let field = match text.split_once("inequivalent arg '").and_then(|(_, rest)| rest.split('\'').next()) {
-        Some("x-max-age") => "retention.age",
-        Some("x-max-length-bytes") => "retention.bytes",
-        _ => field,
-    };
-    Difference::new(channel, field, quoted("received"), quoted("but current is"))
 }

@@ -29,6 +29,8 @@ pub(super) const EXPIRES: &str = "x-pubsub-expires";
 pub(super) const SENT: &str = "x-pubsub-sent";
 /// Where a copy out of the history lies there.
 pub(super) const OFFSET: &str = "x-pubsub-offset";
+/// In which life of the history that is.
+pub(super) const BORN: &str = "x-pubsub-born";
 /// The routing key under which a copy was first published.
 const KEY: &str = "x-pubsub-key";
 /// A message that is no event, and passes through a queue to mark a place in it.
@@ -182,6 +184,11 @@ impl Raw {
     pub(super) fn offset(&self) -> Option<u64> {
         let offset = self.number(STREAM_OFFSET).or_else(|| self.number(OFFSET))?;
         u64::try_from(offset).ok()
+    }
+
+    /// In which life of a stream the original of a copy lies.
+    pub(super) fn born(&self) -> u64 {
+        self.number(BORN).and_then(|born| u64::try_from(born).ok()).unwrap_or(0)
     }
 
     /// The mark that this message is, if it is one.

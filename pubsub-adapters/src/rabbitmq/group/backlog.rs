@@ -21,7 +21,7 @@ use super::{
         names::short,
         stream::{Bounds, From, Reader, bounds, resolve},
         topology::{quorum, within},
-        wire::{OFFSET, Raw},
+        wire::{BORN, OFFSET, Raw},
     },
     Founder, OPERATION, Scope, arguments, mark,
 };
@@ -64,8 +64,9 @@ impl Founder<'_> {
         start: &StartPosition,
     ) -> Result<()> {
         sleep(GRACE).await;
-        let Bounds { first, next } = bounds(self.topology, channel, OPERATION).await?;
-        let from = resolve(start, Bounds { first, next }, OPERATION)?;
+        let bounds = bounds(self.topology, channel, OPERATION).await?;
+        let Bounds { first, next, born } = bounds;
+        let from = resolve(start, bounds, OPERATION)?;
         if first >= next || matches!(from, From::Offset(offset) if offset >= next) {
             return Ok(());
         }
@@ -106,7 +107,8 @@ impl Founder<'_> {
                     }
                 };
                 let offset = i64::try_from(offset).unwrap_or(i64::MAX);
-                let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset));
+                let born = AMQPValue::LongLongInt(i64::try_from(born).unwrap_or(0));
+                let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset)).with(BORN, born);
                 words.push_back(self.sender.post(
                     copy,
                     ShortString::default(),

@@ -229,7 +229,7 @@ impl Member {
         };
         let (message, fault) = self.plan.sender.wire.decode(&raw, &channel);
         let (attempt, first_seen) = (raw.attempt(), raw.first_seen());
-        let place = raw.offset().and_then(position);
+        let place = raw.offset().and_then(|offset| position(offset, raw.born()));
         let id = message.id().clone();
         let seen = first_seen.unwrap_or_else(Timestamp::now);
         let token = self.desk.hand_out(Out { lane: number, tag, queue, id, attempt, first_seen: seen, raw });
