@@ -196,6 +196,19 @@ async fn closing_during_an_outage_ends_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_after_closing_is_refused_and_does_not_hang() {
+    let Some(broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    let mut events = bus.subscribe_channel("heal").group("readers").without_dead_letters().await.unwrap();
+    publish(&bus, 0).await;
+    let held = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+    let closed = bus.close(Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(closed.kind(), ErrorKind::Timeout, "{closed:?}");
+    let told = timeout(Duration::from_secs(2), held.ack_confirmed()).await;
+    assert!(told.as_ref().is_ok_and(|told| told.is_err()), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_degraded_start_becomes_ready_by_itself() {
     let Some(mut broker) = broker() else { return };
     broker.stop().unwrap();
