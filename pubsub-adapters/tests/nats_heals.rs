@@ -245,6 +245,28 @@ async fn ordered_groups_outlive_the_loss_of_their_records() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_keep_their_order_when_their_stream_is_made_anew() {
+    let Some(broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    publish(&bus, 0).await;
+    let streams = async_nats::jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    for round in 0..3 {
+        streams.delete_stream("_~heal").await.unwrap();
+        let mut tickets = Vec::new();
+        for number in 0..500 {
+            tickets.push(bus.publish_envelope(event(number)).enqueue().await.unwrap());
+        }
+        let mut last = 0;
+        for ticket in tickets {
+            let place = ticket.await.unwrap().position.unwrap().as_pair("nats").unwrap().0;
+            assert!(place > last, "round {round}: {place} after {last}");
+            last = place;
+        }
+    }
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_degraded_start_becomes_ready_by_itself() {
     let Some(mut broker) = broker() else { return };
     broker.stop().unwrap();
