@@ -406,6 +406,8 @@ impl State {
                 post.give_up(ErrorKind::Timeout, "the server did not confirm the event in time");
             }
         }
+        // No answer may come any more that would do it.
+        self.drop_done();
         let late = |echo: &Echo| {
             now.duration_since(echo.sent) > AGAIN * 2 || echo.posts.iter().any(|post| post.deadline <= now)
         };
