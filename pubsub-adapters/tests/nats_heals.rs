@@ -196,6 +196,77 @@ async fn closing_during_an_outage_ends_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_after_closing_is_refused_and_does_not_hang() {
+    let Some(broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    let mut events = bus.subscribe_channel("heal").group("readers").without_dead_letters().await.unwrap();
+    publish(&bus, 0).await;
+    let held = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+    let closed = bus.close(Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(closed.kind(), ErrorKind::Timeout, "{closed:?}");
+    let told = timeout(Duration::from_secs(2), held.ack_confirmed()).await;
+    assert!(told.as_ref().is_ok_and(|told| told.is_err()), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ordered_groups_outlive_the_loss_of_their_records() {
+    let Some(mut broker) = broker() else { return };
+    let policy = ChannelPolicy::new().ordered_per_key(3);
+    let bus = builder(&broker.url()).await.unwrap().policy("heal", policy).unwrap().build();
+    let latest = bus.subscribe_channel("heal").group("readers").lease(Duration::from_secs(2));
+    let mut events = latest.start(StartPosition::Latest).without_dead_letters().await.unwrap();
+    for number in 0..10 {
+        publish(&bus, number).await;
+    }
+    read(&mut events, 0..10).await;
+    // Only the records are lost: their stream comes again.
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let streams = async_nats::jetstream::new(client);
+    streams.delete_stream("_~_leases").await.unwrap();
+    let started = Instant::now();
+    while streams.get_stream("_~_leases").await.is_err() {
+        assert!(started.elapsed() < LIMIT, "nobody makes the stream of records anew");
+        sleep(Duration::from_millis(20)).await;
+    }
+    for number in 10..20 {
+        publish(&bus, number).await;
+    }
+    read(&mut events, 10..20).await;
+    // Everything is lost.
+    broker.stop().unwrap();
+    broker.wipe().unwrap();
+    broker.restart().unwrap();
+    for number in 20..30 {
+        publish(&bus, number).await;
+    }
+    let gaps = read(&mut events, 20..30).await;
+    assert!(gaps.contains(&GapReason::DataLoss), "{gaps:?}");
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_keep_their_order_when_their_stream_is_made_anew() {
+    let Some(broker) = broker() else { return };
+    let bus = connect(&broker.url()).await;
+    publish(&bus, 0).await;
+    let streams = async_nats::jetstream::new(async_nats::connect(broker.url()).await.unwrap());
+    for round in 0..3 {
+        streams.delete_stream("_~heal").await.unwrap();
+        let mut tickets = Vec::new();
+        for number in 0..500 {
+            tickets.push(bus.publish_envelope(event(number)).enqueue().await.unwrap());
+        }
+        let mut last = 0;
+        for ticket in tickets {
+            let place = ticket.await.unwrap().position.unwrap().as_pair("nats").unwrap().0;
+            assert!(place > last, "round {round}: {place} after {last}");
+            last = place;
+        }
+    }
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_degraded_start_becomes_ready_by_itself() {
     let Some(mut broker) = broker() else { return };
     broker.stop().unwrap();

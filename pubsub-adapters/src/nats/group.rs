@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream::{
-    consumer::{AckPolicy, Info as ConsumerInfo, pull},
+    consumer::{AckPolicy, DeliverPolicy, Info as ConsumerInfo, pull},
     stream::{ConsumerError, ConsumerErrorKind, Info},
 };
 use pubsub_core::{ChannelName, ChannelPolicy, Error, ErrorKind, GroupName, Result, StartPosition};
@@ -74,6 +74,20 @@ pub(super) fn shards_of(policy: &ChannelPolicy) -> Vec<Option<u16>> {
         0 => vec![None],
         shards => (0..shards).map(Some).collect(),
     }
+}
+
+/// Behind which event the consumer began, if that is known.
+pub(super) fn begun(info: &ConsumerInfo) -> Option<u64> {
+    match info.config.deliver_policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => Some(start_sequence.saturating_sub(1)),
+        _ => None,
+    }
+}
+
+/// Up to which event the group was given all, or told of what it is not given.
+pub(super) fn told_to(stream: &Info, info: &ConsumerInfo) -> Option<u64> {
+    let gone = stream.state.first_sequence.saturating_sub(1);
+    begun(info).map(|begun| info.delivered.stream_sequence.max(begun).max(gone))
 }
 
 impl Shared {

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{
-    consumer::{self, DeliverPolicy},
-    stream::Info,
-};
+use async_nats::jetstream::{consumer, stream::Info};
 use pubsub_core::{
     ChannelName, Result, StartPosition,
     driver::{Gap, GapReason, Outcome, Settler, SubscriptionState},
@@ -24,7 +21,7 @@ use tokio::{
 
 use super::{
     gauge::Gauge,
-    group::Origin,
+    group::{Origin, begun, told_to},
     handout::deliver,
     history::{From, resolve},
     names,
@@ -86,8 +83,8 @@ pub(super) struct Place {
 /// What was known before, for a part that begins anew.
 #[derive(Clone, Copy)]
 struct Before {
-    born: u64,
-    made: i128,
+    /// When its stream was made, and the consumer; nothing for one that was somebody else's.
+    lives: Option<(u64, i128)>,
     floor: u64,
 }
 
@@ -122,6 +119,12 @@ impl Part {
         self.open_after(None).await
     }
 
+    /// As [`Part::open`], for a consumer that was made before, perhaps for somebody else: if it is gone, it begins with what is
+    /// there.
+    pub(super) async fn open_again(&self) -> Result<Place> {
+        self.open_after(Some(Before { lives: None, floor: 0 })).await
+    }
+
     async fn open_after(&self, before: Option<Before>) -> Result<Place> {
         let (shared, channel) = (&self.sub.shared, self.channel());
         let moves = self.sub.moves.load(Ordering::Acquire);
@@ -129,18 +132,19 @@ impl Part {
             None => shared.must_exist("subscribe", channel).await?,
             Some(_) => shared.restore(&self.route).await?,
         };
-        let mut lost_data = before.is_some_and(|before| before.born != born(&stream));
+        let lives = before.and_then(|before| before.lives);
+        let mut lost_data = lives.is_some_and(|(begun, _)| begun != born(&stream));
         let (name, lease) = (self.name(), self.sub.options.lease.duration);
         let info = match shared.consumer("subscribe", channel, &name).await? {
             Some(info) => {
-                let again = before.is_some_and(|before| before.made != info.created.unix_timestamp_nanos());
+                let again = lives.is_some_and(|(_, made)| made != info.created.unix_timestamp_nanos());
                 lost_data |= again && Origin::of(&info) == Origin::Recovered;
                 info
             }
             None => {
                 let (from, origin) = match before {
                     None => (resolve(channel, &stream, &self.start, false)?, Origin::Fresh),
-                    Some(before) if before.born == born(&stream) => {
+                    Some(before) if lives.is_some_and(|(begun, _)| begun == born(&stream)) => {
                         (From::Sequence(before.floor + 1), Origin::Recovered)
                     }
                     Some(_) => (From::Sequence(1), Origin::Recovered),
@@ -150,7 +154,7 @@ impl Part {
             }
         };
         let made = info.created.unix_timestamp_nanos();
-        if before.is_some_and(|before| before.made != made || before.born != born(&stream)) {
+        if lives.is_some_and(|lives| lives != (born(&stream), made)) {
             self.take_back();
         }
         let ack_wait = shared.shorten_lease(channel, &info, lease).await?;
@@ -279,20 +283,6 @@ impl Part {
     }
 }
 
-/// Behind which event the consumer began, if that is known.
-fn begun(info: &consumer::Info) -> Option<u64> {
-    match info.config.deliver_policy {
-        DeliverPolicy::ByStartSequence { start_sequence } => Some(start_sequence.saturating_sub(1)),
-        _ => None,
-    }
-}
-
-/// Up to which event the group was given all, or told of what it is not given.
-fn told_to(stream: &Info, info: &consumer::Info) -> Option<u64> {
-    let gone = stream.state.first_sequence.saturating_sub(1);
-    begun(info).map(|begun| info.delivered.stream_sequence.max(begun).max(gone))
-}
-
 /// Counts a part that is being restored, and tells of it.
 struct Recovery<'a>(&'a GroupSub);
 
@@ -385,7 +375,7 @@ pub(super) async fn run(part: Arc<Part>, mut place: Place) {
 async fn reopen(part: &Part, place: &Place, why: Option<&str>) -> Option<Place> {
     let sub = &part.sub;
     let mut recovery = why.map(|why| Recovery::begin(sub, why));
-    let before = Before { born: place.born, made: place.made, floor: place.floor };
+    let before = Before { lives: Some((place.born, place.made)), floor: place.floor };
     let mut backoff = Backoff::default();
     loop {
         if sub.is_over() || *part.mode.borrow() != Mode::Run {

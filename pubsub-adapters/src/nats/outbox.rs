@@ -21,12 +21,9 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, poll};
-use pubsub_core::{
-    Error, ErrorKind, Message, Result,
-    driver::{PublishOptions, Receipt},
-};
+use pubsub_core::{Error, ErrorKind, Message, Result, driver::Receipt};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
@@ -35,11 +32,12 @@ use super::{
     connection::Shared,
     error,
     history::position,
+    post::{Need, Post, Stage},
     publisher::{Encoded, encode},
     topology::Route,
     wire::HeaderNames,
 };
-use crate::common::ledger::{Ledger, OpenTickets};
+use crate::common::ledger::Ledger;
 
 /// How many events may be on their way.
 pub(super) const WINDOW: u32 = 2048;
@@ -50,54 +48,11 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(50);
 const BUNDLE: usize = 256;
 
-/// An event on its way.
-pub(super) struct Post {
-    pub(super) route: Arc<Route>,
-    pub(super) message: Arc<Message>,
-    pub(super) options: PublishOptions,
-    pub(super) encoded: Option<Encoded>,
-    /// Whether a stream confirms it.
-    pub(super) confirmed: bool,
-    pub(super) dedup: Option<HeaderValue>,
-    pub(super) deadline: Instant,
-    pub(super) first_sent: Option<Instant>,
-    pub(super) last_sent: Option<Instant>,
-    /// Whether its stream was made anew for it.
-    pub(super) revived: bool,
-    pub(super) done: Option<oneshot::Sender<Result<Receipt>>>,
-    pub(super) open: OpenTickets,
-    pub(super) room: Option<OwnedSemaphorePermit>,
-}
-
-impl Post {
-    fn finish(mut self, outcome: Result<Receipt>) {
-        let outcome = outcome.map_err(|error| error.on(self.message.channel()));
-        if let Err(error) = &outcome {
-            self.open.fail(error);
-        }
-        drop(self.room.take());
-        if let Some(done) = self.done.take() {
-            let _ = done.send(outcome);
-        }
-    }
-
-    /// Ends because its time is over, or because there is nobody left to send it.
-    fn give_up(self, kind: ErrorKind, text: &'static str) {
-        let error = Error::new(kind, "publish", text);
-        let sent = self.first_sent.is_some();
-        self.finish(Err(if sent { error.perhaps_applied() } else { error }));
-    }
-
-    /// Whether the server still drops it if it has it already.
-    fn may_go_again(&self) -> bool {
-        let window = self.route.policy.dedup_window.unwrap_or(Duration::from_secs(60));
-        self.confirmed && self.first_sent.is_none_or(|first| first.elapsed() < window)
-    }
-}
-
 enum Job {
     Post(Box<Post>),
     Echo(oneshot::Sender<()>),
+    /// A stream was made anew, or could not be.
+    Revived(Need, Result<()>),
 }
 
 /// The way into the task.
@@ -147,6 +102,12 @@ impl Outbox {
         self.queue.send(Job::Post(post)).map_err(|_| ())
     }
 
+    /// Says that a stream was made anew, or why it could not be.
+    pub(super) fn tell_revived(&self, need: Need, outcome: Result<()>) {
+        // Without the task that takes it, nothing is held either.
+        let _ = self.queue.send(Job::Revived(need, outcome));
+    }
+
     /// Waits until the server has seen everything that was sent before. False if the connection broke meanwhile.
     pub(super) async fn echo(&self, within: Duration) -> bool {
         let (sender, receiver) = oneshot::channel();
@@ -166,17 +127,21 @@ struct Echo {
     sent: Instant,
 }
 
-struct State {
-    shared: Arc<Shared>,
+pub(super) struct State {
+    pub(super) shared: Arc<Shared>,
     client: Client,
     private: String,
     waiting: VecDeque<Job>,
     /// Unconfirmed events by number; those that are through are taken out.
-    sent: VecDeque<Option<Box<Post>>>,
-    first: u64,
+    pub(super) sent: VecDeque<Option<Box<Post>>>,
+    pub(super) first: u64,
+    /// None before this number is due.
+    pub(super) due: Option<u64>,
+    /// What is being made anew.
+    pub(super) reviving: Vec<Need>,
     echoes: VecDeque<Echo>,
     next_echo: u64,
-    up: bool,
+    pub(super) up: bool,
 }
 
 /// The task.
@@ -212,6 +177,8 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
         waiting,
         sent: VecDeque::new(),
         first,
+        due: None,
+        reviving: Vec::new(),
         echoes: VecDeque::new(),
         next_echo,
         up,
@@ -219,7 +186,10 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
     let mut epoch = link.borrow().epoch;
     let mut taken = Vec::with_capacity(BUNDLE);
     loop {
-        state.send_waiting().await;
+        // What is new comes behind what is to be sent again.
+        if state.send_due().await {
+            state.send_waiting().await;
+        }
         tokio::select! {
             biased;
             answer = answers.next() => match answer {
@@ -242,16 +212,21 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
                         sleep(Duration::from_millis(1)).await;
                     }
                     shared.outbox.max_payload.store(state.client.server_info().max_payload, Ordering::Relaxed);
-                    state.send_again(|_| true).await;
+                    state.make_due(|_| true);
                 }
             }
             count = jobs.recv_many(&mut taken, BUNDLE) => {
                 if count == 0 {
                     break;
                 }
-                state.waiting.extend(taken.drain(..));
+                for job in taken.drain(..) {
+                    match job {
+                        Job::Revived(need, outcome) => state.revived(&need, &outcome),
+                        job => state.waiting.push_back(job),
+                    }
+                }
             }
-            _ = tick.tick() => state.look_at_clock().await,
+            _ = tick.tick() => state.look_at_clock(),
         }
     }
     state.end();
@@ -283,6 +258,11 @@ impl State {
             count += 1;
             match self.waiting.pop_front() {
                 Some(Job::Echo(asker)) => askers.push(asker),
+                Some(Job::Revived(need, outcome)) => self.revived(&need, &outcome),
+                Some(Job::Post(mut post)) if post.confirmed && self.is_reviving(&post) => {
+                    post.stage = Stage::Held;
+                    self.sent.push_back(Some(post));
+                }
                 Some(Job::Post(mut post)) => {
                     let number = self.first + self.sent.len() as u64;
                     match self.hand_over(&mut post, number).await {
@@ -312,7 +292,7 @@ impl State {
     }
 
     /// Gives an event to the client. False if it does not take it now.
-    async fn hand_over(&mut self, post: &mut Post, number: u64) -> Result<bool> {
+    pub(super) async fn hand_over(&mut self, post: &mut Post, number: u64) -> Result<bool> {
         // What the client takes now it would send before those that are to be sent again.
         if self.client.connection_state() != ConnectionState::Connected {
             return Ok(false);
@@ -359,6 +339,10 @@ impl State {
                 _ => break,
             }
         }
+        self.drop_done();
+    }
+
+    fn drop_done(&mut self) {
         while matches!(self.sent.front(), Some(None)) {
             self.sent.pop_front();
             self.first += 1;
@@ -389,38 +373,20 @@ impl State {
                 };
                 post.finish(Ok(if duplicate { receipt.duplicate() } else { receipt }));
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && !post.revived => self.revive(post),
+            // One that was sent twice is refused twice.
+            Err(error) if error.kind() == ErrorKind::NotFound && post.stage != Stage::Sent => *slot = Some(post),
+            Err(error) if error.kind() == ErrorKind::NotFound && !post.revived => {
+                // It keeps its place.
+                let post = slot.insert(post);
+                post.revived = true;
+                post.stage = Stage::Held;
+                let (need, route) = (post.need(), post.route.clone());
+                self.revive(need, route);
+            }
             // A server that has just started may not have its streams ready.
             Err(error) if error.kind() == ErrorKind::Unavailable && post.may_go_again() => *slot = Some(post),
             Err(error) => post.finish(Err(error)),
         }
-    }
-
-    /// Makes a stream that is gone anew, and sends the event again.
-    fn revive(&self, mut post: Box<Post>) {
-        let shared = self.shared.clone();
-        post.revived = true;
-        self.shared.routes.forget(post.message.channel());
-        self.shared.spawn(async move {
-            let found = match shared.find_or_restore(&post.route).await {
-                Ok(info) if post.options.deliver_at.is_some() && !info.config.allow_message_schedules => {
-                    shared.allow_schedules(post.message.channel(), info).await
-                }
-                found => found.map(drop),
-            };
-            match found {
-                Ok(()) => {
-                    shared.route("publish", post.message.channel()).await.ok();
-                    // Whoever cannot be put into the queue is dropped, and its ticket with it.
-                    let _ = shared.outbox.put(post);
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let text = "the channel does not exist, and channels must be declared";
-                    post.finish(Err(Error::new(ErrorKind::NotFound, "publish", text)));
-                }
-                Err(error) => post.finish(Err(error)),
-            }
-        });
     }
 
     /// What nothing confirms may or may not have arrived.
@@ -432,23 +398,7 @@ impl State {
         }
     }
 
-    /// Sends unconfirmed events again, in their order.
-    async fn send_again(&mut self, wanted: impl Fn(&Post) -> bool) {
-        for index in 0..self.sent.len() {
-            let Some(mut post) = self.sent[index].take_if(|post| wanted(post) && post.may_go_again()) else { continue };
-            let number = self.first + index as u64;
-            match self.hand_over(&mut post, number).await {
-                Ok(true) => self.sent[index] = Some(post),
-                Ok(false) => {
-                    self.sent[index] = Some(post);
-                    return;
-                }
-                Err(error) => post.finish(Err(error)),
-            }
-        }
-    }
-
-    async fn look_at_clock(&mut self) {
+    fn look_at_clock(&mut self) {
         expire_waiting(&mut self.waiting);
         let now = Instant::now();
         for slot in &mut self.sent {
@@ -456,6 +406,8 @@ impl State {
                 post.give_up(ErrorKind::Timeout, "the server did not confirm the event in time");
             }
         }
+        // No answer may come any more that would do it.
+        self.drop_done();
         let late = |echo: &Echo| {
             now.duration_since(echo.sent) > AGAIN * 2 || echo.posts.iter().any(|post| post.deadline <= now)
         };
@@ -467,7 +419,7 @@ impl State {
             }
         }
         if self.up {
-            self.send_again(|post| post.last_sent.is_none_or(|last| now.duration_since(last) > AGAIN)).await;
+            self.make_due(|post| post.last_sent.is_none_or(|last| now.duration_since(last) > AGAIN));
         }
     }
 

@@ -18,7 +18,8 @@ use super::{
     adapter::Nats,
     connection::Shared,
     delay, error,
-    outbox::{Post, WINDOW},
+    outbox::WINDOW,
+    post::{Post, Stage},
     topology::Route,
     wire,
 };
@@ -172,6 +173,7 @@ fn send(
             first_sent: None,
             last_sent: None,
             revived: false,
+            stage: Stage::default(),
             done: Some(sender),
             open: shared.outbox.ledger.open(1),
             // A batch larger than the window shares what there is.

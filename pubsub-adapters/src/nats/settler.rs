@@ -180,6 +180,15 @@ impl GroupSub {
         Holder(self.clone())
     }
 
+    /// What the server says of settlements, or that the adapter was closed before: nobody tells it of them after that.
+    pub(super) async fn unless_killed(&self, told: impl Future<Output = Result<()>>) -> Result<()> {
+        tokio::select! {
+            biased;
+            told = told => told,
+            () = self.shared.kill.cancelled() => Err(error::closed("settle").perhaps_applied()),
+        }
+    }
+
     fn is_live_at(&self, item: &Item, now: Instant) -> bool {
         item.moves == self.moves.load(Ordering::Acquire) && !item.has_lapsed(now)
     }
@@ -245,7 +254,7 @@ impl Settler for GroupSettler {
     fn confirm(&self, token: AckToken, outcome: Outcome) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.is_live(token);
-            self.0.desk.confirm(token, outcome).await
+            self.0.unless_killed(self.0.desk.confirm(token, outcome)).await
         })
     }
 
@@ -271,7 +280,7 @@ impl Settler for GroupSettler {
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.0.desk.flush())
+        Box::pin(self.0.unless_killed(self.0.desk.flush()))
     }
 }
 

@@ -62,6 +62,10 @@ struct Keeper {
     others: HashMap<u16, Seen>,
     peers: HashMap<String, Instant>,
     stream: String,
+    /// On which connection the stream of records was last seen to, if it is not known to be gone.
+    prepared: Option<u64>,
+    /// When it was, after it may have been lost.
+    remade: Option<Instant>,
 }
 
 /// Makes the stream of records, if it is not there.
@@ -95,6 +99,7 @@ pub(super) async fn prepare(shared: &Shared) -> Result<()> {
 /// The task of a member: takes shards, keeps them, gives them back.
 pub(super) async fn run(sub: Arc<GroupSub>, route: Arc<Route>) {
     let term = (sub.options.lease.duration / 2).clamp(SHORTEST, LONGEST);
+    let begun = sub.shared.link.borrow().epoch;
     let mut keeper = Keeper {
         me: EventId::random().to_string(),
         term,
@@ -102,6 +107,8 @@ pub(super) async fn run(sub: Arc<GroupSub>, route: Arc<Route>) {
         others: HashMap::new(),
         peers: HashMap::new(),
         stream: sub.shared.names.leases(),
+        prepared: Some(begun),
+        remade: None,
         sub: sub.clone(),
         route,
     };
@@ -179,7 +186,7 @@ impl Keeper {
     /// Looks at what is ours, and at what could be.
     async fn step(&mut self, client: &Client) {
         self.keep(client).await;
-        if !self.sub.shared.link.borrow().up {
+        if !self.sub.shared.link.borrow().up || !self.see_to_records().await {
             return;
         }
         self.give_back(client).await;
@@ -204,7 +211,25 @@ impl Keeper {
             if !self.owned.contains_key(&shard) && self.take(client, shard).await {
                 left -= 1;
             }
+            if self.prepared.is_none() {
+                break; // the others' records are not there either
+            }
         }
+    }
+
+    /// Makes the stream of records again, if it may be gone. False if that is not known.
+    async fn see_to_records(&mut self) -> bool {
+        let epoch = self.sub.shared.link.borrow().epoch;
+        if self.prepared == Some(epoch) {
+            return true;
+        }
+        // What is ours must be written in time, whatever becomes of this.
+        let made = tokio::time::timeout(self.term / 3, prepare(&self.sub.shared)).await;
+        if !matches!(made, Ok(Ok(()))) {
+            return false;
+        }
+        (self.prepared, self.remade) = (Some(epoch), Some(Instant::now()));
+        true
     }
 
     /// Writes the records of what is ours anew, and gives up what could not be written for too long.
@@ -225,6 +250,9 @@ impl Keeper {
         };
         for ((shard, _), written) in shards.into_iter().zip(written) {
             let Some(owned) = self.owned.get_mut(&shard) else { continue };
+            if written.is_none() {
+                self.prepared = None;
+            }
             match written {
                 Some(Ok(record)) => (owned.record, owned.written) = (record, begun),
                 // Somebody else has it.
@@ -257,7 +285,17 @@ impl Keeper {
 
     /// Takes a shard that is free, or whose owner is gone.
     async fn take(&mut self, client: &Client, shard: u16) -> bool {
-        let Some((record, owner)) = self.look(client, shard).await else { return false };
+        let Some((record, owner)) = self.look(client, shard).await else {
+            self.prepared = None;
+            return false;
+        };
+        // A record may have been lost, and its owner gives up what it cannot write within its term.
+        if record == 0 && self.others.remove(&shard).is_some_and(|seen| seen.record > 0) {
+            self.remade = Some(Instant::now()); // by somebody else
+        }
+        if record == 0 && self.remade.is_some_and(|remade| remade.elapsed() < LONGEST) {
+            return false;
+        }
         let seen = self.others.entry(shard).or_insert_with(|| Seen { record, since: Instant::now() });
         if seen.record != record {
             *seen = Seen { record, since: Instant::now() };
@@ -280,7 +318,8 @@ impl Keeper {
             done: Arc::default(),
             settler: Arc::new(GroupSettler(self.sub.clone())),
         };
-        let opened = part.open().await;
+        // All consumers were made when the subscription began.
+        let opened = part.open_again().await;
         let Ok(place) = opened else {
             self.write(client, shard, record, "").await;
             return false;
@@ -298,7 +337,8 @@ impl Keeper {
     /// The record of a shard: its sequence, and the owner; nobody where there is none.
     async fn look(&self, client: &Client, shard: u16) -> Option<(u64, String)> {
         let subject = format!("$JS.API.DIRECT.GET.{}.{}", self.stream, self.subject(shard));
-        let answer = client.request(subject, Bytes::new()).await.ok()?;
+        let request = client.request(subject, Bytes::new());
+        let answer = tokio::time::timeout(self.term / 3, request).await.ok()?.ok()?;
         if let Some(status) = answer.status {
             return (status.as_u16() == 404).then(|| (0, String::new()));
         }

@@ -290,7 +290,7 @@ impl Control for GroupControl {
                 places.push((channel, from));
             }
             // What was settled before is settled, and must not reach the consumers that come now.
-            sub.desk.flush().await?;
+            sub.unless_killed(sub.desk.flush()).await?;
             let moving = sub.begin_move();
             drop(sub.desk.take_if(|_| true));
             let mut outcome = Ok(());
