@@ -80,6 +80,11 @@ impl Link {
         self.conn.clone().load_scripts().await
     }
 
+    /// Whether this incarnation was given up.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
     /// Gives the connection up when an error says so.
     fn judge(&self, error: Option<&RedisError>) {
         if error.is_some_and(breaks) {
@@ -163,7 +168,7 @@ impl Hub {
 
     /// The connection, if there is one now.
     pub(super) fn link(&self) -> Option<Link> {
-        self.present.borrow().link.clone().filter(|link| !link.dead.is_cancelled())
+        self.present.borrow().link.clone().filter(|link| !link.is_dead())
     }
 
     /// Waits for the connection. Cancel safe.
@@ -176,7 +181,7 @@ impl Hub {
             loop {
                 {
                     let now = present.borrow_and_update();
-                    if let Some(link) = now.link.clone().filter(|link| !link.dead.is_cancelled()) {
+                    if let Some(link) = now.link.clone().filter(|link| !link.is_dead()) {
                         return Ok(link);
                     }
                     if let Some(fault) = now.fault.as_ref().filter(|fault| is_final(fault)) {
