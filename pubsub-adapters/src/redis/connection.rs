@@ -171,6 +171,13 @@ impl Hub {
         self.present.borrow().link.clone().filter(|link| !link.is_dead())
     }
 
+    /// Resolves once there is a connection. Cancel safe.
+    pub(super) async fn linked(&self) {
+        let mut present = self.present.subscribe();
+        // Its sender is this hub's own.
+        let _ = present.wait_for(|now| now.link.as_ref().is_some_and(|link| !link.is_dead())).await;
+    }
+
     /// Waits for the connection. Cancel safe.
     ///
     /// # Errors

@@ -167,7 +167,9 @@ impl Puller {
                     self.begin(reader, room);
                 }
             }
-            let due = member.peek_due().unwrap_or(self.tend_at).min(self.tend_at);
+            // What is due waits for the connection it is looked after on.
+            let linked = member.hub.link().is_some();
+            let due = member.peek_due().filter(|_| linked).unwrap_or(self.tend_at).min(self.tend_at);
             let waiting = reader.read.is_none();
             let room = if waiting { member.window.saturating_sub(member.desk.len()) } else { 0 };
             let few = room > 0 && room < enough && !member.feed.is_paused() && self.shards.readable().next().is_some();
@@ -196,6 +198,7 @@ impl Puller {
                     }
                 }
                 () = member.wake.notified() => {}
+                () = member.hub.linked(), if !linked => {}
                 () = sleep_until(due) => self.tend_at = self.tend_at.min(due),
                 _ = member.desk.room_for(member.window, if few { enough } else { 1 }), if waiting && room < enough => {}
                 () = sleep(PATIENCE), if few => patient = true,
