@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    connect::within,
     error::is_missing,
     group::{Member, Out, Request, answer},
     history,
@@ -128,14 +129,17 @@ impl Puller {
     async fn connect(&mut self) -> RedisResult<Reader> {
         let member = self.member.clone();
         let mut conn = member.hub.connector.commands().await?;
-        conn.load_scripts().await?;
-        let number = if member.hub.connector.is_cluster() {
-            None
-        } else {
+        // The client waits for answers without end.
+        let number = within(GRACE, async {
+            conn.load_scripts().await?;
+            if member.hub.connector.is_cluster() {
+                return Ok(None);
+            }
             let mut id = cmd("CLIENT");
             id.arg("ID");
-            conn.command(&id).await.ok().as_ref().and_then(wire::int)
-        };
+            Ok(conn.command(&id).await.ok().as_ref().and_then(wire::int))
+        })
+        .await?;
         self.tend_at = Instant::now();
         self.forget_fences();
         if self.last.iter().any(|last| *last != EntryId::default()) {
@@ -412,7 +416,7 @@ impl Puller {
         for (index, (part, start)) in member.parts.iter().zip(&starts).enumerate() {
             let mut seek = scripts::SEEK.call(&[part.stream(), &part.due, &part.failed]);
             seek.arg(member.group.as_str()).arg(start);
-            reader.conn.command(&seek).await?;
+            within(GRACE, reader.conn.command(&seek)).await?;
             self.last[index] = EntryId::parse(start.as_bytes()).unwrap_or(self.last[index]);
         }
         Ok(Ok(()))
