@@ -8,7 +8,9 @@ use pubsub_adapters::redis::{Redis, RedisOptions};
 use pubsub_core::{
     ChannelPattern, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, GroupName, Key, Payload, PubSub,
     Raw, Retention, Timestamp,
-    driver::{Adapter, AdapterState, Item, Outcome as Settled, SlowConsumer, SubscribeOptions, Subscriber},
+    driver::{
+        Adapter, AdapterState, HistoryRange, Item, Outcome as Settled, SlowConsumer, SubscribeOptions, Subscriber,
+    },
 };
 use pubsub_testkit::{
     broker::{Broker, BrokerError, BrokerKind, BrokerOptions},
@@ -296,5 +298,45 @@ async fn a_server_that_is_too_old_is_refused_at_once() -> Outcome {
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     assert!(error.message().contains("6.2.14") && error.message().contains("7.0"), "{error}");
     server.abort();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_after_a_cut_keeps_its_order() -> Outcome {
+    const BURSTS: usize = 8;
+    const BURST: usize = 50;
+    let Some(broker) = server()? else { return Ok(()) };
+    let proxy = FaultProxy::start(broker.address()).await?;
+    let url = broker.url().replace(&broker.address().to_string(), &proxy.address().to_string());
+    let adapter = Redis::open(RedisOptions::from_url(&url.parse()?)?).await?;
+    let policy = ChannelPolicy::new().ordered_per_key(1).dedup_window(Duration::from_secs(60));
+    let bus = PubSub::builder(adapter).policy("steps", policy)?.build();
+    publish(&bus, 0).await?;
+    // Several pipelines are on their way when the link breaks, and more is waiting behind them.
+    proxy.stall();
+    let (mut tickets, mut serial) = (Vec::new(), 0);
+    for _ in 0..BURSTS {
+        for _ in 0..BURST {
+            serial += 1;
+            let body = Payload::json(serial.to_string());
+            let event = Envelope::new(EventName::parse("test:step")?, "steps".parse()?, body);
+            tickets.push(bus.publish_envelope(event).key(Key::new("one")?).enqueue().await?);
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    proxy.cut().await?;
+    proxy.heal().await?;
+    for ticket in tickets {
+        ticket.await?;
+    }
+    let history = bus.history(&HistoryRange::new("steps".parse()?).limit(1_000)).await?;
+    let mut serials = Vec::new();
+    for stored in &history.events {
+        let data = stored.message.payload().data().ok_or("no body")?;
+        serials.push(std::str::from_utf8(data)?.parse::<usize>()?);
+    }
+    assert_eq!(serials, (0..=BURSTS * BURST).collect::<Vec<_>>());
+    bus.close(Duration::from_secs(5)).await?;
+    proxy.close().await;
     Ok(())
 }

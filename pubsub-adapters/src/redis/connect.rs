@@ -170,7 +170,8 @@ impl Connector {
     }
 }
 
-async fn within<T>(time: Duration, future: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+/// An answer that comes in time.
+pub(super) async fn within<T>(time: Duration, future: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     let late = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     timeout(time, future).await.unwrap_or_else(|_| Err(late()))
 }

@@ -50,41 +50,44 @@ impl Link {
     /// Many commands, each with its own answer.
     pub(super) async fn commands(&self, cmds: Vec<Cmd>) -> RedisResult<Vec<RedisResult<Value>>> {
         let mut conn = self.conn.clone();
-        let answers = tokio::select! {
-            answers = conn.commands(cmds) => answers,
-            () = self.dead.cancelled() => Err(gone()),
-        };
-        self.judge(answers.as_ref().err());
-        answers
+        self.alive(conn.commands(cmds)).await
     }
 
     /// One command.
     pub(super) async fn command(&self, cmd: &Cmd) -> RedisResult<Value> {
         let mut conn = self.conn.clone();
-        let answer = tokio::select! {
-            answer = conn.command(cmd) => answer,
-            () = self.dead.cancelled() => Err(gone()),
-        };
-        let answer = match answer {
-            Err(error) if is_unknown_script(&error) => {
-                conn.load_scripts().await?;
-                conn.command(cmd).await
+        let asking = async {
+            match conn.command(cmd).await {
+                Err(error) if is_unknown_script(&error) => {
+                    conn.load_scripts().await?;
+                    conn.command(cmd).await
+                }
+                answer => answer,
             }
-            answer => answer,
         };
-        self.judge(answer.as_ref().err());
-        answer
+        self.alive(asking).await
     }
 
     pub(super) async fn load_scripts(&self) -> RedisResult<()> {
-        self.conn.clone().load_scripts().await
+        let mut conn = self.conn.clone();
+        self.alive(conn.load_scripts()).await
     }
 
-    /// Gives the connection up when an error says so.
-    fn judge(&self, error: Option<&RedisError>) {
-        if error.is_some_and(breaks) {
+    /// Waits for an answer for as long as this incarnation lives, and gives it up when an error says so.
+    async fn alive<T>(&self, asking: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let answer = tokio::select! {
+            answer = asking => answer,
+            () = self.dead.cancelled() => Err(gone()),
+        };
+        if answer.as_ref().err().is_some_and(breaks) {
             self.dead.cancel();
         }
+        answer
+    }
+
+    /// Whether this incarnation was given up.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
     }
 }
 
@@ -163,7 +166,14 @@ impl Hub {
 
     /// The connection, if there is one now.
     pub(super) fn link(&self) -> Option<Link> {
-        self.present.borrow().link.clone().filter(|link| !link.dead.is_cancelled())
+        self.present.borrow().link.clone().filter(|link| !link.is_dead())
+    }
+
+    /// Resolves once there is a connection. Cancel safe.
+    pub(super) async fn linked(&self) {
+        let mut present = self.present.subscribe();
+        // Its sender is this hub's own.
+        let _ = present.wait_for(|now| now.link.as_ref().is_some_and(|link| !link.is_dead())).await;
     }
 
     /// Waits for the connection. Cancel safe.
@@ -176,7 +186,7 @@ impl Hub {
             loop {
                 {
                     let now = present.borrow_and_update();
-                    if let Some(link) = now.link.clone().filter(|link| !link.dead.is_cancelled()) {
+                    if let Some(link) = now.link.clone().filter(|link| !link.is_dead()) {
                         return Ok(link);
                     }
                     if let Some(fault) = now.fault.as_ref().filter(|fault| is_final(fault)) {

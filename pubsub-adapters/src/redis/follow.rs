@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     broadcast::{BUFFER, over},
     channel::Channel,
-    connect::Conn,
+    connect::{Conn, within},
     connection::Hub,
     error::closed,
     history::{self, Look},
@@ -147,21 +147,24 @@ impl Follower {
         let mut backoff = Backoff::default();
         let mut lost = false;
         loop {
+            let connecting = async {
+                let mut conn = self.hub.connector.commands().await?;
+                // The client waits for answers without end.
+                within(GRACE, conn.load_scripts()).await?;
+                Ok(conn)
+            };
             let connected = tokio::select! {
                 () = over(&self.hub, &self.feed) => return,
-                connected = self.hub.connector.commands() => connected,
+                connected = connecting => connected,
             };
             let end = match connected {
-                Ok(mut conn) => match conn.load_scripts().await {
-                    Ok(()) => {
-                        if std::mem::take(&mut lost) {
-                            self.feed.state(SubscriptionState::Active);
-                        }
-                        backoff.reset();
-                        self.read(conn).await
+                Ok(conn) => {
+                    if std::mem::take(&mut lost) {
+                        self.feed.state(SubscriptionState::Active);
                     }
-                    Err(error) => End::Lost(error),
-                },
+                    backoff.reset();
+                    self.read(conn).await
+                }
                 Err(error) => End::Lost(error),
             };
             match end {

@@ -45,7 +45,7 @@ impl Outbox {
     fn send(&self, hub: &Hub, draft: Draft, room: OwnedSemaphorePermit, deadline: Instant) -> Tickets {
         let (done, outcome) = oneshot::channel();
         let open = hub.ledger.open(draft.results.len());
-        let job = Job { items: draft.items, results: draft.results, done, deadline, open, _room: room };
+        let job = Job { items: draft.items, results: draft.results, done, deadline, open, number: 0, _room: room };
         if self.jobs.send(job).is_err() {
             return MaybeReady::ready(Err(closed("publish")));
         }

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    connect::within,
     error::is_missing,
     group::{Member, Out, Request, answer},
     history,
@@ -128,14 +129,17 @@ impl Puller {
     async fn connect(&mut self) -> RedisResult<Reader> {
         let member = self.member.clone();
         let mut conn = member.hub.connector.commands().await?;
-        conn.load_scripts().await?;
-        let number = if member.hub.connector.is_cluster() {
-            None
-        } else {
+        // The client waits for answers without end.
+        let number = within(GRACE, async {
+            conn.load_scripts().await?;
+            if member.hub.connector.is_cluster() {
+                return Ok(None);
+            }
             let mut id = cmd("CLIENT");
             id.arg("ID");
-            conn.command(&id).await.ok().as_ref().and_then(wire::int)
-        };
+            Ok(conn.command(&id).await.ok().as_ref().and_then(wire::int))
+        })
+        .await?;
         self.tend_at = Instant::now();
         self.forget_fences();
         if self.last.iter().any(|last| *last != EntryId::default()) {
@@ -167,7 +171,9 @@ impl Puller {
                     self.begin(reader, room);
                 }
             }
-            let due = member.peek_due().unwrap_or(self.tend_at).min(self.tend_at);
+            // What is due waits for the connection it is looked after on.
+            let linked = member.hub.link().is_some();
+            let due = member.peek_due().filter(|_| linked).unwrap_or(self.tend_at).min(self.tend_at);
             let waiting = reader.read.is_none();
             let room = if waiting { member.window.saturating_sub(member.desk.len()) } else { 0 };
             let few = room > 0 && room < enough && !member.feed.is_paused() && self.shards.readable().next().is_some();
@@ -196,6 +202,7 @@ impl Puller {
                     }
                 }
                 () = member.wake.notified() => {}
+                () = member.hub.linked(), if !linked => {}
                 () = sleep_until(due) => self.tend_at = self.tend_at.min(due),
                 _ = member.desk.room_for(member.window, if few { enough } else { 1 }), if waiting && room < enough => {}
                 () = sleep(PATIENCE), if few => patient = true,
@@ -409,7 +416,7 @@ impl Puller {
         for (index, (part, start)) in member.parts.iter().zip(&starts).enumerate() {
             let mut seek = scripts::SEEK.call(&[part.stream(), &part.due, &part.failed]);
             seek.arg(member.group.as_str()).arg(start);
-            reader.conn.command(&seek).await?;
+            within(GRACE, reader.conn.command(&seek)).await?;
             self.last[index] = EntryId::parse(start.as_bytes()).unwrap_or(self.last[index]);
         }
         Ok(Ok(()))

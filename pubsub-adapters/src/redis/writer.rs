@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) done: oneshot::Sender<Receipts>,
     pub(super) deadline: Instant,
     pub(super) open: OpenTickets,
+    /// The place in the order in which jobs came; the writer gives it.
+    pub(super) number: u64,
     pub(super) _room: OwnedSemaphorePermit,
 }
 
@@ -77,31 +79,63 @@ impl Job {
     }
 }
 
+/// Pipelines on their way, which give back what is to be sent again.
+type Flying = FuturesUnordered<BoxFuture<'static, Vec<Job>>>;
+
 /// Writes until the adapter is closed.
 pub(super) async fn write(hub: Arc<Hub>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut flying: FuturesUnordered<BoxFuture<'static, Vec<Job>>> = FuturesUnordered::new();
+    tokio::select! {
+        biased;
+        () = hub.token.cancelled() => {}
+        () = write_all(&hub, &mut jobs) => {}
+    }
+}
+
+async fn write_all(hub: &Hub, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+    let mut flying = Flying::new();
     let mut batch = Vec::with_capacity(JOBS);
+    let mut number = 0;
+    let mut last: Option<Link> = None;
     loop {
-        let room = flying.len() < PIPELINES;
-        tokio::select! {
-            biased;
-            () = hub.token.cancelled() => return,
-            Some(again) = flying.next(), if !flying.is_empty() => batch.extend(again),
-            count = jobs.recv_many(&mut batch, JOBS), if room && batch.is_empty() => {
-                if count == 0 {
-                    return;
+        // Whether the batch goes out again.
+        let mut again = !batch.is_empty();
+        if !again {
+            let room = flying.len() < PIPELINES;
+            tokio::select! {
+                biased;
+                Some(back) = flying.next(), if !flying.is_empty() => {
+                    batch = back;
+                    again = true;
+                }
+                count = jobs.recv_many(&mut batch, JOBS), if room => {
+                    if count == 0 {
+                        return;
+                    }
+                    for job in &mut batch {
+                        job.number = number;
+                        number += 1;
+                    }
                 }
             }
         }
         end_late(&mut batch);
-        if batch.is_empty() || flying.len() >= PIPELINES {
+        if batch.is_empty() {
             continue;
         }
-        let Some(link) = connected(&hub, &mut batch, &mut flying).await else { continue };
+        let Some(link) = connected(hub, &mut batch, &mut flying).await else { continue };
+        if again || last.as_ref().is_some_and(Link::is_dead) {
+            // What else was on its way may have to go out again too, and before what came later.
+            while let Some(back) = flying.next().await {
+                batch.extend(back);
+            }
+        }
+        last = Some(link.clone());
+        // Pipelines come back in any order.
+        batch.sort_unstable_by_key(|job| job.number);
         let mut flight: BoxFuture<'static, Vec<Job>> = Box::pin(fly(link, std::mem::take(&mut batch)));
         // The first poll puts it on the connection's queue: in the order of the jobs.
         match poll!(&mut flight) {
-            std::task::Poll::Ready(again) => batch.extend(again),
+            std::task::Poll::Ready(back) => batch = back,
             std::task::Poll::Pending => flying.push(flight),
         }
     }
@@ -120,11 +154,7 @@ fn end_late(batch: &mut Vec<Job>) {
 }
 
 /// The connection, once there is one. Jobs whose time is over meanwhile are told so; `None` if none is left.
-async fn connected(
-    hub: &Hub,
-    batch: &mut Vec<Job>,
-    flying: &mut FuturesUnordered<BoxFuture<'static, Vec<Job>>>,
-) -> Option<Link> {
+async fn connected(hub: &Hub, batch: &mut Vec<Job>, flying: &mut Flying) -> Option<Link> {
     loop {
         if let Some(link) = hub.link() {
             return Some(link);
@@ -132,11 +162,8 @@ async fn connected(
         let deadline = batch.iter().map(|job| job.deadline).min()?;
         tokio::select! {
             biased;
-            // What was on its way before comes first.
-            Some(mut again) = flying.next(), if !flying.is_empty() => {
-                again.append(batch);
-                *batch = again;
-            }
+            // What was on its way before goes out with it, in order.
+            Some(back) = flying.next(), if !flying.is_empty() => batch.extend(back),
             link = hub.wait("publish", deadline) => match link {
                 Ok(link) => return Some(link),
                 Err(error) => {
