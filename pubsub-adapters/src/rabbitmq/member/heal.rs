@@ -23,9 +23,11 @@ impl Member {
             .collect();
         for (number, index) in ready {
             let plan = self.plan.clone();
-            if let Some(lane) = self.lanes.get_mut(&number) {
-                // Whoever reads it is told by the end of its consumer, and goes on with the queue.
-                let _ = plan.delete(lane, index).await;
+            let Some(lane) = self.lanes.get_mut(&number) else { continue };
+            // Whoever reads it is told by the end of its consumer, and goes on with the queue.
+            if plan.delete(lane, index).await.is_err() {
+                // Its end comes again, and with it the next attempt.
+                self.drop_lane(number).await;
             }
         }
     }

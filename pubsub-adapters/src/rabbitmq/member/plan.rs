@@ -12,7 +12,7 @@ use pubsub_core::{Error, ErrorKind, Result, StartPosition};
 
 use super::super::{
     connection::Link,
-    group::{Founder, Scope, exists, unlock},
+    group::{Founder, Scope, content, exists, remove, unlock},
     lease::{Arrivals, Lane},
     publisher::Sender,
     topology::Topologist,
@@ -121,13 +121,21 @@ impl Plan {
         }
         let scope = self.scopes.get(queue.scope).ok_or_else(missing)?;
         let lock = self.founder().hold(scope).await?;
-        let arrivals = match exists(&self.topology, &queue.backlog).await {
-            Ok(true) => lane.consume(&queue.backlog, index, true).await,
-            Ok(false) => lane.consume(&queue.name, index, false).await,
-            Err(error) => Err(error),
-        };
+        let arrivals = self.consume_first(lane, index, queue).await;
         unlock(&lock).await;
         arrivals
+    }
+
+    /// Begins to take from the backlog of a queue, or from the queue itself. Under the group's lock.
+    async fn consume_first(&self, lane: &mut Lane, index: usize, queue: &Queue) -> Result<Arrivals> {
+        match content(&self.topology, &queue.backlog).await? {
+            // Nothing is in it and nobody has anything of it in hand, for whoever does is counted even after it was
+            // cancelled: no end will ever come.
+            Some((0, 0)) => remove(&self.topology, &queue.backlog).await?,
+            Some(_) => return lane.consume(&queue.backlog, index, true).await,
+            None => {}
+        }
+        lane.consume(&queue.name, index, false).await
     }
 
     /// Deletes a backlog that is read to its end.
