@@ -259,8 +259,13 @@ impl Member {
                 self.copied(copied).await;
             }
         }
-        let _ = tokio::time::timeout_at(limit, self.all_told()).await;
+        // From here on nobody can settle: what was settled by now is told or refused, and nothing comes behind it.
         drop(self.desk.take_if(|_| true));
+        let last = self.desk.take_batch();
+        if !last.is_empty() {
+            self.settle(last).await;
+        }
+        let _ = tokio::time::timeout_at(limit, self.all_told()).await;
         for (_, lane) in self.lanes.drain() {
             lane.close(self.plan.ordered).await;
         }
