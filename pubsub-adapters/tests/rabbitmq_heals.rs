@@ -29,12 +29,20 @@ fn broker() -> Option<Broker> {
 }
 
 fn event(number: usize) -> Envelope {
-    let channel = ChannelName::parse("heals").unwrap();
+    event_on("heals", number)
+}
+
+fn event_on(channel: &str, number: usize) -> Envelope {
+    let channel = ChannelName::parse(channel).unwrap();
     Envelope::new(EventName::parse("heals:counted").unwrap(), channel, Payload::json(number.to_string()))
 }
 
 async fn publish_until_confirmed(bus: &PubSub, number: usize) {
-    let (event, started) = (event(number), Instant::now());
+    confirmed(bus, event(number)).await;
+}
+
+async fn confirmed(bus: &PubSub, event: Envelope) {
+    let started = Instant::now();
     while let Err(error) = bus.publish_envelope(event.clone()).await {
         assert!(error.is_retryable() && started.elapsed() < LIMIT, "{error:?}");
         sleep(Duration::from_millis(20)).await;
@@ -318,4 +326,50 @@ async fn a_degraded_start_heals_and_wrong_passwords_fail_at_once() {
     eventually("the connection comes", || async { bus.health().await.is_up() }).await;
     publish_until_confirmed(&bus, 0).await;
     bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+/// A group over two channels that retain events, and a steady flow on one of them, which alone must not keep the other's
+/// backlog from ending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_over_channels_with_history_goes_on_live_on_each() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let bus = connect(&format!("{}?prefix=both", broker.url())).await?;
+    for number in 0..20 {
+        confirmed(&bus, event_on("left", number)).await;
+        confirmed(&bus, event_on("right", 100 + number)).await;
+    }
+    let retry = RetryPolicy::default().attempts(0);
+    let from = StartPosition::Earliest;
+    let mut events = bus.subscribe_channel("left").channel("right").group("readers").start(from).retry(retry).await?;
+    let mut held = None;
+    let publisher = bus.clone();
+    let flow = tokio::spawn(async move {
+        for number in 20..60 {
+            confirmed(&publisher, event_on("left", number)).await;
+            confirmed(&publisher, event_on("right", 100 + number)).await;
+        }
+    });
+    let mut missing: BTreeSet<usize> = (0..60).chain(100..160).collect();
+    let started = Instant::now();
+    while missing.len() > 1 {
+        assert!(started.elapsed() < LIMIT, "missing: {missing:?}");
+        let Ok(Some(Ok(event))) = timeout(Duration::from_secs(1), events.next()).await else { continue };
+        let number: usize = event.message().payload().decode()?;
+        // One of the left stays in hand: it keeps nothing of the right back.
+        if number == 0 && held.is_none() {
+            held = Some(event);
+            missing.retain(|number| *number >= 100 || *number < 20);
+        } else {
+            event.ack();
+        }
+        missing.remove(&number);
+        if missing.iter().all(|number| *number < 100) && held.is_some() {
+            break;
+        }
+    }
+    held.unwrap().ack();
+    confirmed(&bus, event_on("left", 60)).await;
+    read_all(&mut events, [60]).await;
+    flow.await.unwrap();
+    bus.close(Duration::from_secs(5)).await
 }

@@ -85,8 +85,11 @@ impl Member {
             };
             match opened {
                 Ok(opened) => {
-                    self.silent = false;
                     self.add(opened);
+                    if std::mem::take(&mut self.silent) {
+                        // As the others are, until the loop lets all of them speak.
+                        self.hush().await;
+                    }
                     self.feed.state(SubscriptionState::Active);
                     return true;
                 }

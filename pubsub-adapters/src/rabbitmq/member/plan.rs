@@ -92,19 +92,16 @@ impl Plan {
         u16::try_from(share).unwrap_or(u16::MAX)
     }
 
-    /// Opens lanes for these queues: one for each ordered queue, so that it can be handed on by itself.
+    /// Opens a lane for each of these queues: an ordered one is handed on by itself, and the end of a backlog has come
+    /// once nothing else of its queue is in hand, whatever comes from the others.
     pub(super) async fn open(&self, indices: &[usize]) -> Result<(Vec<Lane>, Vec<Arrivals>)> {
         static LANES: AtomicU64 = AtomicU64::new(1);
         let live = self.link.live("receive", self.patience).await?;
-        let parts: Vec<Vec<usize>> =
-            if self.ordered { indices.iter().map(|index| vec![*index]).collect() } else { vec![indices.to_vec()] };
         let (mut lanes, mut arrivals) = (Vec::new(), Vec::new());
-        for part in parts {
+        for &index in indices {
             let number = LANES.fetch_add(1, Ordering::Relaxed);
-            let mut lane = Lane::open(live.clone(), number, self.prefetch(), part.clone()).await?;
-            for index in part {
-                arrivals.push(self.consume(&mut lane, index).await?);
-            }
+            let mut lane = Lane::open(live.clone(), number, self.prefetch(), vec![index]).await?;
+            arrivals.push(self.consume(&mut lane, index).await?);
             lanes.push(lane);
         }
         self.learn().await?;
