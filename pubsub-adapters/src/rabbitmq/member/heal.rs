@@ -60,7 +60,7 @@ impl Member {
     /// Opens again what was lost. False once the adapter is closed or the subscription gone.
     pub(super) async fn heal(&mut self) -> bool {
         let lost: Vec<_> = self.lanes.values().filter(|lane| !lane.is_up()).map(|lane| lane.number).collect();
-        let mut indices = Vec::new();
+        let mut indices = std::mem::take(&mut self.unread);
         for number in &lost {
             if let Some(lane) = self.lanes.remove(number) {
                 indices.extend(lane.queues);

@@ -74,6 +74,8 @@ pub(super) struct Member {
     active: HashSet<usize>,
     /// A queue that is being handed on: nothing more is taken from it.
     passing: Option<usize>,
+    /// Queues that are read nowhere here, as they could not be opened again.
+    unread: Vec<usize>,
 }
 
 impl Member {
@@ -105,6 +107,7 @@ impl Member {
             silent: false,
             active: HashSet::new(),
             passing: None,
+            unread: Vec::new(),
             plan,
         };
         let plan = member.plan.clone();
@@ -131,7 +134,8 @@ impl Member {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         loop {
-            if self.lanes.values().any(|lane| !lane.is_up()) && !self.heal().await {
+            let lost = !self.unread.is_empty() || self.lanes.values().any(|lane| !lane.is_up());
+            if lost && !self.heal().await {
                 break;
             }
             if let Some(since) = leaving
