@@ -243,9 +243,9 @@ impl Raw {
         if let Some(value) = old.content_encoding() {
             properties = properties.with_content_encoding(value.clone());
         }
-        if let Some(value) = old.message_id() {
-            properties = properties.with_message_id(value.clone());
-        }
+        // By its id a message is known that the broker returns: a copy must not be without one.
+        let id = old.message_id().clone().unwrap_or_else(|| short(&self.foreign_id().to_string()));
+        properties = properties.with_message_id(id);
         if let Some(value) = old.correlation_id() {
             properties = properties.with_correlation_id(value.clone());
         }
@@ -303,6 +303,16 @@ fn bytes_of(value: &AMQPValue) -> Option<std::borrow::Cow<'_, [u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_have_an_id() {
+        let raw = |properties| Raw { properties, body: Bytes::from_static(b"{}"), routing_key: short("-.orders") };
+        let foreign = raw(BasicProperties::default());
+        assert_eq!(foreign.copy().id(), Some(foreign.foreign_id().to_string().as_str()));
+        assert_eq!(foreign.copy().foreign_id(), foreign.foreign_id());
+        let named = raw(BasicProperties::default().with_message_id(short("no. 7")));
+        assert_eq!(named.copy().id(), Some("no. 7"));
+    }
 
     #[test]
     fn times_of_other_libraries_are_read() {
