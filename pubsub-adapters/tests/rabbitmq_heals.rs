@@ -373,3 +373,20 @@ async fn a_group_over_channels_with_history_goes_on_live_on_each() -> Result<()>
     flow.await.unwrap();
     bus.close(Duration::from_secs(5)).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_beyond_a_frame_of_the_protocol_is_refused_at_once() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let bus = connect(&format!("{}?prefix=frame", broker.url())).await?;
+    for (length, fits) in [(90_000, true), (100_000, false), (200_000, false)] {
+        let mut event = event(0);
+        event.meta.correlation_id = Some("x".repeat(length));
+        let outcome = bus.publish_envelope(event).await;
+        assert_eq!(
+            outcome.as_ref().err().map(|error| error.kind()),
+            (!fits).then_some(ErrorKind::TooLarge),
+            "{length}"
+        );
+    }
+    bus.close(Duration::from_secs(5)).await
+}
