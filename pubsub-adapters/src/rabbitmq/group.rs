@@ -365,6 +365,11 @@ pub(super) async fn unlock(lock: &Lock) {
     let _ = within(OPERATION, lock.channel.close(200, short("unlock"))).await;
 }
 
+/// Deletes a queue.
+pub(super) async fn remove(topology: &Topologist, queue: &str) -> Result<()> {
+    delete(&topology.scratch(OPERATION).await?, queue).await
+}
+
 async fn delete(scratch: &Channel, queue: &str) -> Result<()> {
     let deleted = within(OPERATION, scratch.queue_delete(short(queue), QueueDeleteOptions::default())).await?;
     deleted.map(drop).map_err(|error| convert(OPERATION, error))
@@ -372,15 +377,20 @@ async fn delete(scratch: &Channel, queue: &str) -> Result<()> {
 
 /// Whether a queue is there.
 pub(super) async fn exists(topology: &Topologist, queue: &str) -> Result<bool> {
-    Ok(consumers(topology, queue).await?.is_some())
+    Ok(content(topology, queue).await?.is_some())
 }
 
 /// How many consumers a queue has; none if it is not there.
 pub(super) async fn consumers(topology: &Topologist, queue: &str) -> Result<Option<u32>> {
+    Ok(content(topology, queue).await?.map(|(_, consumers)| consumers))
+}
+
+/// How many messages wait in a queue, and how many consumers it has; none if it is not there.
+pub(super) async fn content(topology: &Topologist, queue: &str) -> Result<Option<(u32, u32)>> {
     let scratch = topology.scratch(OPERATION).await?;
     let look = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
     match within(OPERATION, scratch.queue_declare(short(queue), look, FieldTable::default())).await? {
-        Ok(queue) => Ok(Some(queue.consumer_count())),
+        Ok(queue) => Ok(Some((queue.message_count(), queue.consumer_count()))),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(convert(OPERATION, error)),
     }

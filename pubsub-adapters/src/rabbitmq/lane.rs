@@ -186,6 +186,8 @@ impl Lane {
                         opening = self.opening(backoff.next().max(TICK));
                     }
                 },
+                // What is opening may wait for what a repair has locked.
+                Some(repaired) = self.repairs.next() => self.repaired(repaired),
                 Some(message) = self.queue.recv() => self.waiting.push_back(message),
                 _ = ticks.tick() => self.expire(|| unavailable("publish", "the connection is being restored")),
             }
@@ -259,10 +261,7 @@ impl Lane {
                         return Some(session);
                     }
                 }
-                Some((message, outcome)) = self.repairs.next() => match outcome {
-                    Ok(()) => self.waiting.push_back(message),
-                    Err(error) => message.done(Err(error)),
-                },
+                Some(repaired) = self.repairs.next() => self.repaired(repaired),
                 message = self.queue.recv() => match message {
                     Some(message) => self.waiting.push_back(message),
                     None => return None,
@@ -324,6 +323,14 @@ impl Lane {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Sends a message again for which something was declared anew.
+    fn repaired(&mut self, (message, outcome): (Outgoing, Result<()>)) {
+        match outcome {
+            Ok(()) => self.waiting.push_back(message),
+            Err(error) => message.done(Err(error)),
+        }
     }
 
     /// Deals with a message that no queue took.

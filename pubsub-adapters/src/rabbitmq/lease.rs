@@ -207,17 +207,16 @@ impl Lane {
         Ok(())
     }
 
-    /// Deletes a backlog that is read to its end.
+    /// Deletes a backlog that is read to its end. Its end goes with it and is never acknowledged: without it nobody would
+    /// know that a backlog which is still there has been read.
     pub(super) async fn delete(&mut self, backlog: &str) -> Result<()> {
-        if let Some((_, tag)) = self.end.take() {
-            self.settled(tag);
-            if let Some(word) = self.tell() {
-                word.await?;
-            }
-        }
-        self.names.retain(|name| name != backlog);
         let delete = self.channel.queue_delete(short(backlog), QueueDeleteOptions::default());
-        self.rpc(delete).await?.map(drop).map_err(|error| convert(OPERATION, error))
+        self.rpc(delete).await?.map_err(|error| convert(OPERATION, error))?;
+        self.names.retain(|name| name != backlog);
+        if let Some((_, tag)) = self.end.take() {
+            self.open.remove(&tag);
+        }
+        Ok(())
     }
 
     /// Closes the channel: what is unsettled goes back, in its order, before anybody else takes from the queue.

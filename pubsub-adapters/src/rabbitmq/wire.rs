@@ -141,6 +141,20 @@ impl Raw {
         self.properties.headers().iter().flat_map(|headers| headers.inner())
     }
 
+    /// How much the texts among the properties take in their frame.
+    pub(super) fn head_len(&self) -> usize {
+        let texts = [self.properties.content_type(), self.properties.message_id()];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.as_str().len()).sum();
+        let headers = self.headers().map(|(name, value)| {
+            let value = match value {
+                AMQPValue::LongString(text) => text.as_bytes().len(),
+                _ => 8,
+            };
+            name.as_str().len() + value + 6
+        });
+        texts + headers.sum::<usize>()
+    }
+
     fn number(&self, name: &str) -> Option<i64> {
         let value = self.properties.headers().as_ref()?.inner().get(name)?;
         match value {
@@ -243,9 +257,9 @@ impl Raw {
         if let Some(value) = old.content_encoding() {
             properties = properties.with_content_encoding(value.clone());
         }
-        if let Some(value) = old.message_id() {
-            properties = properties.with_message_id(value.clone());
-        }
+        // By its id a message is known that the broker returns: a copy must not be without one.
+        let id = old.message_id().clone().unwrap_or_else(|| short(&self.foreign_id().to_string()));
+        properties = properties.with_message_id(id);
         if let Some(value) = old.correlation_id() {
             properties = properties.with_correlation_id(value.clone());
         }
@@ -303,6 +317,16 @@ fn bytes_of(value: &AMQPValue) -> Option<std::borrow::Cow<'_, [u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_have_an_id() {
+        let raw = |properties| Raw { properties, body: Bytes::from_static(b"{}"), routing_key: short("-.orders") };
+        let foreign = raw(BasicProperties::default());
+        assert_eq!(foreign.copy().id(), Some(foreign.foreign_id().to_string().as_str()));
+        assert_eq!(foreign.copy().foreign_id(), foreign.foreign_id());
+        let named = raw(BasicProperties::default().with_message_id(short("no. 7")));
+        assert_eq!(named.copy().id(), Some("no. 7"));
+    }
 
     #[test]
     fn times_of_other_libraries_are_read() {

@@ -23,9 +23,11 @@ impl Member {
             .collect();
         for (number, index) in ready {
             let plan = self.plan.clone();
-            if let Some(lane) = self.lanes.get_mut(&number) {
-                // Whoever reads it is told by the end of its consumer, and goes on with the queue.
-                let _ = plan.delete(lane, index).await;
+            let Some(lane) = self.lanes.get_mut(&number) else { continue };
+            // Whoever reads it is told by the end of its consumer, and goes on with the queue.
+            if plan.delete(lane, index).await.is_err() {
+                // Its end comes again, and with it the next attempt.
+                self.drop_lane(number).await;
             }
         }
     }
@@ -58,7 +60,7 @@ impl Member {
     /// Opens again what was lost. False once the adapter is closed or the subscription gone.
     pub(super) async fn heal(&mut self) -> bool {
         let lost: Vec<_> = self.lanes.values().filter(|lane| !lane.is_up()).map(|lane| lane.number).collect();
-        let mut indices = Vec::new();
+        let mut indices = std::mem::take(&mut self.unread);
         for number in &lost {
             if let Some(lane) = self.lanes.remove(number) {
                 indices.extend(lane.queues);
@@ -83,8 +85,11 @@ impl Member {
             };
             match opened {
                 Ok(opened) => {
-                    self.silent = false;
                     self.add(opened);
+                    if std::mem::take(&mut self.silent) {
+                        // As the others are, until the loop lets all of them speak.
+                        self.hush().await;
+                    }
                     self.feed.state(SubscriptionState::Active);
                     return true;
                 }

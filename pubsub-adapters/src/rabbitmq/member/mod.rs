@@ -74,6 +74,8 @@ pub(super) struct Member {
     active: HashSet<usize>,
     /// A queue that is being handed on: nothing more is taken from it.
     passing: Option<usize>,
+    /// Queues that are read nowhere here, as they could not be opened again.
+    unread: Vec<usize>,
 }
 
 impl Member {
@@ -105,6 +107,7 @@ impl Member {
             silent: false,
             active: HashSet::new(),
             passing: None,
+            unread: Vec::new(),
             plan,
         };
         let plan = member.plan.clone();
@@ -131,7 +134,8 @@ impl Member {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
         loop {
-            if self.lanes.values().any(|lane| !lane.is_up()) && !self.heal().await {
+            let lost = !self.unread.is_empty() || self.lanes.values().any(|lane| !lane.is_up());
+            if lost && !self.heal().await {
                 break;
             }
             if let Some(since) = leaving
@@ -259,8 +263,13 @@ impl Member {
                 self.copied(copied).await;
             }
         }
-        let _ = tokio::time::timeout_at(limit, self.all_told()).await;
+        // From here on nobody can settle: what was settled by now is told or refused, and nothing comes behind it.
         drop(self.desk.take_if(|_| true));
+        let last = self.desk.take_batch();
+        if !last.is_empty() {
+            self.settle(last).await;
+        }
+        let _ = tokio::time::timeout_at(limit, self.all_told()).await;
         for (_, lane) in self.lanes.drain() {
             lane.close(self.plan.ordered).await;
         }

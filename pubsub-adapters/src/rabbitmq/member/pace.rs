@@ -51,6 +51,7 @@ impl Member {
         }
         drop(self.desk.take_if(|_| true));
         self.active.clear();
+        self.unread.clear();
         for (_, lane) in self.lanes.drain() {
             lane.close(self.plan.ordered).await;
         }
@@ -119,12 +120,7 @@ impl Member {
         lane.close(self.plan.ordered).await;
         match self.plan.open(&[index]).await {
             Ok(opened) => self.add(opened),
-            Err(_) => {
-                // The loop opens it with all others.
-                for lane in self.lanes.values() {
-                    let _ = lane.channel.close(200, short("lost")).await;
-                }
-            }
+            Err(_) => self.unread.push(index), // the loop sees to it
         }
     }
 }

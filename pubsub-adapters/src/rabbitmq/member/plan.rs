@@ -12,7 +12,7 @@ use pubsub_core::{Error, ErrorKind, Result, StartPosition};
 
 use super::super::{
     connection::Link,
-    group::{Founder, Scope, exists, unlock},
+    group::{Founder, Scope, content, exists, remove, unlock},
     lease::{Arrivals, Lane},
     publisher::Sender,
     topology::Topologist,
@@ -92,19 +92,16 @@ impl Plan {
         u16::try_from(share).unwrap_or(u16::MAX)
     }
 
-    /// Opens lanes for these queues: one for each ordered queue, so that it can be handed on by itself.
+    /// Opens a lane for each of these queues: an ordered one is handed on by itself, and the end of a backlog has come
+    /// once nothing else of its queue is in hand, whatever comes from the others.
     pub(super) async fn open(&self, indices: &[usize]) -> Result<(Vec<Lane>, Vec<Arrivals>)> {
         static LANES: AtomicU64 = AtomicU64::new(1);
         let live = self.link.live("receive", self.patience).await?;
-        let parts: Vec<Vec<usize>> =
-            if self.ordered { indices.iter().map(|index| vec![*index]).collect() } else { vec![indices.to_vec()] };
         let (mut lanes, mut arrivals) = (Vec::new(), Vec::new());
-        for part in parts {
+        for &index in indices {
             let number = LANES.fetch_add(1, Ordering::Relaxed);
-            let mut lane = Lane::open(live.clone(), number, self.prefetch(), part.clone()).await?;
-            for index in part {
-                arrivals.push(self.consume(&mut lane, index).await?);
-            }
+            let mut lane = Lane::open(live.clone(), number, self.prefetch(), vec![index]).await?;
+            arrivals.push(self.consume(&mut lane, index).await?);
             lanes.push(lane);
         }
         self.learn().await?;
@@ -121,13 +118,21 @@ impl Plan {
         }
         let scope = self.scopes.get(queue.scope).ok_or_else(missing)?;
         let lock = self.founder().hold(scope).await?;
-        let arrivals = match exists(&self.topology, &queue.backlog).await {
-            Ok(true) => lane.consume(&queue.backlog, index, true).await,
-            Ok(false) => lane.consume(&queue.name, index, false).await,
-            Err(error) => Err(error),
-        };
+        let arrivals = self.consume_first(lane, index, queue).await;
         unlock(&lock).await;
         arrivals
+    }
+
+    /// Begins to take from the backlog of a queue, or from the queue itself. Under the group's lock.
+    async fn consume_first(&self, lane: &mut Lane, index: usize, queue: &Queue) -> Result<Arrivals> {
+        match content(&self.topology, &queue.backlog).await? {
+            // Nothing is in it and nobody has anything of it in hand, for whoever does is counted even after it was
+            // cancelled: no end will ever come.
+            Some((0, 0)) => remove(&self.topology, &queue.backlog).await?,
+            Some(_) => return lane.consume(&queue.backlog, index, true).await,
+            None => {}
+        }
+        lane.consume(&queue.name, index, false).await
     }
 
     /// Deletes a backlog that is read to its end.
