@@ -1,7 +1,7 @@
 //! The adapter for RabbitMQ heals by itself: restarts, a silent broker, cut connections, a deleted queue.
 
 #![cfg(feature = "rabbitmq")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeSet,
@@ -26,7 +26,11 @@ use tokio::time::{sleep, timeout};
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn broker() -> Option<Broker> {
-    Broker::start(BrokerKind::RabbitMq, &BrokerOptions::new()).ok()
+    match Broker::start(BrokerKind::RabbitMq, &BrokerOptions::new()) {
+        Ok(broker) => Some(broker),
+        Err(fault) if std::env::var_os("PUBSUB_TEST_REQUIRE").is_some() => panic!("{fault}"),
+        Err(_) => None,
+    }
 }
 
 fn event(number: usize) -> Envelope {
