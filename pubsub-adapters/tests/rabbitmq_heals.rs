@@ -373,3 +373,21 @@ async fn a_group_over_channels_with_history_goes_on_live_on_each() -> Result<()>
     flow.await.unwrap();
     bus.close(Duration::from_secs(5)).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_beyond_a_frame_of_the_protocol_is_refused_at_once() -> Result<()> {
+    let Some(broker) = broker() else { return Ok(()) };
+    let bus = connect(&format!("{}?prefix=frame", broker.url())).await?;
+    let long = || Some("x".repeat(8_190));
+    let mut fits = event(0);
+    fits.meta.extra.insert("note".to_owned(), "x".repeat(65_000).into());
+    (fits.meta.correlation_id, fits.meta.causation_id, fits.meta.user_id) = (long(), long(), long());
+    bus.publish_envelope(fits.clone()).await?;
+    let mut large = fits;
+    (large.meta.client_event_id, large.meta.tracestate, large.meta.dead_reason) = (long(), long(), long());
+    large.meta.traceparent = long();
+    let refused = bus.publish_envelope(large).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TooLarge);
+    assert!(refused.to_string().contains("114688"), "{refused}");
+    bus.close(Duration::from_secs(5)).await
+}

@@ -33,6 +33,9 @@ use crate::common::{
 
 /// How long a copy for a later delivery may take to be confirmed.
 const COPY_TIMEOUT: Duration = Duration::from_secs(10);
+/// All properties of a message go in one frame of 128 KiB, and the broker ends the connection of whoever exceeds it. A part
+/// is kept free for what groups add to copies, and the broker to messages on their way through a delay.
+const MAX_HEAD: usize = 112 << 10;
 
 /// The publishing half, which groups use for their copies, too.
 #[derive(Debug)]
@@ -167,6 +170,10 @@ impl Sender {
             return Err(Error::new(ErrorKind::TooLarge, "publish", text).on(channel));
         }
         let mut raw = Raw { properties, body, routing_key: ShortString::default() };
+        if raw.head_len() > MAX_HEAD {
+            let text = format!("the event's metadata is larger than the protocol's limit, here {MAX_HEAD} bytes");
+            return Err(Error::new(ErrorKind::TooLarge, "publish", text).on(channel));
+        }
         if let Some(ttl) = options.ttl {
             let from = options.deliver_at.unwrap_or_else(Timestamp::now).max(Timestamp::now());
             raw = raw.with(EXPIRES, AMQPValue::LongLongInt(from.saturating_add(ttl).as_millis()));

@@ -141,6 +141,20 @@ impl Raw {
         self.properties.headers().iter().flat_map(|headers| headers.inner())
     }
 
+    /// How much the texts among the properties take in their frame.
+    pub(super) fn head_len(&self) -> usize {
+        let texts = [self.properties.content_type(), self.properties.message_id()];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.as_str().len()).sum();
+        let headers = self.headers().map(|(name, value)| {
+            let value = match value {
+                AMQPValue::LongString(text) => text.as_bytes().len(),
+                _ => 8,
+            };
+            name.as_str().len() + value + 6
+        });
+        texts + headers.sum::<usize>()
+    }
+
     fn number(&self, name: &str) -> Option<i64> {
         let value = self.properties.headers().as_ref()?.inner().get(name)?;
         match value {
