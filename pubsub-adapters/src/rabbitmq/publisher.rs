@@ -35,7 +35,7 @@ use crate::common::{
 const COPY_TIMEOUT: Duration = Duration::from_secs(10);
 /// All properties of a message go in one frame of 128 KiB, and the broker ends the connection of whoever exceeds it. A part
 /// is kept free for what groups add to copies, and the broker to messages on their way through a delay.
-const MAX_HEAD: usize = 96 << 10;
+const MAX_HEAD: usize = 112 << 10;
 
 /// The publishing half, which groups use for their copies, too.
 #[derive(Debug)]
