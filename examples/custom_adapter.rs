@@ -202,6 +202,14 @@ impl Adapter for Board {
             ];
             let wanted = demands.into_iter().filter(|(wanted, _)| *wanted).map(|(_, feature)| feature);
             self.capabilities().require("ensure topology", wanted)?;
+            // It keeps everything: whoever wants a bound must know.
+            let kept = &policy.retention;
+            let bounds =
+                [("age", kept.age.is_some()), ("count", kept.count.is_some()), ("bytes", kept.bytes.is_some())];
+            if let Some((bound, _)) = bounds.into_iter().find(|(_, wanted)| *wanted) {
+                let text = format!("field `retention.{bound}`: the board keeps everything");
+                return Err(Error::new(ErrorKind::Unsupported, "ensure topology", text).on(&spec.channel));
+            }
         }
         Ok(TopologyReport::default())
     }

@@ -75,13 +75,12 @@ async fn keeping(ctx: &Ctx, channel: &ChannelName, retention: Retention, field: 
     }
 }
 
-/// A handle whose channels keep little: by number where the broker can, by bytes elsewhere.
-async fn keeping_little(ctx: &Ctx, channel: &ChannelName) -> Verdict<PubSub> {
+/// A handle whose channels keep little: by number where the broker can, by bytes elsewhere; none where it keeps all.
+async fn keeping_little(ctx: &Ctx, channel: &ChannelName) -> Verdict<Option<PubSub>> {
     if let Some(bus) = keeping(ctx, channel, Retention::default().count(KEPT), "retention.count").await? {
-        return Ok(bus);
+        return Ok(Some(bus));
     }
-    let bus = keeping(ctx, channel, Retention::default().bytes(BYTES), "retention.bytes").await?;
-    bus.ok_or_else(|| Failure::new("a channel that keeps a number of events or of bytes", "neither"))
+    keeping(ctx, channel, Retention::default().bytes(BYTES), "retention.bytes").await
 }
 
 async fn publish(bus: &PubSub, channel: &ChannelName, serials: Range<usize>) -> Verdict {
@@ -124,18 +123,18 @@ async fn until_removed(ctx: &Ctx, bus: &PubSub, channel: &ChannelName, mut more:
 }
 
 /// A channel whose first event retention has removed, and where that lay.
-async fn overrun(ctx: &Ctx, channel: &ChannelName) -> Verdict<(PubSub, Position)> {
-    let bus = keeping_little(ctx, channel).await?;
+async fn overrun(ctx: &Ctx, channel: &ChannelName) -> Verdict<Option<(PubSub, Position)>> {
+    let Some(bus) = keeping_little(ctx, channel).await? else { return Ok(None) };
     publish(&bus, channel, 0..1).await?;
     let first = present(&bus, channel).await?.position;
     publish(&bus, channel, 1..PLENTY).await?;
     until_removed(ctx, &bus, channel, 0..0).await?;
-    Ok((bus, first))
+    Ok(Some((bus, first)))
 }
 
 async fn expired(ctx: Ctx) -> Verdict {
     let channel = ctx.channel("c8-expired")?;
-    let (bus, first) = overrun(&ctx, &channel).await?;
+    let Some((bus, first)) = overrun(&ctx, &channel).await? else { return Ok(()) };
     let read = bus.history(&HistoryRange::new(channel.clone()).from(StartPosition::After(first.clone()))).await;
     refused("reading after an expired position", read, ErrorKind::PositionExpired)?;
     let subscribed = bus.subscribe_channel(channel.as_str()).after(first).await;
@@ -149,7 +148,7 @@ async fn expired(ctx: Ctx) -> Verdict {
 
 async fn evicted(ctx: Ctx) -> Verdict {
     let channel = ctx.channel("c8-evicted")?;
-    let (bus, first) = overrun(&ctx, &channel).await?;
+    let Some((bus, first)) = overrun(&ctx, &channel).await? else { return Ok(()) };
     let fresh = ctx.reader(&bus, &channel, Mode::Durable, "fresh").after(first.clone()).await;
     refused("a group that starts after an expired position", fresh, ErrorKind::PositionExpired)?;
     let mut events = ctx.reader(&bus, &channel, Mode::Durable, "reader").from_latest().await?;
@@ -162,7 +161,7 @@ async fn evicted(ctx: Ctx) -> Verdict {
 
 async fn overtaken(ctx: Ctx) -> Verdict {
     let channel = ctx.channel("c8-overtaken")?;
-    let bus = keeping_little(&ctx, &channel).await?;
+    let Some(bus) = keeping_little(&ctx, &channel).await? else { return Ok(()) };
     drop(ctx.reader(&bus, &channel, Mode::Durable, "slow").await?);
     publish(&bus, &channel, 0..PLENTY).await?;
     if bus.capabilities().has(Feature::ReplayById) {
@@ -202,12 +201,12 @@ async fn aged(ctx: Ctx) -> Verdict {
     let channel = ctx.channel("c8-age")?;
     // With a bound in bytes, segments are small enough for the age to show; all that is published stays below it.
     let age = Retention::default().age(AGE);
-    let bus = match keeping(&ctx, &channel, age.bytes(BYTES * 8), "retention.bytes").await? {
+    let bus = match keeping(&ctx, &channel, age.bytes(BYTES * 8), "retention.").await? {
         Some(bus) => bus,
-        None => {
-            let bus = keeping(&ctx, &channel, age, "retention.age").await?;
-            bus.ok_or_else(|| Failure::new("a channel that keeps events for a time", "none"))?
-        }
+        None => match keeping(&ctx, &channel, age, "retention.age").await? {
+            Some(bus) => bus,
+            None => return Ok(()),
+        },
     };
     publish(&bus, &channel, 0..64).await?;
     sleep(AGE + AGE / 4).await;
