@@ -77,26 +77,43 @@ async fn due(hub: &Hub) -> RedisResult<(Duration, Option<String>)> {
     Ok((soonest, trouble))
 }
 
+/// Moves what is due, and takes the mark away when nothing is left; else says in what time to look again.
 async fn move_channel(hub: &Hub, link: &Link, name: &ChannelName) -> RedisResult<Option<Duration>> {
+    let left = move_once(hub, link, name).await?;
+    if left.is_some() {
+        return Ok(left);
+    }
+    // Whoever schedules an event meanwhile sets the mark before and after.
+    mark(hub, link, name, "SREM").await?;
+    let left = move_once(hub, link, name).await?;
+    if left.is_some() {
+        mark(hub, link, name, "SADD").await?;
+    }
+    Ok(left)
+}
+
+/// Moves what is due; if something is left, in what time the next one is.
+async fn move_once(hub: &Hub, link: &Link, name: &ChannelName) -> RedisResult<Option<Duration>> {
     let keys = hub.names.keys(name);
     let mut script = scripts::MOVE.call(&[&keys.later(), &keys.later_events(), keys.base()]);
     script.arg(MOVES);
     let (left, next) = moved(link.command(&script).await?)?;
-    if left > 0 {
-        return Ok(Some(next));
+    Ok((left > 0).then_some(next))
+}
+
+/// Whoever took the mark of a channel away may have died before he could look again: then it is set here.
+async fn mark_again(hub: &Hub, link: &Link, name: &ChannelName) -> RedisResult<()> {
+    match move_once(hub, link, name).await? {
+        Some(_) => mark(hub, link, name, "SADD").await,
+        None => Ok(()),
     }
-    // Whoever schedules an event meanwhile sets the mark before and after.
-    let mut mark = cmd("SREM");
+}
+
+/// Sets the mark of a channel with events for later, or takes it away.
+async fn mark(hub: &Hub, link: &Link, name: &ChannelName, command: &str) -> RedisResult<()> {
+    let mut mark = cmd(command);
     mark.arg(hub.names.scheduled()).arg(name.as_str());
-    link.command(&mark).await?;
-    let (left, next) = moved(link.command(&script).await?)?;
-    if left > 0 {
-        let mut mark = cmd("SADD");
-        mark.arg(hub.names.scheduled()).arg(name.as_str());
-        link.command(&mark).await?;
-        return Ok(Some(next));
-    }
-    Ok(None)
+    link.command(&mark).await.map(drop)
 }
 
 fn moved(answer: Value) -> RedisResult<(i64, Duration)> {
@@ -108,12 +125,15 @@ fn moved(answer: Value) -> RedisResult<(i64, Duration)> {
     parsed().ok_or_else(|| (ErrorKind::UnexpectedReturnType, "the answer is not of the expected shape").into())
 }
 
-/// Removes what is too old from channels on which nobody publishes. Whatever fails is tried again next time; what was
+/// Removes what is too old from channels on which nobody publishes, and looks for events for later without a mark. Whatever fails is tried again next time; what was
 /// refused is told.
 async fn sweep(hub: &Hub) -> Option<String> {
     let mut trouble = None;
     let link = hub.link()?;
     for channel in hub.policies.all().into_iter().filter_map(|(name, _)| hub.known(&name)) {
+        if let Err(error) = mark_again(hub, &link, &channel.name).await {
+            refused(&mut trouble, &error, || format!("events for later of `{}` cannot be moved", channel.name));
+        }
         let cmds = channel.sweep(hub);
         if cmds.is_empty() {
             continue;
