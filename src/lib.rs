@@ -7,14 +7,20 @@ pub use pubsub_core::driver::{
 };
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
-    Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventDefinition, EventId, EventItem, EventKey,
-    EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
+    Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg, EventDefinition, EventId, EventItem,
+    EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
     NamePattern, Ordering, Origin, Payload, Policies, Position, PubSub, PubSubBuilder, Publish, Rate, Raw, Read,
     Received, Request, Result, Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster,
     driver, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
+#[cfg(feature = "router")]
+pub use pubsub_router::{
+    Attempt, BoxError, ConsumerState, ConsumerStatus, Decision, Done, Emitter, FromDelivery, FromState, Handled,
+    HandlerArgs, HandlerError, HandlerFn, Incoming, IntoOutcome, ManualAck, Retry, Route, Router, Running, Settle,
+    State, User, Verdict, Watch, terminated,
+};
 
 /// The adapter for Kafka (feature `kafka`).
 #[cfg(feature = "kafka")]

@@ -29,7 +29,9 @@ pub use data::{
 };
 pub use delivery::{AckHandle, Delivery};
 pub use error::{Error, ErrorKind, Fault, Result};
-pub use event::{Direction, Event, Request, catalog::Catalog, definition::EventDefinition, upcast::Upcaster};
+pub use event::{
+    Direction, Event, Request, arg::EventArg, catalog::Catalog, definition::EventDefinition, upcast::Upcaster,
+};
 pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
 pub use pubsub::{

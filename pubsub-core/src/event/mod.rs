@@ -1,5 +1,6 @@
 //! Event types: the trait, its run-time definition, the catalog of definitions, and the codec between them.
 
+pub(crate) mod arg;
 pub(crate) mod catalog;
 pub(crate) mod codec;
 pub(crate) mod definition;

@@ -32,6 +32,7 @@ pub(super) struct Consumer {
     outstanding: AtomicUsize,
     idle: Arc<Notify>,
     paused: AtomicBool,
+    ended: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -68,6 +69,7 @@ impl Consumer {
             outstanding: AtomicUsize::new(0),
             idle,
             paused: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -95,7 +97,17 @@ impl Consumer {
         self.wake();
     }
 
-    /// Remembers whom to wake when the subscription is resumed or drained.
+    /// Whether no more is handed out: its owner ended it, or the bus is being closed.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.load(Ordering::Acquire) || self.drain.is_draining()
+    }
+
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Remembers whom to wake when the subscription is resumed, ended or drained.
     pub(super) fn park(&self, waker: &Waker) {
         let mut slot = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
         if !slot.as_ref().is_some_and(|known| known.will_wake(waker)) {

@@ -27,7 +27,8 @@ pub use subscribe::{Subscribe, Unknown};
 pub use subscription::{Control, EventItem, Events, Stats};
 
 use crate::{
-    Catalog, ChannelName, Clock, Envelope, Error, ErrorKind, Event, GroupName, IdKind, Message, Result, StartPosition,
+    Catalog, ChannelName, ChannelPolicy, Clock, Envelope, Error, ErrorKind, Event, EventDefinition, GroupName, IdKind,
+    Message, Result, StartPosition,
     driver::{
         Adapter, Capabilities, Drain, Feature, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
         TopologyReport,
@@ -218,6 +219,42 @@ impl PubSub {
         self.open("delete group")?;
         self.capabilities().require("delete group", [Feature::DurableGroup])?;
         self.inner.adapter.delete_group(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
+    }
+
+    /// What the handle knows of an event type: what the catalog says of it, or, where it is not in the catalog, what the
+    /// type says itself.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad declaration, `Conflict` if another type defines the same event, `Rejected` if the catalog does
+    /// not have it and its channel takes declared events only.
+    pub fn definition<E: Event>(&self) -> Result<Arc<EventDefinition>> {
+        let entry = self.inner.registry.entry::<E>(&self.inner)?;
+        if !entry.explicit && !entry.channel.policy.allow_undeclared {
+            let text = format!(
+                "event `{}` version {} is not in the catalog, and the channel's policy takes no other",
+                entry.definition.name(),
+                entry.definition.version()
+            );
+            return Err(Error::new(ErrorKind::Rejected, "look up event", text).on(&entry.channel.name));
+        }
+        Ok(entry.definition.clone())
+    }
+
+    /// How a channel behaves.
+    ///
+    /// # Errors
+    /// `Rejected` if the handle uses too many channels.
+    pub fn policy(&self, channel: &ChannelName) -> Result<ChannelPolicy> {
+        Ok(self.inner.registry.channel(channel)?.policy.clone())
+    }
+
+    /// The envelope that publishing this event would send, to be changed or published later by
+    /// [`PubSub::publish_envelope`].
+    ///
+    /// # Errors
+    /// As [`PubSub::publish`], as far as the event itself is at fault.
+    pub fn envelope<E: Event>(&self, event: &E) -> Result<Envelope> {
+        self.draft(event).map(publish::Draft::into_envelope)
     }
 
     /// Opens a private inbox for replies.

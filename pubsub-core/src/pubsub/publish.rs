@@ -33,6 +33,10 @@ impl Draft {
         Self { message: Arc::new(message), channel, options, declared }
     }
 
+    pub(super) fn into_envelope(self) -> Envelope {
+        Arc::unwrap_or_clone(self.message).into_envelope()
+    }
+
     fn envelope_mut(&mut self) -> &mut Envelope {
         Arc::make_mut(&mut self.message).envelope_mut()
     }

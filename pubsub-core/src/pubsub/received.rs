@@ -130,13 +130,14 @@ pub struct Ack {
     attempt: u32,
     position: Option<Position>,
     first_seen: Option<Timestamp>,
+    shared: bool,
     outstanding: Outstanding,
 }
 
 impl Ack {
     pub(super) fn new(delivery: Delivery, consumer: &Arc<Consumer>) -> Self {
-        let Delivery { message, attempt, position, first_seen, ack, .. } = delivery;
-        Self { handle: ack, message, attempt, position, first_seen, outstanding: Outstanding::new(consumer) }
+        let Delivery { message, attempt, position, first_seen, shared, ack, .. } = delivery;
+        Self { handle: ack, message, attempt, position, first_seen, shared, outstanding: Outstanding::new(consumer) }
     }
 
     pub(super) fn consumer(&self) -> &Consumer {
@@ -192,10 +193,24 @@ impl Ack {
     /// # Errors
     /// As [`Ack::nack`]; `Invalid` beyond the adapter's limit, and the event comes again as if it had been dropped.
     pub fn nack_after(self, delay: Duration) -> Result<()> {
+        self.fail_after(delay, "nacked")
+    }
+
+    /// As [`Ack::nack_after`], with the reason that a dead letter would carry.
+    ///
+    /// # Errors
+    /// As [`Ack::nack_after`].
+    pub fn fail_after(self, delay: Duration, reason: impl fmt::Display) -> Result<()> {
         self.demand_group("nack")?;
         Limits::check("delay", Some(delay), self.consumer().max_delay)
             .map_err(|text| Error::new(ErrorKind::Invalid, "nack", text).on(self.message.channel()))?;
-        self.redeliver(delay, "nacked")
+        self.redeliver(delay, reason)
+    }
+
+    /// Nothing was done with it: the event comes again at once, and no attempt is counted. On a broadcast it counts as
+    /// read.
+    pub fn release(self) {
+        self.settle(Outcome::Release);
     }
 
     fn redeliver(self, delay: Duration, reason: impl fmt::Display) -> Result<()> {
@@ -220,6 +235,12 @@ impl Ack {
             self.settle(Outcome::Reject);
         }
         Ok(())
+    }
+
+    /// Given up because the event cannot be read: a dead letter in a group that keeps them, and counted as undecodable.
+    pub fn reject_unreadable(self, reason: &Error) {
+        self.consumer().counts.undecodable.fetch_add(1, Ordering::Relaxed);
+        self.bury(reason.to_string());
     }
 
     /// Hands the delivery to the writer of dead letters, which settles it once the copy is confirmed.
@@ -272,8 +293,14 @@ impl Ack {
         self.position.as_ref()
     }
 
-    pub(super) fn first_seen(&self) -> Option<Timestamp> {
+    /// When this group first met the event, where a redelivery knows it.
+    pub fn first_seen(&self) -> Option<Timestamp> {
         self.first_seen
+    }
+
+    /// Whether other subscribers of this process get the same message, so that decoding it once pays.
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// The handle and what must outlive its settlement.

@@ -100,6 +100,16 @@ impl Subscribe<Raw> {
         })
     }
 
+    /// Adds an event type, on channels other than its own: by name, `family.*` or `*`.
+    pub fn event_on<E: Event>(self, pattern: &str) -> Self {
+        let entry = self.bus.inner.registry.entry::<E>(&self.bus.inner);
+        let found = entry.and_then(|entry| Ok((entry, ChannelPattern::parse(pattern)?)));
+        self.parsed(found, |options, (entry, pattern)| {
+            add_channel(options, pattern);
+            options.names.push(NamePattern::Exact(entry.definition.name().clone()));
+        })
+    }
+
     /// Adds event names: one, `category:*`, or `*`. Their channels are those that the catalog tells, and else the
     /// category of the name.
     pub fn names(self, pattern: &str) -> Self {

@@ -213,7 +213,7 @@ impl<T: Read> Events<T> {
             if self.ended {
                 return Poll::Ready(None);
             }
-            if self.consumer.drain.is_draining() {
+            if self.consumer.is_over() {
                 self.subscription.release_buffered();
                 self.ended = true;
                 return Poll::Ready(None);
@@ -223,7 +223,7 @@ impl<T: Read> Events<T> {
                 self.subscription.source().set_paused(true);
                 self.consumer.park(cx.waker());
                 // Asked again after parking: whoever resumes in between finds the waker or is seen here.
-                if self.consumer.is_paused() && !self.consumer.drain.is_draining() {
+                if self.consumer.is_paused() && !self.consumer.is_over() {
                     return Poll::Pending;
                 }
                 self.subscription.source().set_paused(false);
@@ -233,7 +233,7 @@ impl<T: Read> Events<T> {
                 Poll::Ready(item) => item,
                 Poll::Pending => {
                     self.consumer.park(cx.waker());
-                    if self.consumer.drain.is_draining() || self.consumer.is_paused() {
+                    if self.consumer.is_over() || self.consumer.is_paused() {
                         continue;
                     }
                     return Poll::Pending;
@@ -310,14 +310,9 @@ impl<T: Read> Events<T> {
     /// Deals with a delivery that cannot be read: where nobody keeps it, the caller is told.
     fn refuse(&self, mut delivery: Delivery) -> Option<Error> {
         let error = Error::clone(&*delivery.fault.take()?);
-        self.consumer.counts.undecodable.fetch_add(1, Ordering::Relaxed);
-        if self.consumer.dead_letters.is_some() {
-            Ack::new(delivery, &self.consumer).bury(error.to_string());
-            return None;
-        }
-        // It does not come again.
-        delivery.settle_as(Outcome::Reject);
-        Some(error)
+        Ack::new(delivery, &self.consumer).reject_unreadable(&error);
+        // Where no dead letter keeps it, it does not come again.
+        self.consumer.dead_letters.is_none().then_some(error)
     }
 
     /// Moves the subscription to another position; for a group, the whole group. What is unsettled is taken back.
@@ -397,6 +392,17 @@ impl Control {
     /// Lets it take events again.
     pub fn resume(&self) {
         self.0.set_paused(false);
+    }
+
+    /// Ends the subscription: its stream gives `None`, and what it has buffered goes back. Events that are in users' hands
+    /// can still be settled.
+    pub fn end(&self) {
+        self.0.end();
+    }
+
+    /// Whether it has ended, or is about to: by [`Control::end`], or because the bus is being closed.
+    pub fn is_ended(&self) -> bool {
+        self.0.is_over()
     }
 
     /// Whether it is paused.

@@ -1,0 +1,180 @@
+//! `Incoming`: one delivery on its way through layers to its handler.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use pubsub_core::{
+    Ack, ChannelName, Control, Envelope, Error, ErrorKind, GroupName, Message, Position, PubSub, Result, Timestamp,
+    driver::Drain,
+};
+
+/// The most events that one call of a handler may emit: they are kept in memory until it succeeds.
+const MAX_EMITTED: usize = 1_024;
+
+/// One delivery, as layers and extractors see it. Cloning it gives another handle to the same delivery.
+///
+/// It carries no right to settle: a handler that is cut off by a layer is settled by what the layer says.
+#[derive(Clone)]
+pub struct Incoming(Arc<Inner>);
+
+struct Inner {
+    message: Arc<Message>,
+    attempt: u32,
+    shared: bool,
+    position: Option<Position>,
+    first_seen: Option<Timestamp>,
+    site: Arc<Site>,
+    outbox: Mutex<Outbox>,
+    /// Where a handler that settles by itself finds the right to do so.
+    manual: Mutex<Option<Ack>>,
+}
+
+/// What all deliveries of a subscription have in common.
+pub(crate) struct Site {
+    pub(crate) bus: PubSub,
+    pub(crate) group: GroupName,
+    pub(crate) channel: ChannelName,
+    pub(crate) control: Control,
+    /// Given when the router is drained, or this subscription is stopped.
+    pub(crate) drain: Drain,
+}
+
+/// Changes what a handler emits, before it is kept.
+type Stamp = Arc<dyn Fn(&mut Envelope) + Send + Sync>;
+
+/// What the handler has emitted in its present call.
+#[derive(Default)]
+struct Outbox {
+    events: Vec<Envelope>,
+    stamps: Vec<Stamp>,
+    /// Which call of the handler may emit; 0 for none.
+    open: u32,
+    calls: u32,
+}
+
+impl Incoming {
+    pub(crate) fn new(message: Arc<Message>, ack: &Ack, site: Arc<Site>) -> Self {
+        Self(Arc::new(Inner {
+            message,
+            attempt: ack.attempt(),
+            shared: ack.is_shared(),
+            position: ack.position().cloned(),
+            first_seen: ack.first_seen(),
+            site,
+            outbox: Mutex::default(),
+            manual: Mutex::default(),
+        }))
+    }
+
+    /// The message as it came.
+    pub fn message(&self) -> &Arc<Message> {
+        &self.0.message
+    }
+
+    /// Which delivery of the event to this group this is; the first is 1.
+    pub fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+
+    /// Where the event lies in its channel, where the adapter tells.
+    pub fn position(&self) -> Option<&Position> {
+        self.0.position.as_ref()
+    }
+
+    /// When this group first met the event, where a redelivery knows it.
+    pub fn first_seen(&self) -> Option<Timestamp> {
+        self.0.first_seen
+    }
+
+    /// The group that consumes it.
+    pub fn group(&self) -> &GroupName {
+        &self.0.site.group
+    }
+
+    /// The bus that it came from.
+    pub fn bus(&self) -> &PubSub {
+        &self.0.site.bus
+    }
+
+    /// Pauses, resumes, ends and counts the subscription that it came from.
+    pub fn control(&self) -> &Control {
+        &self.0.site.control
+    }
+
+    /// Given when the router is being drained: who only waits should stop then.
+    pub fn drain(&self) -> &Drain {
+        &self.0.site.drain
+    }
+
+    /// Lets `stamp` change every event that the handler emits from now on, as a layer that correlates events does. The
+    /// outermost layer's stamps come first.
+    pub fn on_emit(&self, stamp: impl Fn(&mut Envelope) + Send + Sync + 'static) {
+        self.outbox().stamps.push(Arc::new(stamp));
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.0.shared
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        // The outbox is whole at every point where a panic could come from.
+        self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a call of the handler: what an earlier one emitted is forgotten.
+    pub(crate) fn begin(&self) {
+        let mut outbox = self.outbox();
+        outbox.calls += 1;
+        outbox.open = outbox.calls;
+        outbox.events.clear();
+    }
+
+    /// Which call of the handler is underway.
+    pub(crate) fn call(&self) -> u32 {
+        self.outbox().open
+    }
+
+    /// Keeps an event that a call emits.
+    pub(crate) fn emit(&self, call: u32, mut envelope: Envelope) -> Result<()> {
+        let mut outbox = self.outbox();
+        let refused = |kind, text: String| Err(Error::new(kind, "emit", text).on(&envelope.channel));
+        if outbox.open != call || call == 0 {
+            return refused(ErrorKind::Closed, "the handler has returned, so nothing more goes out with it".to_owned());
+        }
+        if outbox.events.len() >= MAX_EMITTED {
+            return refused(ErrorKind::Rejected, format!("one call of a handler emits at most {MAX_EMITTED} events"));
+        }
+        outbox.stamps.iter().for_each(|stamp| stamp(&mut envelope));
+        outbox.events.push(envelope);
+        Ok(())
+    }
+
+    /// Ends the call, and takes what it emitted.
+    pub(crate) fn take_emitted(&self) -> Vec<Envelope> {
+        let mut outbox = self.outbox();
+        outbox.open = 0;
+        std::mem::take(&mut outbox.events)
+    }
+
+    pub(crate) fn lend_ack(&self, ack: Ack) {
+        *self.0.manual.lock().unwrap_or_else(PoisonError::into_inner) = Some(ack);
+    }
+
+    pub(crate) fn take_ack(&self) -> Option<Ack> {
+        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("group", &self.0.site.group.as_str())
+            .field("channel", &self.0.site.channel.as_str())
+            .field("name", &self.0.message.name().as_str())
+            .field("id", self.0.message.id())
+            .field("attempt", &self.0.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,27 @@
+//! Handlers for `pubsub`: functions that take typed events, and everything that stands between them and a broker –
+//! extractors, layers, retry, dead letters, ordered lanes, supervision and drain.
+//!
+//! Begin at [`Router`].
+
+mod error;
+mod extract;
+mod handler;
+mod incoming;
+mod isolate;
+mod layer;
+mod outcome;
+mod route;
+mod router;
+mod run;
+
+pub use error::{BoxError, Decision, HandlerError};
+pub use extract::{Attempt, Emitter, FromDelivery, FromState, ManualAck, State, User};
+pub use handler::{HandlerArgs, HandlerFn};
+pub use incoming::Incoming;
+pub use layer::Retry;
+pub use outcome::{Done, IntoOutcome, Settle, Verdict};
+pub use route::Route;
+pub use router::Router;
+#[cfg(feature = "signal")]
+pub use run::terminated;
+pub use run::{ConsumerState, ConsumerStatus, Handled, Running, Watch};

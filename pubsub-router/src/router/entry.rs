@@ -1,0 +1,143 @@
+//! One handler of a router.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use pubsub_core::{Event, EventDefinition, Message, PubSub, Raw, Result, Subscribe};
+
+use super::{
+    LayerFn,
+    options::{ConsumerOptions, inherit},
+};
+use crate::{HandlerArgs, HandlerFn, IntoOutcome, Route, Settle};
+
+/// What a handler is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Plain events.
+    Event,
+}
+
+impl Kind {
+    /// What a message asks for.
+    pub(crate) fn of(_: &Message) -> Self {
+        Self::Event
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Event => "an event",
+        })
+    }
+}
+
+/// Makes the route of a handler, given the state and what the bus knows of its event.
+type Make<S> = Arc<dyn Fn(&S, Arc<EventDefinition>) -> Route + Send + Sync>;
+
+pub(crate) struct Entry<S> {
+    /// The same for every copy of one registration.
+    pub(crate) id: u64,
+    pub(crate) kind: Kind,
+    pub(crate) event: &'static str,
+    /// With all prefixes.
+    pub(crate) channel: String,
+    pub(crate) group: Option<String>,
+    pub(crate) settle: Option<Settle>,
+    pub(crate) options: ConsumerOptions,
+    /// From the inside to the outside.
+    pub(crate) layers: Vec<LayerFn>,
+    pub(crate) define: fn(&PubSub) -> Result<Arc<EventDefinition>>,
+    pub(crate) take: fn(Subscribe<Raw>, &str) -> Subscribe<Raw>,
+    pub(crate) make: Make<S>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Entry<S> {
+    pub(crate) fn on<H, A>(handler: H) -> Self
+    where
+        H: HandlerFn<A> + Clone,
+        A: HandlerArgs<S>,
+        H::Out: IntoOutcome,
+    {
+        let make = move |state: &S, definition| Route::handler::<H, A, S>(handler.clone(), state.clone(), definition);
+        Self::new::<A::Event>(Kind::Event, Arc::new(make))
+    }
+
+    fn new<E: Event>(kind: Kind, make: Make<S>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            kind,
+            event: E::NAME,
+            channel: E::CHANNEL.to_owned(),
+            group: None,
+            settle: None,
+            options: ConsumerOptions::default(),
+            layers: Vec::new(),
+            define: PubSub::definition::<E>,
+            take: |subscribe, channel| subscribe.event_on::<E>(channel),
+            make,
+        }
+    }
+
+    /// Settles the state, for a router that has another one or none.
+    pub(crate) fn with_state<T>(self, state: S) -> Entry<T> {
+        let Self { id, kind, event, channel, group, settle, options, layers, define, take, make } = self;
+        let make: Make<T> = Arc::new(move |_: &T, definition| make(&state, definition));
+        Entry { id, kind, event, channel, group, settle, options, layers, define, take, make }
+    }
+}
+
+impl<S> Entry<S> {
+    /// Takes over what its router says.
+    pub(crate) fn inherit(
+        &mut self,
+        group: Option<&str>,
+        settle: Option<Settle>,
+        options: &ConsumerOptions,
+        layers: &[LayerFn],
+    ) {
+        inherit(&mut self.group, &group.map(str::to_owned));
+        inherit(&mut self.settle, &settle);
+        self.options.inherit(options);
+        self.layers.extend(layers.iter().cloned());
+    }
+
+    pub(crate) fn nest(&mut self, prefix: &str) {
+        self.channel = format!("{prefix}.{}", self.channel);
+    }
+}
+
+impl<S> Clone for Entry<S> {
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id,
+            kind: self.kind,
+            event: self.event,
+            channel: self.channel.clone(),
+            group: self.group.clone(),
+            settle: self.settle,
+            options: self.options.clone(),
+            layers: self.layers.clone(),
+            define: self.define,
+            take: self.take,
+            make: self.make.clone(),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Entry<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("event", &self.event)
+            .field("channel", &self.channel)
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}

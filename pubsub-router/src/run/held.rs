@@ -1,0 +1,156 @@
+//! `Held`: the right and duty to settle a delivery, whatever becomes of the task that works on it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use pubsub_core::{Ack, Error, Result, driver::RetryPolicy};
+use tokio::sync::Notify;
+
+use crate::{Decision, HandlerError, Incoming, Settle, Verdict, incoming::Site};
+
+/// How many deliveries the handlers of a router have in hand.
+#[derive(Debug, Default)]
+pub(crate) struct InHand {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl InHand {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn none(&self) {
+        loop {
+            let notified = self.none.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.count() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// A delivery in a handler's hands. Dropped unsettled it comes again; while draining it is given back as it came.
+pub(crate) struct Held {
+    ack: Option<Ack>,
+    /// Where the right to settle is, while the handler has it.
+    lent: Option<Incoming>,
+    site: Arc<Site>,
+    in_hand: Arc<InHand>,
+}
+
+impl Held {
+    pub(crate) fn new(ack: Ack, site: Arc<Site>, in_hand: Arc<InHand>) -> Self {
+        in_hand.count.fetch_add(1, Ordering::Relaxed);
+        Self { ack: Some(ack), lent: None, site, in_hand }
+    }
+
+    /// Whether the lease still holds.
+    pub(crate) fn is_live(&self) -> bool {
+        self.ack.as_ref().is_none_or(Ack::is_live)
+    }
+
+    /// What has to happen before the handler runs.
+    pub(crate) fn prepare(&mut self, how: Settle, incoming: &Incoming) {
+        match how {
+            Settle::AckFirst => self.ack.take().into_iter().for_each(Ack::ack),
+            Settle::Manual => {
+                if let Some(ack) = self.ack.take() {
+                    incoming.lend_ack(ack);
+                    self.lent = Some(incoming.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives it back as it came: nothing was done with it.
+    pub(crate) fn release(mut self) {
+        self.ack.take().into_iter().for_each(Ack::release);
+    }
+
+    /// Settles it by what the handler said.
+    ///
+    /// # Errors
+    /// What the settlement of a group's delivery never gives.
+    pub(crate) fn settle(mut self, verdict: Verdict, how: Settle) -> Result<()> {
+        let Some(ack) = self.ack.take() else { return Ok(()) };
+        match verdict {
+            Ok(_) => {
+                ack.ack();
+                Ok(())
+            }
+            Err(error) => settle_failed(ack, error, how, &self.site),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let ack = self.ack.take().or_else(|| self.lent.take()?.take_ack());
+        if let Some(ack) = ack.filter(|_| self.site.drain.is_draining()) {
+            ack.release();
+        }
+        if self.in_hand.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.in_hand.none.notify_waiters();
+        }
+    }
+}
+
+fn settle_failed(ack: Ack, error: HandlerError, how: Settle, site: &Site) -> Result<()> {
+    if let Some(unreadable) = error.as_unreadable() {
+        ack.reject_unreadable(unreadable);
+        return Ok(());
+    }
+    let plain = error.decision() == Decision::Retry && !error.is_resolved();
+    if plain && how == Settle::AckOnError {
+        ack.ack();
+        return Ok(());
+    }
+    if plain && how == Settle::RejectOnError {
+        return ack.reject(&error);
+    }
+    let error = resolve(error, &RetryPolicy::default(), ack.message().id(), ack.attempt());
+    match error.decision() {
+        Decision::Release => {
+            ack.release();
+            Ok(())
+        }
+        Decision::RetryAfter(delay) => {
+            let longest = site.bus.capabilities().limits.max_delay;
+            ack.fail_after(longest.map_or(delay, |longest| delay.min(longest)), &error)
+        }
+        _ => ack.reject(&error),
+    }
+}
+
+/// Lets a policy decide about delay and end of attempts, unless one has.
+pub(crate) fn resolve(
+    error: HandlerError,
+    policy: &RetryPolicy,
+    id: &pubsub_core::EventId,
+    attempt: u32,
+) -> HandlerError {
+    if error.is_resolved() {
+        return error;
+    }
+    if policy.is_exhausted(attempt) {
+        return error.resolve(Decision::GiveUp);
+    }
+    let delay = match error.decision() {
+        Decision::RetryAfter(delay) => delay,
+        _ => policy.delay(id, attempt),
+    };
+    error.resolve(Decision::RetryAfter(delay))
+}
+
+/// An error as the text that a state shows.
+pub(crate) fn text_of(error: &Error) -> String {
+    HandlerError::from(error.clone()).to_string()
+}
