@@ -30,8 +30,8 @@ use crate::{HandlerError, Incoming};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be taken from a delivery",
     label = "not an argument of a handler",
-    note = "the event comes first; then `State<T>`, `User`, `Meta`, `EventId`, `Option<Key>`, `Attempt`, `Option<Position>`, \
-            `Timestamp`, `Arc<Message>`, `Emitter`, `Control`, in any order",
+    note = "the event comes first; then, in any order, `State<T>`, `User`, `Meta`, `EventId`, `Timestamp`, `Option<Key>`",
+    note = "also `Attempt`, `Option<Position>`, `Arc<Message>`, `Emitter` and `Control`",
     note = "for a type of your own implement `FromDelivery<S>`"
 )]
 pub trait FromDelivery<S>: Sized {

@@ -211,7 +211,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     }
 }
 
-impl Router<()> {
+impl Router {
     /// Subscribes every handler and returns when all of them are in place: what is published from then on reaches them.
     ///
     /// # Errors
@@ -234,7 +234,6 @@ impl Router<()> {
         let deadline = self.drain;
         drain_and_report(self.start(bus).await?, deadline, shutdown).await
     }
-
     /// What is to be subscribed, and with which routes.
     pub(crate) fn plan(mut self, bus: &PubSub) -> Result<Vec<Plan>> {
         let problems = std::mem::take(&mut self.problems);
