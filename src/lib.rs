@@ -11,15 +11,16 @@ pub use pubsub_core::{
     EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
     NamePattern, Ordering, Origin, Payload, Policies, Position, PubSub, PubSubBuilder, Publish, Rate, Raw, Read,
     Received, Request, Result, Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster,
-    driver, wire,
+    driver, store, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
 #[cfg(feature = "router")]
 pub use pubsub_router::{
-    Attempt, BoxError, ConsumerState, ConsumerStatus, Decision, Done, Emitter, FromDelivery, FromState, Handled,
-    HandlerArgs, HandlerError, HandlerFn, Incoming, IntoOutcome, ManualAck, Retry, Route, Router, Running, Settle,
-    State, User, Verdict, Watch, terminated,
+    Attempt, BoxError, CircuitBreaker, ConcurrencyLimit, ConsumerState, ConsumerStatus, Correlate, DeadLetter,
+    Decision, Dedup, Done, Emitter, FromDelivery, FromState, Handled, HandlerArgs, HandlerError, HandlerFn, Incoming,
+    IntoOutcome, ManualAck, MemoryDedup, RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout,
+    Trace, User, Verdict, Watch, terminated,
 };
 
 /// The adapter for Kafka (feature `kafka`).

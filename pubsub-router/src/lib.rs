@@ -18,7 +18,11 @@ pub use error::{BoxError, Decision, HandlerError};
 pub use extract::{Attempt, Emitter, FromDelivery, FromState, ManualAck, State, User};
 pub use handler::{HandlerArgs, HandlerFn};
 pub use incoming::Incoming;
-pub use layer::Retry;
+#[cfg(feature = "trace")]
+pub use layer::Trace;
+pub use layer::{
+    CircuitBreaker, ConcurrencyLimit, Correlate, DeadLetter, Dedup, MemoryDedup, RateLimit, Retry, TimedOut, Timeout,
+};
 pub use outcome::{Done, IntoOutcome, Settle, Verdict};
 pub use route::Route;
 pub use router::Router;

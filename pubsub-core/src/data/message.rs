@@ -12,6 +12,12 @@ use super::{
 };
 use crate::{Error, ErrorKind, Event, EventDefinition, Result};
 
+/// How many characters of the reason a dead letter carries.
+const MAX_REASON: usize = 2_000;
+
+// A reason of the longest characters still fits into a field of metadata.
+const _: () = assert!(4 * MAX_REASON <= crate::wire::MAX_FIELD_LEN);
+
 /// An event on its way: the raw envelope, built once and shared by everything that forwards it.
 ///
 /// Fan-out, retry and dead letters clone the `Arc` around it. The payload stays bytes; a subscriber that decodes it
@@ -94,6 +100,30 @@ impl Message {
             return Err(Error::new(ErrorKind::Invalid, "decode", text).on(self.channel()));
         }
         definition.decode(self).map_err(|error| error.on(self.channel()))
+    }
+
+    /// A copy for a channel of dead letters: the original id and bytes, and why it lies there. Of the reason at most 2,000
+    /// characters are kept.
+    #[must_use]
+    pub fn dead_letter(
+        &self,
+        channel: ChannelName,
+        reason: &str,
+        attempts: u32,
+        first_seen: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Self {
+        let mut copy = self.clone();
+        let envelope = copy.envelope_mut();
+        envelope.channel = channel;
+        let cut = reason.char_indices().nth(MAX_REASON).map_or(reason.len(), |(cut, _)| cut);
+        let meta = &mut envelope.meta;
+        meta.first_seen = meta.first_seen.or(first_seen).or(Some(now));
+        meta.dead_reason = Some(reason[..cut].to_owned());
+        meta.dead_attempts = Some(attempts);
+        meta.dead_source = Some(self.channel().clone());
+        meta.dead_time = Some(now);
+        copy
     }
 
     /// How many bytes the message takes on a wire, roughly: payload, key and the text of its metadata.

@@ -13,18 +13,12 @@ use super::received::Ack;
 use crate::{
     ChannelPolicy, Clock, GroupName, Message, Result, Retention,
     driver::{Adapter, ChannelSpec, Outcome, PublishOptions, Tickets, Topology, TopologyMode},
-    wire::MAX_FIELD_LEN,
 };
 
 /// How many dead letters one channel keeps before the oldest is dropped.
 const KEPT: u64 = 65_536;
 /// How many are written in one go.
 const BATCH: usize = 64;
-/// Longer reasons are cut off.
-const MAX_REASON: usize = 2_000;
-
-// A reason of the longest characters still fits into a field of metadata.
-const _: () = assert!(4 * MAX_REASON <= MAX_FIELD_LEN);
 
 /// A delivery that its group has given up.
 struct Burial {
@@ -56,10 +50,7 @@ impl Writer {
 
     /// Hands a delivery to the task. Where there is none and no runtime to start one on, the delivery is dropped
     /// unsettled: it comes again. Says whether the task has it.
-    pub(super) fn bury(&self, ack: Ack, mut reason: String) -> bool {
-        if let Some((cut, _)) = reason.char_indices().nth(MAX_REASON) {
-            reason.truncate(cut);
-        }
+    pub(super) fn bury(&self, ack: Ack, reason: String) -> bool {
         let Some(queue) = self.queue() else { return false };
         match queue.send(Burial { ack, reason }) {
             Ok(()) => true,
@@ -144,22 +135,12 @@ async fn declare(adapter: &dyn Adapter, copy: &Message) -> Result<()> {
     adapter.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await.map(drop)
 }
 
-/// The event with its original bytes and id, and why it lies here.
+/// The letter, on the channel where those of its group lie.
 fn copy_of(burial: &Burial, clock: &Clock) -> Message {
-    let original = burial.ack.message();
-    let mut copy = Message::clone(original);
-    let now = clock.now();
-    let envelope = copy.envelope_mut();
-    if let Some(group) = burial.ack.group() {
-        envelope.channel = original.channel().dead_letter(group);
-    }
-    let meta = &mut envelope.meta;
-    meta.first_seen = meta.first_seen.or(burial.ack.first_seen()).or(Some(now));
-    meta.dead_reason = Some(burial.reason.clone());
-    meta.dead_attempts = Some(burial.ack.attempt());
-    meta.dead_source = Some(original.channel().clone());
-    meta.dead_time = Some(now);
-    copy
+    let Burial { ack, reason } = burial;
+    let original = ack.message();
+    let channel = ack.group().map_or_else(|| original.channel().clone(), |group| original.channel().dead_letter(group));
+    original.dead_letter(channel, reason, ack.attempt(), ack.first_seen(), clock.now())
 }
 
 /// The original is settled only when the copy is confirmed. Otherwise it comes again, and is buried then.

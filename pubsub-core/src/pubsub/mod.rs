@@ -340,6 +340,8 @@ impl PubSub {
         }
         let channel = self.inner.registry.channel(message.channel())?;
         let declared = match self.inner.catalog.get(message.name(), message.version()) {
+            // A dead letter lies elsewhere, and may be just what its definition forbids.
+            Some(_) if message.meta().dead_source.is_some() => true,
             Some(definition) => {
                 if definition.channel() != message.channel() && !message.channel().is_internal() {
                     let text = format!("event `{}` belongs on channel `{}`", message.name(), definition.channel());

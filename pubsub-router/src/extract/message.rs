@@ -40,6 +40,7 @@ extract! {
     Incoming: |incoming| incoming.clone();
     Option<Key>: |incoming| incoming.message().key().cloned();
     Option<Position>: |incoming| incoming.position().cloned();
+    Option<ManualAck>: |incoming| incoming.take_ack().map(ManualAck);
     Option<User>: |incoming| incoming.message().meta().user_id.clone().map(User);
 }
 

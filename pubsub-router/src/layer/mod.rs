@@ -1,9 +1,27 @@
 //! Layers: what happens around a handler. All are tower layers over [`Route`](crate::Route), so they stack with tower's
 //! own and with anybody's.
 
+mod breaker;
+mod correlate;
+mod dead_letter;
+mod dedup;
+mod limit;
+mod memory_dedup;
 mod retry;
+mod timeout;
+#[cfg(feature = "trace")]
+mod trace;
 
+pub use breaker::CircuitBreaker;
+pub use correlate::Correlate;
+pub use dead_letter::DeadLetter;
+pub use dedup::Dedup;
+pub use limit::{ConcurrencyLimit, RateLimit};
+pub use memory_dedup::MemoryDedup;
 pub use retry::Retry;
+pub use timeout::{TimedOut, Timeout};
+#[cfg(feature = "trace")]
+pub use trace::Trace;
 
 /// A tower layer and its service, for a struct of settings with `async fn around(&self, incoming, inner) -> Verdict`.
 macro_rules! layer {

@@ -238,7 +238,7 @@ impl Router {
     pub(crate) fn plan(mut self, bus: &PubSub) -> Result<Vec<Plan>> {
         let problems = std::mem::take(&mut self.problems);
         let merged = Self::new().merge(self);
-        plan::plan(merged.entries, bus, problems)
+        plan::plan(&merged.entries, bus, problems)
     }
 }
 

@@ -77,12 +77,12 @@ impl fmt::Debug for Plan {
     }
 }
 
-pub(super) fn plan(entries: Vec<Entry<()>>, bus: &PubSub, mut problems: Vec<Error>) -> Result<Vec<Plan>> {
+pub(super) fn plan(entries: &[Entry<()>], bus: &PubSub, mut problems: Vec<Error>) -> Result<Vec<Plan>> {
     if entries.is_empty() {
         problems.push(Error::new(ErrorKind::Invalid, "build router", "the router has no handlers"));
     }
     let mut plans = Vec::new();
-    for entry in &entries {
+    for entry in entries {
         if let Err(error) = add(&mut plans, entry, bus) {
             problems.push(error);
         }
