@@ -11,6 +11,7 @@ mod event;
 mod hold;
 mod policy;
 mod pubsub;
+pub mod rpc;
 mod window;
 pub mod wire;
 

@@ -9,6 +9,7 @@ mod publish;
 mod rate;
 mod received;
 mod registry;
+mod reply;
 mod subscribe;
 mod subscription;
 
@@ -218,6 +219,17 @@ impl PubSub {
         self.open("delete group")?;
         self.capabilities().require("delete group", [Feature::DurableGroup])?;
         self.inner.adapter.delete_group(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
+    }
+
+    /// Decodes a message as a subscription to `E` would: also one of an older version that the catalog can upcast.
+    ///
+    /// # Errors
+    /// `Codec` if the payload does not fit or is of an unknown version, `Invalid` if the message is another event;
+    /// `Conflict` if the catalog knows another type by this name.
+    pub fn decode<E: Event>(&self, message: &Message) -> Result<E> {
+        let definition = &self.inner.registry.entry::<E>(&self.inner)?.definition;
+        definition.check_name(message)?;
+        definition.decode(message).map_err(|error| error.on(message.channel()))
     }
 
     /// Opens a private inbox for replies.
