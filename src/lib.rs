@@ -1,10 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 pub use pubsub_adapters::{adapter, builder, connect, url::BrokerUrl};
+// What a caller holds (feature `client`).
+#[cfg(feature = "client")]
+pub use pubsub_client::{
+    bus::{BusFault, EventBus, EventBusBuilder, FaultKind, Heard, Listener, Outcome},
+    rpc::{Answer, Call, EventRpc, EventRpcBuilder, Replies, ReplySink, Respond, Responder, ResponderStats, RpcStats},
+};
 // What users meet of the driver interface; all of it is in `driver`.
 pub use pubsub_core::driver::{
     Confirm, Gap, GapReason, HistoryRange, PublishOptions, Receipt, RetryPolicy, SlowConsumer, TopologyMode,
 };
+// What callers and responders meet; all of it is in `rpc`.
+pub use pubsub_core::rpc::{CallError, Failure, FailureCode};
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
     Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventDefinition, EventId, EventItem, EventKey,

@@ -28,7 +28,8 @@ pub use subscribe::{Subscribe, Unknown};
 pub use subscription::{Control, EventItem, Events, Stats};
 
 use crate::{
-    Catalog, ChannelName, Clock, Envelope, Error, ErrorKind, Event, GroupName, IdKind, Message, Result, StartPosition,
+    Catalog, ChannelName, ChannelPattern, Clock, Envelope, Error, ErrorKind, Event, GroupName, IdKind, Message,
+    NamePattern, Result, StartPosition,
     driver::{
         Adapter, Capabilities, Drain, Feature, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
         TopologyReport,
@@ -219,6 +220,25 @@ impl PubSub {
         self.open("delete group")?;
         self.capabilities().require("delete group", [Feature::DurableGroup])?;
         self.inner.adapter.delete_group(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
+    }
+
+    /// The channels of the events that a pattern takes: those that the catalog tells, and else the category of the name.
+    ///
+    /// # Errors
+    /// `Invalid` if a category that the catalog does not know is no name of a channel.
+    pub fn channels_of(&self, pattern: &NamePattern) -> Result<Vec<ChannelPattern>> {
+        let definitions = self.inner.catalog.iter().filter(|definition| pattern.matches(definition.name()));
+        let mut channels: Vec<_> = definitions.map(|definition| definition.channel().clone().into()).collect();
+        match pattern {
+            NamePattern::All => channels.push(ChannelPattern::All),
+            NamePattern::Category(name) => channels.extend(ChannelPattern::parse(name.as_str())),
+            NamePattern::Exact(name) if channels.is_empty() => channels.push(ChannelPattern::parse(name.category())?),
+            NamePattern::Exact(_) => {}
+        }
+        if channels.contains(&ChannelPattern::All) {
+            channels = vec![ChannelPattern::All];
+        }
+        Ok(channels)
     }
 
     /// Decodes a message as a subscription to `E` would: also one of an older version that the catalog can upcast.

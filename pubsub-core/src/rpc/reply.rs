@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 
 use super::{Failure, RESPONDER, ReplyTo, SEQUENCE, malformed, number};
-use crate::{ChannelName, Envelope, EventId, EventName, Message, Payload, Result, Timestamp, event::codec};
+use crate::{ChannelName, Envelope, EventId, EventName, Message, Payload, Result, Timestamp};
 
 const VALUE: &str = "_reply:value";
 const FAILURE: &str = "_reply:failure";
@@ -42,7 +42,7 @@ impl ReplyBody {
     /// # Errors
     /// `Codec` if it cannot be written as JSON.
     pub fn value<T: serde::Serialize>(value: &T) -> Result<Self> {
-        codec::encode(value).map(Self::Value)
+        Payload::encode(value).map(Self::Value)
     }
 
     /// An item of a stream as JSON.
@@ -50,7 +50,7 @@ impl ReplyBody {
     /// # Errors
     /// `Codec` if it cannot be written as JSON.
     pub fn item<T: serde::Serialize>(sequence: u64, item: &T, control: Option<ChannelName>) -> Result<Self> {
-        Ok(Self::Item { sequence, payload: codec::encode(item)?, control })
+        Ok(Self::Item { sequence, payload: Payload::encode(item)?, control })
     }
 
     /// Whether nothing follows it.
@@ -65,7 +65,7 @@ impl ReplyBody {
     pub fn into_message(self, to: &ReplyTo, id: EventId, now: Timestamp) -> Result<Message> {
         let (name, payload, sequence, control) = match self {
             Self::Value(payload) => (VALUE, payload, None, None),
-            Self::Failure(failure) => (FAILURE, codec::encode(&failure)?, None, None),
+            Self::Failure(failure) => (FAILURE, Payload::encode(&failure)?, None, None),
             Self::Item { sequence, payload, control } => (ITEM, payload, Some(sequence), control),
             Self::End { items } => (END, Payload::json("null"), Some(items), None),
         };
