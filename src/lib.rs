@@ -1,17 +1,25 @@
 #![doc = include_str!("../README.md")]
 
 pub use pubsub_adapters::{adapter, builder, connect, url::BrokerUrl};
+// What a caller holds (feature `client`).
+#[cfg(feature = "client")]
+pub use pubsub_client::{
+    bus::{BusFault, EventBus, EventBusBuilder, FaultKind, Heard, Listener, Outcome},
+    rpc::{Answer, Call, EventRpc, EventRpcBuilder, Replies, ReplySink, Respond, Responder, ResponderStats, RpcStats},
+};
 // What users meet of the driver interface; all of it is in `driver`.
 pub use pubsub_core::driver::{
     Confirm, Gap, GapReason, HistoryRange, PublishOptions, Receipt, RetryPolicy, SlowConsumer, TopologyMode,
 };
+// What callers and responders meet; all of it is in `rpc`.
+pub use pubsub_core::rpc::{CallError, Failure, FailureCode};
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
     Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg, EventDefinition, EventId, EventItem,
     EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, ManualClock, Mark, Message, Meta, MetaFields,
     NamePattern, Ordering, Origin, Payload, Policies, Position, PubSub, PubSubBuilder, Publish, Rate, Raw, Read,
     Received, Request, Result, Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster,
-    driver, store, wire,
+    driver, rpc, store, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
@@ -19,8 +27,8 @@ pub use pubsub_macros::{Event, event, payload};
 pub use pubsub_router::{
     Attempt, BoxError, CircuitBreaker, ConcurrencyLimit, ConsumerState, ConsumerStatus, Correlate, DeadLetter,
     Decision, Dedup, Done, Emitter, FromDelivery, FromState, Handled, HandlerArgs, HandlerError, HandlerFn, Incoming,
-    IntoOutcome, ManualAck, MemoryDedup, RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout,
-    Trace, User, Verdict, Watch, terminated,
+    IntoOutcome, IntoReply, ManualAck, MemoryDedup, RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut,
+    Timeout, Trace, User, Verdict, Watch, terminated,
 };
 
 /// The adapter for Kafka (feature `kafka`).

@@ -11,6 +11,7 @@ mod event;
 mod hold;
 mod policy;
 mod pubsub;
+pub mod rpc;
 pub mod store;
 mod window;
 pub mod wire;

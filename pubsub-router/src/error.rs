@@ -2,7 +2,12 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use pubsub_core::Error;
+use pubsub_core::{
+    Error,
+    rpc::{Failure, FailureCode},
+};
+
+use crate::TimedOut;
 
 /// Any error that may cross tasks, as tower's layers give them.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -27,7 +32,8 @@ pub enum Decision {
 /// Why a handler failed, and what is to become of the event.
 ///
 /// Every error that implements [`std::error::Error`] turns into one by `?` and means [`Decision::Retry`]: nothing is
-/// dropped because somebody forgot to decide. The text of the error and of its causes reaches the dead letter.
+/// dropped because somebody forgot to decide. The exception is a [`Failure`] that says itself that it is of no use to try
+/// again: it means [`Decision::Reject`]. The text of the error and of its causes reaches the dead letter.
 ///
 /// ```
 /// use pubsub_router::HandlerError;
@@ -93,7 +99,44 @@ impl HandlerError {
     pub fn from_boxed(error: BoxError) -> Self {
         match error.downcast::<Boxed>() {
             Ok(boxed) => boxed.0,
-            Err(other) => Self::retry(other),
+            // A failure says itself whether it is of use to try again.
+            Err(other) => match other.downcast_ref::<Failure>() {
+                Some(failure) if !failure.retryable => Self::reject(other),
+                _ => Self::retry(other),
+            },
+        }
+    }
+
+    /// What a caller is told: why, by a code that all transports share.
+    ///
+    /// ```
+    /// use pubsub_core::rpc::{Failure, FailureCode};
+    /// use pubsub_router::HandlerError;
+    ///
+    /// let missing = HandlerError::from(Failure::not_found("there is no order 7"));
+    /// assert_eq!(missing.failure().code, FailureCode::NotFound);
+    /// let secret = HandlerError::retry("connection to db-3 refused");
+    /// assert_eq!(secret.failure().code, FailureCode::InternalServerError);
+    /// assert!(!secret.failure().message.contains("db-3"));
+    /// ```
+    pub fn failure(&self) -> Failure {
+        if let Some(error) = self.as_unreadable() {
+            return Failure::of_request(error);
+        }
+        if let Some(failure) = self.0.cause.downcast_ref::<Failure>() {
+            return failure.clone();
+        }
+        if let Some(error) = self.0.cause.downcast_ref::<Error>() {
+            return error.clone().into();
+        }
+        if self.0.cause.is::<TimedOut>() {
+            return Failure::new(FailureCode::GatewayTimeout, self.to_string());
+        }
+        match self.0.decision {
+            Decision::Reject => Failure::bad_request(self.to_string()),
+            Decision::GiveUp if !self.0.resolved => Failure::internal(self.to_string()),
+            Decision::Release => Failure::new(FailureCode::ServiceUnavailable, "the responder is going away"),
+            _ => Failure::internal("the action failed").with_retryable(true),
         }
     }
 

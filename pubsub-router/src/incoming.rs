@@ -54,18 +54,35 @@ struct Outbox {
     calls: u32,
 }
 
+impl Inner {
+    fn local(message: Arc<Message>, site: Arc<Site>) -> Self {
+        Self {
+            message,
+            attempt: 1,
+            shared: false,
+            position: None,
+            first_seen: None,
+            site,
+            outbox: Mutex::default(),
+            manual: Mutex::default(),
+        }
+    }
+}
+
 impl Incoming {
     pub(crate) fn new(message: Arc<Message>, ack: &Ack, site: Arc<Site>) -> Self {
         Self(Arc::new(Inner {
-            message,
             attempt: ack.attempt(),
             shared: ack.is_shared(),
             position: ack.position().cloned(),
             first_seen: ack.first_seen(),
-            site,
-            outbox: Mutex::default(),
-            manual: Mutex::default(),
+            ..Inner::local(message, site)
         }))
+    }
+
+    /// A request that no broker has delivered.
+    pub(crate) fn local(message: Arc<Message>, site: Arc<Site>) -> Self {
+        Self(Arc::new(Inner::local(message, site)))
     }
 
     /// The message as it came.

@@ -23,7 +23,7 @@ pub use layer::Trace;
 pub use layer::{
     CircuitBreaker, ConcurrencyLimit, Correlate, DeadLetter, Dedup, MemoryDedup, RateLimit, Retry, TimedOut, Timeout,
 };
-pub use outcome::{Done, IntoOutcome, Settle, Verdict};
+pub use outcome::{Done, IntoOutcome, IntoReply, Settle, Verdict};
 pub use route::Route;
 pub use router::Router;
 #[cfg(feature = "signal")]

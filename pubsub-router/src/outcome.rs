@@ -1,11 +1,17 @@
 //! What a handler's result says.
 
+use pubsub_core::Payload;
+use serde::Serialize;
+
 use crate::{BoxError, HandlerError};
 
 /// That a handler succeeded.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Done {}
+pub struct Done {
+    /// What an action answers; `None` for handlers of events, and for an action that a layer has passed over.
+    pub reply: Option<Payload>,
+}
 
 /// What becomes of one delivery.
 pub type Verdict = Result<Done, HandlerError>;
@@ -34,6 +40,26 @@ impl IntoOutcome for () {
 impl<E: Into<BoxError>> IntoOutcome for Result<(), E> {
     fn into_outcome(self) -> Result<(), HandlerError> {
         self.map_err(|error| HandlerError::from_boxed(error.into()))
+    }
+}
+
+/// What an action returns: its reply, or why there is none.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not answer the request with `{Reply}`",
+    label = "an action returns `Result<{Reply}, HandlerError>`",
+    note = "inside of it `?` turns every error into a `HandlerError`, and a `Failure` keeps its code"
+)]
+pub trait IntoReply<Reply> {
+    /// The reply as a payload.
+    ///
+    /// # Errors
+    /// That the action failed, or its reply cannot be written as JSON.
+    fn into_reply(self) -> Result<Payload, HandlerError>;
+}
+
+impl<Reply: Serialize> IntoReply<Reply> for Result<Reply, HandlerError> {
+    fn into_reply(self) -> Result<Payload, HandlerError> {
+        Ok(Payload::encode(&self?)?)
     }
 }
 

@@ -13,8 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    BoxError, Done, HandlerArgs, HandlerError, HandlerFn, Incoming, IntoOutcome, Verdict, extract::publish,
-    isolate::isolate,
+    BoxError, Done, HandlerArgs, HandlerError, HandlerFn, Incoming, Verdict, extract::publish, isolate::isolate,
 };
 
 /// A handler behind whatever layers it has: a tower service that takes an [`Incoming`]. It is what a router's layers wrap.
@@ -27,15 +26,19 @@ trait Call: Send + Sync {
 }
 
 impl Route {
-    /// A route to a handler.
-    pub(crate) fn handler<H, A, S>(handler: H, state: S, definition: Arc<EventDefinition>) -> Self
+    /// A route to a handler, whose result `verdict` reads.
+    pub(crate) fn handler<H, A, S>(
+        handler: H,
+        verdict: fn(H::Out) -> Verdict,
+        state: S,
+        definition: Arc<EventDefinition>,
+    ) -> Self
     where
         H: HandlerFn<A>,
-        H::Out: IntoOutcome,
         A: HandlerArgs<S>,
         S: Send + Sync + 'static,
     {
-        let endpoint = Endpoint { handler, state, definition, args: PhantomData::<fn() -> A> };
+        let endpoint = Endpoint { handler, verdict, state, definition, args: PhantomData::<fn() -> A> };
         Self(Arc::new(Arc::new(endpoint)))
     }
 
@@ -76,8 +79,9 @@ impl fmt::Debug for Route {
     }
 }
 
-struct Endpoint<H, A, S> {
+struct Endpoint<H: HandlerFn<A>, A, S> {
     handler: H,
+    verdict: fn(H::Out) -> Verdict,
     state: S,
     definition: Arc<EventDefinition>,
     args: PhantomData<fn() -> A>,
@@ -86,7 +90,6 @@ struct Endpoint<H, A, S> {
 impl<H, A, S> Call for Arc<Endpoint<H, A, S>>
 where
     H: HandlerFn<A>,
-    H::Out: IntoOutcome,
     A: HandlerArgs<S>,
     S: Send + Sync + 'static,
 {
@@ -95,12 +98,12 @@ where
         Box::pin(isolate(async move {
             incoming.begin();
             let args = A::extract(&incoming, &endpoint.state, &endpoint.definition)?;
-            endpoint.handler.invoke(args).await.into_outcome()?;
+            let done = (endpoint.verdict)(endpoint.handler.invoke(args).await)?;
             let emitted = incoming.take_emitted();
             if !emitted.is_empty() {
                 publish(incoming.bus(), emitted).await?;
             }
-            Ok(Done::default())
+            Ok(done)
         }))
     }
 }

@@ -10,7 +10,7 @@ use super::{
     channel::ChannelName, envelope::Envelope, id::EventId, key::Key, meta::Meta, name::EventName, payload::Payload,
     timestamp::Timestamp,
 };
-use crate::{Error, ErrorKind, Event, EventDefinition, Result};
+use crate::{Event, EventDefinition, Result};
 
 /// How many characters of the reason a dead letter carries.
 const MAX_REASON: usize = 2_000;
@@ -95,10 +95,7 @@ impl Message {
     /// `Codec` if the payload does not fit or is of another version, `Invalid` if the message is another event.
     pub fn decode<E: Event>(&self) -> Result<E> {
         let definition = EventDefinition::of::<E>()?;
-        if self.name() != definition.name() {
-            let text = format!("the message is `{}`, not `{}`", self.name(), definition.name());
-            return Err(Error::new(ErrorKind::Invalid, "decode", text).on(self.channel()));
-        }
+        definition.check_name(self)?;
         definition.decode(self).map_err(|error| error.on(self.channel()))
     }
 

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use smol_str::SmolStr;
 
 use super::name::shorten;
@@ -96,6 +96,14 @@ impl Payload {
     /// JSON text, not checked here.
     pub fn json(bytes: impl Into<Bytes>) -> Self {
         Self::Data { bytes: bytes.into(), content_type: ContentType::JSON }
+    }
+
+    /// A value as JSON.
+    ///
+    /// # Errors
+    /// `Codec` if it cannot be written as JSON.
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        crate::event::codec::encode(value)
     }
 
     /// Bytes of no declared meaning.

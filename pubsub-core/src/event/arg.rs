@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Error, ErrorKind, Event, EventDefinition, Message, Result};
+use crate::{Event, EventDefinition, Message, Result};
 
 /// The first argument of a handler: an event type by value, or behind an [`Arc`].
 ///
@@ -52,9 +52,6 @@ impl<E: Event> EventArg for Arc<E> {
 }
 
 fn decode<E: Event>(message: &Message, definition: &EventDefinition) -> Result<E> {
-    if message.name() != definition.name() {
-        let text = format!("the message is `{}`, not `{}`", message.name(), definition.name());
-        return Err(Error::new(ErrorKind::Invalid, "decode", text).on(message.channel()));
-    }
+    definition.check_name(message)?;
     definition.decode(message).map_err(|error| error.on(message.channel()))
 }

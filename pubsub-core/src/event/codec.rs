@@ -18,7 +18,7 @@ thread_local! {
 const KEEP: usize = 64 * 1024;
 
 /// Encodes a value as a JSON payload.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Payload> {
+pub(crate) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Payload> {
     let failed = |cause| Error::new(ErrorKind::Codec, "encode", "the event cannot be written as JSON").because(cause);
     let bytes = SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
         Ok(mut scratch) => {

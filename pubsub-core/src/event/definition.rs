@@ -251,6 +251,15 @@ impl EventDefinition {
         self.validator.get_or_init(|| super::validate::compile(self.payload_schema()))
     }
 
+    /// Checks that a message is this event at all.
+    pub(crate) fn check_name(&self, message: &Message) -> Result<()> {
+        if message.name() == self.name() {
+            return Ok(());
+        }
+        let text = format!("the message is `{}`, not `{}`", message.name(), self.name);
+        Err(Error::new(ErrorKind::Invalid, "decode", text).on(message.channel()))
+    }
+
     /// Decodes a message as `E`, which must be the type of this definition.
     pub(crate) fn decode<E: Event>(&self, message: &Message) -> Result<E> {
         let found = message.version();

@@ -9,6 +9,7 @@ mod publish;
 mod rate;
 mod received;
 mod registry;
+mod reply;
 mod subscribe;
 mod subscription;
 
@@ -27,8 +28,8 @@ pub use subscribe::{Subscribe, Unknown};
 pub use subscription::{Control, EventItem, Events, Stats};
 
 use crate::{
-    Catalog, ChannelName, ChannelPolicy, Clock, Envelope, Error, ErrorKind, Event, EventDefinition, GroupName, IdKind,
-    Message, Result, StartPosition,
+    Catalog, ChannelName, ChannelPattern, ChannelPolicy, Clock, Envelope, Error, ErrorKind, Event, EventDefinition,
+    GroupName, IdKind, Message, NamePattern, Result, StartPosition,
     driver::{
         Adapter, Capabilities, Drain, Feature, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
         TopologyReport,
@@ -255,6 +256,36 @@ impl PubSub {
     /// As [`PubSub::publish`], as far as the event itself is at fault.
     pub fn envelope<E: Event>(&self, event: &E) -> Result<Envelope> {
         self.draft(event).map(publish::Draft::into_envelope)
+    }
+
+    /// The channels of the events that a pattern takes: those that the catalog tells, and else the category of the name.
+    ///
+    /// # Errors
+    /// `Invalid` if a category that the catalog does not know is no name of a channel.
+    pub fn channels_of(&self, pattern: &NamePattern) -> Result<Vec<ChannelPattern>> {
+        let definitions = self.inner.catalog.iter().filter(|definition| pattern.matches(definition.name()));
+        let mut channels: Vec<_> = definitions.map(|definition| definition.channel().clone().into()).collect();
+        match pattern {
+            NamePattern::All => channels.push(ChannelPattern::All),
+            NamePattern::Category(name) => channels.extend(ChannelPattern::parse(name.as_str())),
+            NamePattern::Exact(name) if channels.is_empty() => channels.push(ChannelPattern::parse(name.category())?),
+            NamePattern::Exact(_) => {}
+        }
+        if channels.contains(&ChannelPattern::All) {
+            channels = vec![ChannelPattern::All];
+        }
+        Ok(channels)
+    }
+
+    /// Decodes a message as a subscription to `E` would: also one of an older version that the catalog can upcast.
+    ///
+    /// # Errors
+    /// `Codec` if the payload does not fit or is of an unknown version, `Invalid` if the message is another event;
+    /// `Conflict` if the catalog knows another type by this name.
+    pub fn decode<E: Event>(&self, message: &Message) -> Result<E> {
+        let definition = &self.inner.registry.entry::<E>(&self.inner)?.definition;
+        definition.check_name(message)?;
+        definition.decode(message).map_err(|error| error.on(message.channel()))
     }
 
     /// Opens a private inbox for replies.

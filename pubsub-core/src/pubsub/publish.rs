@@ -86,6 +86,20 @@ impl Draft {
         Ok(())
     }
 
+    /// Publishes also while the bus is being closed.
+    pub(super) async fn send_unconditionally(mut self, bus: &PubSub, options: PublishOptions) -> Result<Receipt> {
+        self.check(bus)?;
+        let inner = &bus.inner;
+        if !self.channel.is_declared() {
+            let (mode, clock) = (inner.settings.mode, &inner.settings.clock);
+            self.channel.declare_within(&*inner.adapter, mode, clock, options.timeout).await?;
+        }
+        Self::take_rate(&self.channel, bus)?;
+        self.options.timeout = options.timeout;
+        let tickets = inner.adapter.enqueue(smallvec![self.message], &self.options).await?;
+        single(tickets.await?)
+    }
+
     /// Takes one event from the channel's rate.
     fn take_rate(channel: &Channel, bus: &PubSub) -> Result<()> {
         match &channel.limiter {
@@ -119,6 +133,14 @@ impl<'a> Publish<'a> {
             change(draft);
         }
         self
+    }
+
+    /// The id that the event will have; `None` once it is on its way, and where the event is faulty.
+    pub fn event_id(&self) -> Option<&EventId> {
+        match &self.state {
+            State::Draft(Some(Ok(draft))) => Some(draft.message.id()),
+            _ => None,
+        }
     }
 
     /// Gives the event an id of the caller's: publish again with the same one after an uncertain failure.
@@ -256,7 +278,7 @@ impl Future for Publish<'_> {
     }
 }
 
-fn single(receipts: Receipts) -> Result<Receipt> {
+pub(super) fn single(receipts: Receipts) -> Result<Receipt> {
     let missing = || Err(Error::new(ErrorKind::Backend, "publish", "the adapter gave no receipt for the event"));
     receipts.into_iter().next().unwrap_or_else(missing)
 }

@@ -113,7 +113,7 @@ impl Subscribe<Raw> {
     /// Adds event names: one, `category:*`, or `*`. Their channels are those that the catalog tells, and else the
     /// category of the name.
     pub fn names(self, pattern: &str) -> Self {
-        let found = NamePattern::parse(pattern).and_then(|pattern| Ok((channels_of(&self.bus, &pattern)?, pattern)));
+        let found = NamePattern::parse(pattern).and_then(|pattern| Ok((self.bus.channels_of(&pattern)?, pattern)));
         self.parsed(found, |options, (channels, pattern)| {
             channels.into_iter().for_each(|channel| add_channel(options, channel));
             options.names.push(pattern);
@@ -125,24 +125,6 @@ fn add_channel(options: &mut SubscribeOptions, channel: ChannelPattern) {
     if !options.channels.contains(&channel) {
         options.channels.push(channel);
     }
-}
-
-fn channels_of(bus: &PubSub, pattern: &NamePattern) -> Result<Vec<ChannelPattern>> {
-    let category = |text: &str| ChannelPattern::parse(text);
-    let mut channels = Vec::new();
-    for definition in bus.inner.catalog.iter().filter(|definition| pattern.matches(definition.name())) {
-        channels.push(definition.channel().clone().into());
-    }
-    match pattern {
-        NamePattern::All => channels.push(ChannelPattern::All),
-        NamePattern::Category(name) => channels.extend(category(name.as_str())),
-        NamePattern::Exact(name) if channels.is_empty() => channels.push(category(name.category())?),
-        NamePattern::Exact(_) => {}
-    }
-    if channels.contains(&ChannelPattern::All) {
-        channels = vec![ChannelPattern::All];
-    }
-    Ok(channels)
 }
 
 impl<T: Read> Subscribe<T> {

@@ -8,32 +8,28 @@ use std::{
     },
 };
 
-use pubsub_core::{Event, EventDefinition, Message, PubSub, Raw, Result, Subscribe};
+use pubsub_core::{Event, EventDefinition, PubSub, Raw, Request, Result, Subscribe};
 
 use super::{
     LayerFn,
     options::{ConsumerOptions, inherit},
 };
-use crate::{HandlerArgs, HandlerFn, IntoOutcome, Route, Settle};
+use crate::{Done, HandlerArgs, HandlerFn, IntoOutcome, IntoReply, Route, Settle, Verdict};
 
 /// What a handler is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Plain events.
+    /// Events.
     Event,
-}
-
-impl Kind {
-    /// What a message asks for.
-    pub(crate) fn of(_: &Message) -> Self {
-        Self::Event
-    }
+    /// Requests, which it answers.
+    Action,
 }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Event => "an event",
+            Self::Action => "a request",
         })
     }
 }
@@ -65,8 +61,18 @@ impl<S: Clone + Send + Sync + 'static> Entry<S> {
         A: HandlerArgs<S>,
         H::Out: IntoOutcome,
     {
-        let make = move |state: &S, definition| Route::handler::<H, A, S>(handler.clone(), state.clone(), definition);
-        Self::new::<A::Event>(Kind::Event, Arc::new(make))
+        let verdict = |out: H::Out| out.into_outcome().map(|()| Done::default());
+        Self::new::<A::Event>(Kind::Event, make(handler, verdict))
+    }
+
+    pub(crate) fn action<H, A>(handler: H) -> Self
+    where
+        H: HandlerFn<A> + Clone,
+        A: HandlerArgs<S, Event: Request>,
+        H::Out: IntoReply<<A::Event as Request>::Reply>,
+    {
+        let verdict = |out: H::Out| Ok(Done { reply: Some(out.into_reply()?) });
+        Self::new::<A::Event>(Kind::Action, make(handler, verdict))
     }
 
     fn new<E: Event>(kind: Kind, make: Make<S>) -> Self {
@@ -92,6 +98,15 @@ impl<S: Clone + Send + Sync + 'static> Entry<S> {
         let make: Make<T> = Arc::new(move |_: &T, definition| make(&state, definition));
         Entry { id, kind, event, channel, group, settle, options, layers, define, take, make }
     }
+}
+
+fn make<H, A, S>(handler: H, verdict: fn(H::Out) -> Verdict) -> Make<S>
+where
+    H: HandlerFn<A> + Clone,
+    A: HandlerArgs<S>,
+    S: Clone + Send + Sync + 'static,
+{
+    Arc::new(move |state, definition| Route::handler(handler.clone(), verdict, state.clone(), definition))
 }
 
 impl<S> Entry<S> {

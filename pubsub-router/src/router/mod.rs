@@ -6,12 +6,12 @@ mod plan;
 
 use std::{fmt, time::Duration};
 
-use pubsub_core::{ChannelName, Error, GroupName, PubSub, Result, StartPosition, Unknown};
+use pubsub_core::{ChannelName, Error, GroupName, PubSub, Request, Result, StartPosition, Unknown};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    BoxError, Done, HandlerArgs, HandlerFn, Incoming, IntoOutcome, Route, Running, Settle,
+    BoxError, Done, HandlerArgs, HandlerFn, Incoming, IntoOutcome, IntoReply, Route, Running, Settle,
     run::{DRAIN, drain_and_report},
 };
 pub(crate) use entry::{Entry, Kind};
@@ -100,6 +100,25 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         H::Out: IntoOutcome,
     {
         self.entries.push(Entry::on(handler));
+        self
+    }
+
+    /// Adds an action: a handler of a request whose result is the reply. It runs for requests only, never for an event that
+    /// wants no reply, and not for a request whose deadline is over; at its deadline it is dropped.
+    ///
+    /// A failure is the reply, too: a [`Failure`](pubsub_core::rpc::Failure) as it is, a `reject` as `BAD_REQUEST` with its
+    /// text, a `give_up` as `INTERNAL_SERVER_ERROR` with its text, and any other error as `INTERNAL_SERVER_ERROR` without it,
+    /// for it may tell what is not the caller's business. The request is acknowledged once its reply is confirmed; an action is
+    /// not retried by the broker, but [`Retry::inline`](crate::Retry::inline) may try it again. One request has one action,
+    /// whatever the groups.
+    #[must_use]
+    pub fn action<H, A>(mut self, handler: H) -> Self
+    where
+        H: HandlerFn<A> + Clone,
+        A: HandlerArgs<S, Event: Request>,
+        H::Out: IntoReply<<A::Event as Request>::Reply>,
+    {
+        self.entries.push(Entry::action(handler));
         self
     }
 

@@ -98,8 +98,25 @@ pub(super) fn plan(entries: &[Entry<()>], bus: &PubSub, mut problems: Vec<Error>
     }
 }
 
+/// One request has one action: two groups would both execute it, and both answer.
+fn claim(plans: &[Plan], entry: &Entry<()>) -> Result<()> {
+    let on_channel = plans.iter().filter(|plan| plan.channel.as_str() == entry.channel);
+    let mut claimed = on_channel.flat_map(|plan| &plan.served);
+    let same = |served: &&Served| served.kind == Kind::Action && served.name.as_str() == entry.event;
+    match claimed.find(|served| same(served) && served.id != entry.id) {
+        None => Ok(()),
+        Some(_) => {
+            let text = format!("two actions claim the request `{}` on `{}`", entry.event, entry.channel);
+            Err(Error::new(ErrorKind::Conflict, "build router", text))
+        }
+    }
+}
+
 fn add(plans: &mut Vec<Plan>, entry: &Entry<()>, bus: &PubSub) -> Result<()> {
     let group = group_of(entry.group.as_deref(), entry.event)?;
+    if entry.kind == Kind::Action {
+        claim(plans, entry)?;
+    }
     let definition = (entry.define)(bus)?;
     let channel = ChannelName::parse(&entry.channel)?;
     entry.options.check()?;

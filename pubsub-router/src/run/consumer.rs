@@ -9,17 +9,19 @@ use std::{
 };
 
 use pubsub_core::{
-    Control, EventId, EventItem, Events, Ordering as KeyOrder, PubSub, Raw, Received, Result, Unknown,
+    ChannelName, Control, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
+    Unknown,
     driver::{Drain, RetryPolicy, SubscriptionState},
 };
 
 use super::{
+    action::{self, Answered},
     board::{Board, ConsumerState},
     held::{Held, InHand, text_of},
     lanes::Lanes,
 };
 use crate::{
-    Incoming,
+    Done, HandlerError, Incoming, Verdict,
     incoming::Site,
     router::{Kind, Plan, Served},
 };
@@ -39,9 +41,16 @@ pub(crate) struct Consumer {
     drain: Drain,
     paused: AtomicBool,
     control: Mutex<Control>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
     succeeded: AtomicU64,
     failed: AtomicU64,
     unserved: AtomicU64,
+    expired: AtomicU64,
+    undelivered: AtomicU64,
 }
 
 /// What a subscription's handlers did, since it began.
@@ -52,8 +61,12 @@ pub struct Handled {
     pub succeeded: u64,
     /// Calls that failed, timed out or panicked.
     pub failed: u64,
-    /// Requests without an action, and plain events for which there is only an action.
+    /// Events for which there is only an action.
     pub unserved: u64,
+    /// Requests that nobody waited for any more: not executed, or dropped at their deadline.
+    pub expired: u64,
+    /// Requests that were executed, and whose replies reached nobody.
+    pub undelivered: u64,
 }
 
 /// A delivery, and the handler that it is for.
@@ -92,9 +105,7 @@ impl Consumer {
             drain: Drain::new(),
             paused: AtomicBool::new(false),
             control: Mutex::new(events.control()),
-            succeeded: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            unserved: AtomicU64::new(0),
+            counts: Counts::default(),
             plan,
         };
         Ok((Arc::new(consumer), events))
@@ -102,6 +113,10 @@ impl Consumer {
 
     pub(super) fn serves(&self, group: &str, channel: &str) -> bool {
         self.plan.group.as_str() == group && self.plan.channel.as_str() == channel
+    }
+
+    pub(super) fn consumes(&self, channel: &ChannelName) -> bool {
+        self.plan.channel == *channel
     }
 
     pub(super) fn in_hand(&self) -> &InHand {
@@ -113,10 +128,14 @@ impl Consumer {
     }
 
     pub(super) fn handled(&self) -> Handled {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let Counts { succeeded, failed, unserved, expired, undelivered } = &self.counts;
         Handled {
-            succeeded: self.succeeded.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            unserved: self.unserved.load(Ordering::Relaxed),
+            succeeded: read(succeeded),
+            failed: read(failed),
+            unserved: read(unserved),
+            expired: read(expired),
+            undelivered: read(undelivered),
         }
     }
 
@@ -168,13 +187,7 @@ impl Consumer {
     }
 
     async fn consume(self: &Arc<Self>, mut events: Events<Raw>) -> End {
-        let site = Arc::new(Site {
-            bus: self.bus.clone(),
-            group: self.plan.group.clone(),
-            channel: self.plan.channel.clone(),
-            control: events.control(),
-            drain: self.drain.clone(),
-        });
+        let site = self.site();
         let workers = self.plan.options.concurrency();
         let lanes = (workers > 1).then(|| Lanes::start(self, workers));
         let mut failures = 0;
@@ -213,16 +226,25 @@ impl Consumer {
         if asked { End::Asked } else { End::Lost("the subscription ended by itself".to_owned()) }
     }
 
+    /// The handler of a message. An event that wants a reply is for its action; where there is none, it is an event.
+    fn handler_of(&self, message: &Message) -> Option<usize> {
+        let find = |kind| {
+            let serves = |served: &Served| served.kind == kind && served.name == *message.name();
+            self.plan.served.iter().position(serves)
+        };
+        let action = message.meta().reply_to.as_ref().and_then(|_| find(Kind::Action));
+        action.or_else(|| find(Kind::Event))
+    }
+
     /// Finds the handler of a delivery. What has none is dealt with here.
     fn admit(&self, received: Received<Raw>, site: &Arc<Site>) -> Option<Job> {
         let (message, ack) = received.split();
-        let kind = Kind::of(&message);
-        let serves = |served: &Served| served.kind == kind && served.name == *message.name();
-        let Some(handler) = self.plan.served.iter().position(serves) else {
-            self.unserved.fetch_add(1, Ordering::Relaxed);
+        let Some(handler) = self.handler_of(&message) else {
+            self.counts.unserved.fetch_add(1, Ordering::Relaxed);
             match self.plan.options.unknown {
                 Some(Unknown::DeadLetter) => {
-                    let text = format!("nobody in the group serves `{}` as {kind}", message.name());
+                    let text =
+                        format!("the group has only an action for `{}`, and nobody wants a reply", message.name());
                     // A group's delivery can be rejected.
                     let _ = ack.reject(text);
                 }
@@ -244,13 +266,64 @@ impl Consumer {
             return;
         }
         let served = &self.plan.served[handler];
+        if served.kind == Kind::Action {
+            return self.answer(served, incoming, held).await;
+        }
         held.prepare(served.settle, &incoming);
         let verdict = served.route.run(incoming).await;
-        let count = if verdict.is_ok() { &self.succeeded } else { &self.failed };
-        count.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = held.settle(verdict, served.settle) {
+        self.count(verdict.is_ok());
+        self.note(held.settle(verdict, served.settle));
+    }
+
+    /// Shows an error that has nobody to go to.
+    fn note(&self, settled: Result<()>) {
+        if let Err(error) = settled {
             self.is(ConsumerState::Recovering(text_of(&error)));
         }
+    }
+
+    fn site(&self) -> Arc<Site> {
+        Arc::new(Site {
+            bus: self.bus.clone(),
+            group: self.plan.group.clone(),
+            channel: self.plan.channel.clone(),
+            control: self.control(),
+            drain: self.drain.clone(),
+        })
+    }
+
+    /// Runs the action for a request that no broker has delivered, if there is one.
+    pub(super) async fn act(&self, request: &Arc<Message>) -> Option<Verdict> {
+        let claims = |served: &&Served| served.kind == Kind::Action && served.name == *request.name();
+        let served = self.plan.served.iter().find(claims)?;
+        let verdict = action::execute(&served.route, Incoming::local(request.clone(), self.site())).await;
+        self.count(verdict.is_ok());
+        Some(verdict)
+    }
+
+    fn count(&self, success: bool) {
+        let count = if success { &self.counts.succeeded } else { &self.counts.failed };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs an action, and settles the request once its reply is confirmed.
+    async fn answer(&self, served: &Served, incoming: Incoming, held: Held) {
+        let answered = action::answer(&served.route, &incoming).await;
+        let counts = &self.counts;
+        match answered {
+            Answered::Replied { success } => self.count(success),
+            Answered::Undelivered { success } => {
+                self.count(success);
+                counts.undelivered.fetch_add(1, Ordering::Relaxed);
+            }
+            Answered::Expired => drop(counts.expired.fetch_add(1, Ordering::Relaxed)),
+            Answered::Malformed(error) => {
+                self.count(false);
+                return self.note(held.settle(Err(HandlerError::unreadable(error)), served.settle));
+            }
+            Answered::Released => return held.release(),
+        }
+        self.note(held.settle(Ok(Done::default()), served.settle));
     }
 
     /// Opens the subscription again, as often as it takes. The error is why it is not opened any more.

@@ -1,5 +1,6 @@
 //! A router at work: its subscriptions, how they are, and their end.
 
+mod action;
 mod board;
 mod consumer;
 mod held;
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use pubsub_core::{Error, ErrorKind, PubSub, Result, Stats};
+use pubsub_core::{Envelope, Error, ErrorKind, Message, Payload, PubSub, Result, Stats, rpc::Failure};
 use tokio::{task::JoinHandle, time::timeout_at};
 
 use crate::Router;
@@ -147,6 +148,22 @@ impl Running {
     /// `NotFound` if the router has no such handlers.
     pub fn handled(&self, group: &str, channel: &str) -> Result<Handled> {
         Ok(self.find(group, channel)?.handled())
+    }
+
+    /// Executes a request that came by another way than the broker, as a web server's do: by the action that this router has
+    /// for it. `None` if it has none.
+    ///
+    /// # Errors
+    /// What the caller is to be told, as in a reply.
+    pub async fn act(&self, request: Envelope) -> Option<std::result::Result<Payload, Failure>> {
+        let request = Arc::new(Message::from(request));
+        let all: Vec<_> = self.active().iter().map(|active| active.consumer.clone()).collect();
+        for consumer in all.iter().filter(|consumer| consumer.consumes(request.channel())) {
+            if let Some(verdict) = consumer.act(&request).await {
+                return Some(action::answer_of(verdict));
+            }
+        }
+        None
     }
 
     /// All subscriptions, and how they are; those that have ended among them.
