@@ -15,3 +15,4 @@ pub mod memory;
 pub mod names;
 pub mod pairs;
 pub mod plain;
+pub mod router;

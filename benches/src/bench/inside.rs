@@ -15,6 +15,7 @@ use pubsub_benches::{
     codec,
     driver::{Call, Counter},
     event, memory, pairs, plain,
+    router::{self, Shape},
 };
 
 use crate::case::Case;
@@ -23,6 +24,20 @@ use crate::case::Case;
 pub(crate) fn cases(count: usize) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     cases.extend(driver_cases(count));
+    let shapes = [
+        ("inline", Shape::Inline),
+        ("timeout", Shape::Timeout),
+        ("lanes-8", Shape::Lanes(8)),
+        ("lanes-64", Shape::Lanes(64)),
+    ];
+    for (name, shape) in shapes {
+        let count = count / 4;
+        cases.push(case(
+            format!("router/{name}/64"),
+            move || router::routed(count, shape),
+            move || router::bare(count),
+        ));
+    }
     for size in [256, 4096] {
         for readers in [1, 8] {
             let count = count / readers / (1 + size / 2048);
