@@ -25,10 +25,11 @@ pub use pubsub_core::{
 pub use pubsub_macros::{Event, event, payload};
 #[cfg(feature = "router")]
 pub use pubsub_router::{
-    Attempt, BoxError, CircuitBreaker, ConcurrencyLimit, ConsumerState, ConsumerStatus, Correlate, DeadLetter,
-    Decision, Dedup, Done, Emitter, FromDelivery, FromState, Handled, HandlerArgs, HandlerError, HandlerFn, Incoming,
-    IntoOutcome, IntoReply, ManualAck, MemoryDedup, RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut,
-    Timeout, Trace, User, Verdict, Watch, terminated,
+    Attempt, Batch, BatchArgs, BatchItem, Batching, BoxError, CircuitBreaker, ConcurrencyLimit, ConsumerState,
+    ConsumerStatus, Correlate, DeadLetter, Decision, Dedup, Done, Emitter, FromDelivery, FromState, Handled,
+    HandlerArgs, HandlerError, HandlerFn, Incoming, IntoBatchOutcome, IntoOutcome, IntoReply, ManualAck, MemoryDedup,
+    RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout, Trace, User, Verdict, Watch,
+    terminated,
 };
 
 /// The adapter for Kafka (feature `kafka`).

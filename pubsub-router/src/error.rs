@@ -163,6 +163,16 @@ impl HandlerError {
         self
     }
 
+    /// The same failure for another event: the cause as text, except for a [`Failure`].
+    pub(crate) fn repeat(&self) -> Self {
+        let cause: BoxError = match self.0.cause.downcast_ref::<Failure>() {
+            Some(failure) => Box::new(failure.clone()),
+            None => self.to_string().into(),
+        };
+        let Inner { decision, resolved, unreadable, .. } = &*self.0;
+        Self(Box::new(Inner { decision: *decision, resolved: *resolved, unreadable: unreadable.clone(), cause }))
+    }
+
     /// The error itself.
     pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.0.cause

@@ -8,10 +8,13 @@ use std::{
     task::Poll,
 };
 
-use crate::{HandlerError, Verdict};
+use crate::HandlerError;
 
 /// Polls to the end; a panic becomes a failure that means retry.
-pub(crate) async fn isolate<F: Future<Output = Verdict>>(future: F) -> Verdict {
+pub(crate) async fn isolate<T, F>(future: F) -> Result<T, HandlerError>
+where
+    F: Future<Output = Result<T, HandlerError>>,
+{
     let mut future = pin!(future);
     poll_fn(|cx| {
         // Whatever the panic left half done is dropped with the future, which is not polled again.

@@ -3,6 +3,7 @@
 //!
 //! Begin at [`Router`].
 
+mod batch;
 mod error;
 mod extract;
 mod handler;
@@ -14,6 +15,7 @@ mod route;
 mod router;
 mod run;
 
+pub use batch::{Batch, BatchArgs, BatchItem, Batching, IntoBatchOutcome};
 pub use error::{BoxError, Decision, HandlerError};
 pub use extract::{Attempt, Emitter, FromDelivery, FromState, ManualAck, State, User};
 pub use handler::{HandlerArgs, HandlerFn};

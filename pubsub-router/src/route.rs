@@ -21,7 +21,7 @@ use crate::{
 pub struct Route(Arc<dyn Call>);
 
 /// What a route is to its caller: one virtual call, one boxed future.
-trait Call: Send + Sync {
+pub(crate) trait Call: Send + Sync {
     fn call(&self, incoming: Incoming) -> BoxFuture<'static, Verdict>;
 }
 
@@ -39,7 +39,12 @@ impl Route {
         S: Send + Sync + 'static,
     {
         let endpoint = Endpoint { handler, verdict, state, definition, args: PhantomData::<fn() -> A> };
-        Self(Arc::new(Arc::new(endpoint)))
+        Self::new(Arc::new(endpoint))
+    }
+
+    /// A route of another kind.
+    pub(crate) fn new(call: impl Call + 'static) -> Self {
+        Self(Arc::new(call))
     }
 
     /// Puts a stack of layers around it.

@@ -15,6 +15,15 @@ pub struct Emitter {
 }
 
 impl Emitter {
+    /// For the call that is underway.
+    pub(crate) fn of(incoming: &Incoming) -> Self {
+        Self { incoming: incoming.clone(), call: incoming.call() }
+    }
+
+    pub(crate) fn incoming(&self) -> &Incoming {
+        &self.incoming
+    }
+
     /// Emits an event.
     ///
     /// # Errors
@@ -45,7 +54,7 @@ impl Emitter {
 
 impl<S> FromDelivery<S> for Emitter {
     fn from_delivery(incoming: &Incoming, _: &S) -> Result<Self, HandlerError> {
-        Ok(Self { incoming: incoming.clone(), call: incoming.call() })
+        Ok(Self::of(incoming))
     }
 }
 

@@ -14,23 +14,26 @@ use super::{
     LayerFn,
     options::{ConsumerOptions, inherit},
 };
-use crate::{Done, HandlerArgs, HandlerFn, IntoOutcome, IntoReply, Route, Settle, Verdict};
+use crate::{
+    BatchArgs, Batching, Done, HandlerArgs, HandlerFn, IntoBatchOutcome, IntoOutcome, IntoReply, Route, Settle,
+    Verdict, batch::Gather,
+};
 
 /// What a handler is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Events.
     Event,
+    /// Events, several at a time.
+    Batch,
     /// Requests, which it answers.
     Action,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Event => "an event",
-            Self::Action => "a request",
-        })
+impl Kind {
+    /// Whether both would be given the same messages.
+    pub(crate) fn rivals(self, other: Self) -> bool {
+        (self == Self::Action) == (other == Self::Action)
     }
 }
 
@@ -73,6 +76,18 @@ impl<S: Clone + Send + Sync + 'static> Entry<S> {
     {
         let verdict = |out: H::Out| Ok(Done { reply: Some(out.into_reply()?) });
         Self::new::<A::Event>(Kind::Action, make(handler, verdict))
+    }
+
+    pub(crate) fn on_batch<H, A>(handler: H, batching: Batching) -> Self
+    where
+        H: HandlerFn<A> + Clone,
+        A: BatchArgs<S>,
+        H::Out: IntoBatchOutcome + Send,
+    {
+        let make: Make<S> = Arc::new(move |state, definition| {
+            Route::new(Arc::new(Gather::new(handler.clone(), batching, state.clone(), definition)))
+        });
+        Self::new::<A::Event>(Kind::Batch, make)
     }
 
     fn new<E: Event>(kind: Kind, make: Make<S>) -> Self {

@@ -11,7 +11,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    BoxError, Done, HandlerArgs, HandlerFn, Incoming, IntoOutcome, IntoReply, Route, Running, Settle,
+    BatchArgs, Batching, BoxError, Done, HandlerArgs, HandlerFn, Incoming, IntoBatchOutcome, IntoOutcome, IntoReply,
+    Route, Running, Settle,
     run::{DRAIN, drain_and_report},
 };
 pub(crate) use entry::{Entry, Kind};
@@ -100,6 +101,23 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         H::Out: IntoOutcome,
     {
         self.entries.push(Entry::on(handler));
+        self
+    }
+
+    /// Adds a handler that takes several events of one type in one call: a function whose first argument is a
+    /// [`Batch`](crate::Batch), and whose others are [`State`](crate::State)s. Each event has its own outcome, and goes through
+    /// the layers alone: a timeout around it counts the time in which the batch is gathered, too.
+    ///
+    /// One batch is handled at a time, in the order of the events, whatever [`Router::concurrency`] says. If one event of a
+    /// key fails and a later one in the same batch does not, the failed one comes again after it.
+    #[must_use]
+    pub fn on_batch<H, A>(mut self, handler: H, batching: Batching) -> Self
+    where
+        H: HandlerFn<A> + Clone,
+        A: BatchArgs<S>,
+        H::Out: IntoBatchOutcome + Send,
+    {
+        self.entries.push(Entry::on_batch(handler, batching));
         self
     }
 

@@ -42,7 +42,7 @@ impl Plan {
     /// Adds a handler.
     fn serve(&mut self, entry: &Entry<()>, route: Route) -> Result<()> {
         let name = EventName::parse(entry.event)?;
-        if let Some(other) = self.served.iter().find(|served| served.name == name && served.kind == entry.kind) {
+        if let Some(other) = self.served.iter().find(|served| served.name == name && served.kind.rivals(entry.kind)) {
             // The same registration, included twice.
             if other.id == entry.id {
                 return Ok(());

@@ -17,6 +17,7 @@ use pubsub_core::{
 use super::{
     action::{self, Answered},
     board::{Board, ConsumerState},
+    gathering::Gathering,
     held::{Held, InHand, text_of},
     lanes::Lanes,
 };
@@ -190,6 +191,7 @@ impl Consumer {
         let site = self.site();
         let workers = self.plan.options.concurrency();
         let lanes = (workers > 1).then(|| Lanes::start(self, workers));
+        let mut gathering = Gathering::default();
         let mut failures = 0;
         while let Some(item) = events.next_item().await {
             match item {
@@ -200,6 +202,7 @@ impl Consumer {
                     }
                     let Some(job) = self.admit(received, &site) else { continue };
                     match &lanes {
+                        _ if self.is_for_batch(&job) => gathering.push(self, job),
                         Some(lanes) => lanes.push(job),
                         None => self.work(job).await,
                     }
@@ -223,6 +226,7 @@ impl Consumer {
         if let Some(lanes) = lanes {
             lanes.finish().await;
         }
+        gathering.finish().await;
         if asked { End::Asked } else { End::Lost("the subscription ended by itself".to_owned()) }
     }
 
@@ -233,7 +237,7 @@ impl Consumer {
             self.plan.served.iter().position(serves)
         };
         let action = message.meta().reply_to.as_ref().and_then(|_| find(Kind::Action));
-        action.or_else(|| find(Kind::Event))
+        action.or_else(|| find(Kind::Event)).or_else(|| find(Kind::Batch))
     }
 
     /// Finds the handler of a delivery. What has none is dealt with here.
@@ -256,6 +260,10 @@ impl Consumer {
         let incoming = Incoming::new(message, &ack, site.clone());
         let held = Held::new(ack, site.clone(), self.in_hand.clone());
         Some(Job { lane, handler, incoming, held })
+    }
+
+    fn is_for_batch(&self, job: &Job) -> bool {
+        self.plan.served[job.handler].kind == Kind::Batch
     }
 
     /// Runs the handler, and settles by what it says.

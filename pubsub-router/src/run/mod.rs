@@ -3,6 +3,7 @@
 mod action;
 mod board;
 mod consumer;
+mod gathering;
 mod held;
 mod lanes;
 #[cfg(feature = "signal")]
