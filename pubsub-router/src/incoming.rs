@@ -28,7 +28,7 @@ struct Inner {
     site: Arc<Site>,
     outbox: Mutex<Outbox>,
     /// Where a handler that settles by itself finds the right to do so.
-    manual: Mutex<Option<Ack>>,
+    manual: Mutex<Option<Box<Ack>>>,
 }
 
 /// What all deliveries of a subscription have in common.
@@ -176,11 +176,11 @@ impl Incoming {
     }
 
     pub(crate) fn lend_ack(&self, ack: Ack) {
-        *self.0.manual.lock().unwrap_or_else(PoisonError::into_inner) = Some(ack);
+        *self.0.manual.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ack));
     }
 
     pub(crate) fn take_ack(&self) -> Option<Ack> {
-        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ack| *ack)
     }
 }
 

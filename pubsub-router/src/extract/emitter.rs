@@ -43,6 +43,14 @@ impl Emitter {
         self.incoming.emit(self.call, envelope)
     }
 
+    /// The envelope that emitting this event would send, to be changed and emitted by [`Emitter::emit_envelope`].
+    ///
+    /// # Errors
+    /// What is wrong with the event itself.
+    pub fn envelope<E: Event>(&self, event: &E) -> Result<Envelope> {
+        self.incoming.bus().envelope(event)
+    }
+
     /// Emits a raw event.
     ///
     /// # Errors

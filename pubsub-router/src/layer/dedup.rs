@@ -50,18 +50,18 @@ impl Dedup {
         match &verdict {
             // The effect is there: an error here would only bring it about once more. Should the mark be missing, a
             // second event of this id waits for the end of the claim and is handled then.
-            Ok(_) => note(self.store.confirm(&scope, &id).await),
-            Err(_) => note(self.store.release(&scope, &id).await),
+            Ok(_) => note(&self.store.confirm(&scope, &id).await),
+            Err(_) => note(&self.store.release(&scope, &id).await),
         }
         verdict
     }
 }
 
 /// Tells of a store that could not be told.
-fn note(result: pubsub_core::Result<()>) {
+fn note(result: &pubsub_core::Result<()>) {
     #[cfg(feature = "trace")]
     if let Err(error) = result {
-        tracing::warn!("deduplication: {}", HandlerError::from(error));
+        tracing::warn!("deduplication: {}", HandlerError::from(error.clone()));
     }
     #[cfg(not(feature = "trace"))]
     let _ = result;
