@@ -17,6 +17,6 @@ mod ports;
 pub mod proxy;
 
 #[cfg(feature = "bus")]
-pub use bus::TestBus;
+pub use bus::{HandledCall, TestBus, TestRun};
 #[cfg(any(feature = "brokers", feature = "proxy"))]
 pub use ports::free_address;

@@ -40,6 +40,7 @@ pub(super) const CASES: &[Case] = &[
 
 async fn slow_key(ctx: Ctx) -> Verdict {
     const BOUND: usize = 40;
+    const SLOW: u64 = 8;
     let bus = ctx.bus_of(ChannelPolicy::new().ordered_per_key(4)).await?;
     let (log, gate) = (Log::default(), Arc::new(Semaphore::new(0)));
     let (seen, slow, out) = (log.clone(), gate.clone(), Log::default());
@@ -58,27 +59,30 @@ async fn slow_key(ctx: Ctx) -> Verdict {
     let router = Router::new().group("g").concurrency(4).max_in_flight(BOUND).on(handler);
     let running = start(&bus, router).await?;
     let rounds = ctx.count(10, 100) as u64;
-    for number in 0..rounds {
-        // Fewer slow events than the bound, so that there is room for others.
-        if number < 8 {
-            bus.publish(&note("slow", number)).await?;
+    for round in 0..rounds {
+        // Two of a key in a row, so that changing places shows. Fewer slow events than the bound: others need room.
+        for number in [2 * round, 2 * round + 1] {
+            if number < SLOW {
+                bus.publish(&note("slow", number)).await?;
+            }
         }
         for key in 0..6 {
-            bus.publish(&note(&format!("key-{key}"), number)).await?;
+            bus.publish(&note(&format!("key-{key}"), 2 * round)).await?;
+            bus.publish(&note(&format!("key-{key}"), 2 * round + 1)).await?;
         }
     }
-    let flowed = log.reach(&ctx, 6 * rounds as usize).await?;
+    let flowed = log.reach(&ctx, 12 * rounds as usize).await?;
     ensure(flowed.iter().all(|(topic, _)| topic != "slow"), "no slow event before its gate is open", "one")?;
-    gate.add_permits(8);
-    let slow = rounds.min(8) as usize;
+    gate.add_permits(SLOW as usize);
+    let slow = SLOW.min(2 * rounds);
     let mut by_key = BTreeMap::<String, Vec<u64>>::new();
-    for (topic, number) in log.reach(&ctx, 6 * rounds as usize + slow).await? {
+    for (topic, number) in log.reach(&ctx, (12 * rounds + slow) as usize).await? {
         by_key.entry(topic).or_default().push(number);
     }
     settled(&ctx, &running, "g").await?;
     drain(&ctx, &running).await?;
     for (topic, numbers) in by_key {
-        let count = if topic == "slow" { slow as u64 } else { rounds };
+        let count = if topic == "slow" { slow } else { 2 * rounds };
         same(&format!("the order of `{topic}`"), numbers, (0..count).collect())?;
     }
     let most = out.all().into_iter().max().unwrap_or(0);

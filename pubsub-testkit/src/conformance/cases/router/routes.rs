@@ -25,7 +25,7 @@ pub(super) const CASES: &[Case] = &[
         id: "A16",
         title: "handlers added at run time receive, and stopped ones receive no more and lose nothing",
         needs: HANDLERS,
-        bites: &[Fault::LoseMessage, Fault::ReleaseLoses],
+        bites: &[Fault::LoseMessage],
         run: |ctx| Box::pin(come_and_go(ctx)),
     },
     Case {

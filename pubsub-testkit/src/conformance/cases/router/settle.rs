@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
         id: "B16",
         title: "a handler that is cut off by shutdown settles nothing: the event reaches the next process",
         needs: HANDLERS,
-        bites: &[Fault::CloseLosesBuffer, Fault::ReleaseLoses],
+        bites: &[Fault::ReleaseLoses],
         run: |ctx| Box::pin(cut_off(ctx)),
     },
     Case {

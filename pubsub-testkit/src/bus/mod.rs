@@ -1,15 +1,33 @@
 //! A bus for the tests of a program: memory below, and time that stands still until it is moved.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+mod run;
+mod tamper;
+
+use std::{
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pubsub_adapters::memory::{Memory, MemoryOptions};
-use pubsub_core::{Clock, ManualClock, PubSub, PubSubBuilder, Result, Timestamp};
+use pubsub_core::{Clock, Error, ErrorKind, ManualClock, Message, PubSub, PubSubBuilder, Result, Timestamp};
+
+pub use run::{HandledCall, TestRun};
+use tamper::{Desk, Mishap, Tampered};
+
+/// How long [`TestBus::settled`] waits, in real time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A memory bus of its own, its handle and the clock of both: delays, backoffs, leases, retention and timestamps follow
 /// [`TestBus::advance`], so a test of them waits for nothing. It lends the [`PubSub`] that the code under test takes.
 ///
 /// A publish that waits for room waits in that time, too: it ends when something is settled or the time is moved. The
 /// deadlines of `close`, `next_timeout` and `next_chunk` are of real time.
+///
+/// A program's own router runs on it by [`TestBus::run`], which writes down what its handlers did; what was published is
+/// in [`TestBus::published`]; and [`TestBus::lose_next`], [`TestBus::double_next`], [`TestBus::swap_next`],
+/// [`TestBus::delay_next`], [`TestBus::refuse_next`] and [`TestBus::crash_before_ack`] are the faults that a broker has on
+/// its bad days.
 ///
 /// ```
 /// # use pubsub_core as pubsub;
@@ -43,6 +61,7 @@ pub struct TestBus {
     bus: PubSub,
     memory: Arc<Memory>,
     clock: ManualClock,
+    desk: Arc<Desk>,
 }
 
 impl TestBus {
@@ -66,13 +85,74 @@ impl TestBus {
         let clock = ManualClock::new(Timestamp::now());
         let both = Clock::from(clock.clone());
         let memory = Memory::open(options.clock(both.clone()))?;
-        let bus = configure(PubSub::builder(memory.clone()))?.clock(both).build();
-        Ok(Self { bus, memory, clock })
+        let desk = Arc::new(Desk::default());
+        let adapter = Tampered::new(memory.clone(), desk.clone(), both.clone());
+        let bus = configure(PubSub::builder(Arc::new(adapter)))?.clock(both).build();
+        Ok(Self { bus, memory, clock, desk })
     }
 
     /// Moves the time, and wakes whatever is due then.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
+    }
+
+    /// What was published through this bus, in that order: by the test, by the program, and by handlers. Not what was
+    /// refused, and not what the library writes for itself.
+    pub fn published(&self) -> Vec<Arc<Message>> {
+        self.desk.published()
+    }
+
+    /// Waits until every group has settled everything that was published, dead letters written. It does not move the time:
+    /// who waits for a delay needs [`TestBus::advance`] first.
+    ///
+    /// # Errors
+    /// `Timeout` after ten seconds of real time, with the events that are left.
+    pub async fn settled(&self) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let left = self.desk.unsettled(self.clock.now());
+            if left.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                let names: Vec<_> =
+                    left.iter().take(8).map(|event| format!("{} {}", event.name(), event.id())).collect();
+                let text = format!("{} events are not settled after {PATIENCE:?}: {}", left.len(), names.join(", "));
+                return Err(Error::new(ErrorKind::Timeout, "wait until all is settled", text));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The next event that is published is confirmed, and lost: what a broker without durable storage does.
+    pub fn lose_next(&self) {
+        self.desk.plan(Mishap::Lost);
+    }
+
+    /// The next event that is published arrives twice, with the same id: what a publisher does that got no answer.
+    pub fn double_next(&self) {
+        self.desk.plan(Mishap::Doubled);
+    }
+
+    /// The next event that is published is overtaken by the one after it.
+    pub fn swap_next(&self) {
+        self.desk.plan(Mishap::Overtaken);
+    }
+
+    /// The next event that is published arrives so much later.
+    pub fn delay_next(&self, delay: Duration) {
+        self.desk.plan(Mishap::Late(delay));
+    }
+
+    /// The next event that is published is refused as `Unavailable`.
+    pub fn refuse_next(&self) {
+        self.desk.plan(Mishap::Refused);
+    }
+
+    /// The next acknowledgement never arrives, as if the process had crashed between handler and ack: the event comes
+    /// again, as its next delivery.
+    pub fn crash_before_ack(&self) {
+        self.desk.crash();
     }
 
     /// The handle, to be given away; it lives as long as its clones.
