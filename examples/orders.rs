@@ -82,7 +82,7 @@ async fn run(args: &Args) -> Result<Report, Failure> {
     if let Err(error) = bus.close(Duration::from_secs(5)).await {
         progress.say(&failure::with_causes(&error)); // the report says what it means
     }
-    let ledgers = groups.finish().await?;
+    let ledgers = groups.finish().await;
     progress.finish();
 
     let verdicts = reconcile::all(&intake, &ledgers, &dead);
