@@ -31,3 +31,8 @@ pub use router::Router;
 #[cfg(feature = "signal")]
 pub use run::terminated;
 pub use run::{ConsumerState, ConsumerStatus, Handled, Running, Watch};
+
+/// The programs of the guide compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/router.md")]
+struct Guide;
