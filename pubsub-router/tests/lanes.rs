@@ -194,6 +194,7 @@ async fn what_is_not_finished_at_the_deadline_is_cut_off_and_stays_unsettled() {
         let error = running.drain(Duration::from_millis(50)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.message().starts_with("1 events were not finished"), "{error}");
+        assert!(matches!(state_of(&running, "orders"), ConsumerState::Ended(Some(_))));
         let mut next = bus.subscribe::<OrderCreated>().group("g").await.unwrap();
         let event = next.next_timeout(SOON).await.unwrap().unwrap();
         assert_eq!((event.number, event.attempt()), (1, 1), "no attempt was spent");
@@ -220,6 +221,7 @@ async fn handlers_come_and_go_and_the_others_are_not_touched() {
     bus.publish(&order(2)).await.unwrap();
     log.reach(3).await;
     running.stop("first", "orders", SOON).await.unwrap();
+    assert!(running.is_ready() && running.status().len() == 1, "what was stopped on purpose is no fault");
     assert_eq!(running.stop("first", "orders", SOON).await.unwrap_err().kind(), ErrorKind::NotFound);
     bus.publish(&order(3)).await.unwrap();
     let mut seen = log.reach(4).await;

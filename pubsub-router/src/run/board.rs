@@ -67,7 +67,16 @@ impl Board {
         self.0.borrow().clone()
     }
 
-    /// Notes how a subscription is. One that has ended stays so, until it is put on again.
+    /// Takes a subscription away that somebody has stopped.
+    pub(crate) fn remove(&self, group: &GroupName, channel: &ChannelName) {
+        self.0.send_if_modified(|all| {
+            let before = all.len();
+            all.retain(|status| status.group != *group || status.channel != *channel);
+            all.len() < before
+        });
+    }
+
+    /// Notes how a subscription is. One that has ended by itself stays on the board.
     pub(crate) fn set(&self, group: &GroupName, channel: &ChannelName, state: ConsumerState) {
         self.0.send_if_modified(|all| {
             match all.iter_mut().find(|status| status.group == *group && status.channel == *channel) {

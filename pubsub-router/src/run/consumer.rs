@@ -93,6 +93,18 @@ enum End {
     Lost(String),
 }
 
+/// Notes the end of a subscription, however it comes about.
+struct Ending<'a> {
+    consumer: &'a Consumer,
+    why: Option<String>,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.consumer.is(ConsumerState::Ended(self.why.take()));
+    }
+}
+
 impl Consumer {
     /// Opens the subscription.
     pub(super) async fn open(bus: &PubSub, plan: Plan, board: Arc<Board>) -> Result<(Arc<Self>, Events<Raw>)> {
@@ -118,6 +130,11 @@ impl Consumer {
 
     pub(super) fn consumes(&self, channel: &ChannelName) -> bool {
         self.plan.channel == *channel
+    }
+
+    /// Takes it from the board, once it is stopped.
+    pub(super) fn forget(&self) {
+        self.board.remove(&self.plan.group, &self.plan.channel);
     }
 
     pub(super) fn in_hand(&self) -> &InHand {
@@ -175,7 +192,8 @@ impl Consumer {
 
     /// Works until it is stopped, or the bus is closed.
     pub(super) async fn run(self: Arc<Self>, mut events: Events<Raw>) {
-        let end = loop {
+        let mut ending = Ending { consumer: &self, why: Some("cut off, or broken by a panic".to_owned()) };
+        ending.why = loop {
             match self.consume(events).await {
                 End::Asked => break None,
                 End::Lost(why) => match self.reopen(why).await {
@@ -184,7 +202,6 @@ impl Consumer {
                 },
             }
         };
-        self.is(ConsumerState::Ended(end));
     }
 
     async fn consume(self: &Arc<Self>, mut events: Events<Raw>) -> End {
@@ -249,8 +266,7 @@ impl Consumer {
                 Some(Unknown::DeadLetter) => {
                     let text =
                         format!("the group has only an action for `{}`, and nobody wants a reply", message.name());
-                    // A group's delivery can be rejected.
-                    let _ = ack.reject(text);
+                    self.note(ack.reject(text));
                 }
                 _ => ack.ack(),
             }

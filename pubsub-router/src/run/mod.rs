@@ -114,7 +114,9 @@ impl Running {
             let place = active.iter().position(|active| Arc::ptr_eq(&active.consumer, &consumer));
             place.map(|place| active.swap_remove(place))
         };
-        self.finish(stopped.into_iter().collect(), deadline).await
+        let finished = self.finish(stopped.into_iter().collect(), deadline).await;
+        consumer.forget();
+        finished
     }
 
     /// Lets the handlers of a group on a channel take no more until [`Running::resume`]. What they have is finished.
@@ -167,7 +169,7 @@ impl Running {
         None
     }
 
-    /// All subscriptions, and how they are; those that have ended among them.
+    /// All subscriptions, and how they are; those that have ended by themselves among them.
     pub fn status(&self) -> Vec<ConsumerStatus> {
         self.inner.board.current()
     }
@@ -212,21 +214,22 @@ impl Running {
         let now = tokio::time::Instant::now();
         let end = now.checked_add(deadline).unwrap_or_else(|| now + DRAIN);
         consumers.iter().for_each(|active| active.consumer.stop());
-        let mut unfinished = 0;
+        let (mut unfinished, mut cut_off) = (0, Vec::new());
         for active in &mut consumers {
             // A task that panicked has ended, too.
             if timeout_at(end, &mut active.task).await.is_err() {
                 unfinished += active.consumer.in_hand().count();
                 active.task.abort();
+                cut_off.push(active);
             }
+        }
+        for active in cut_off {
+            // One that blocks its thread cannot be cut off; its delivery stays unsettled for as long as it holds it.
+            let _ = tokio::time::timeout(LET_GO, active.consumer.in_hand().none()).await;
+            let _ = tokio::time::timeout(LET_GO, &mut active.task).await;
         }
         if unfinished == 0 {
             return Ok(());
-        }
-        for active in &consumers {
-            // One that blocks its thread cannot be cut off; its delivery stays unsettled for as long as it holds it.
-            let _ = tokio::time::timeout(LET_GO, active.consumer.in_hand().none()).await;
-            active.consumer.is(ConsumerState::Ended(Some("cut off at the deadline".to_owned())));
         }
         let text = format!("{unfinished} events were not finished within {deadline:?}; they stay unsettled");
         Err(Error::new(ErrorKind::Timeout, "drain router", text))
