@@ -32,6 +32,7 @@ impl FromState<Services> for Rate {
 }
 
 /// Nine arguments beside the event.
+#[expect(clippy::too_many_arguments, reason = "as many as a handler may have")]
 async fn curious(
     order: Arc<OrderCreated>,
     State(services): State<Services>,
