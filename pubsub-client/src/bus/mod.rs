@@ -14,7 +14,7 @@ pub(crate) use hub::Expecting;
 use hub::Hub;
 pub use listener::{Heard, Listener, Outcome};
 pub use names::CLASSIC_CHANNEL;
-use pubsub_core::{Envelope, Event, Message, Payload, PubSub, Publish, Result};
+use pubsub_core::{Envelope, Event, Message, Payload, PubSub, Publish, Result, driver::Receipt};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -159,11 +159,21 @@ impl EventBus {
     }
 
     /// Publishes `data` under a name: on the channel that the catalog tells, else on that of its category, or on
-    /// [`CLASSIC_CHANNEL`] for a classic name.
+    /// [`CLASSIC_CHANNEL`] for a classic name. Nothing happens until the result is awaited.
     ///
     /// # Errors
     /// `Invalid` for a bad name, `Codec` for data that is no JSON, and then as [`PubSub::publish_envelope`].
-    pub fn emit_name<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<Publish<'_>> {
+    pub fn emit_name<'a, T: Serialize + ?Sized>(
+        &'a self,
+        name: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<'a, T> {
+        let publish = self.publish_name(name, data);
+        async move { publish?.await }
+    }
+
+    /// What [`EventBus::emit_name`] awaits.
+    pub(crate) fn publish_name<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<Publish<'_>> {
         Ok(self.hub.bus.publish_envelope(self.envelope(name, data)?))
     }
 
