@@ -14,6 +14,7 @@ pub(crate) use hub::Expecting;
 use hub::Hub;
 pub use listener::{Heard, Listener, Outcome};
 pub use names::CLASSIC_CHANNEL;
+use names::Taken;
 use pubsub_core::{Envelope, Event, Message, Payload, PubSub, Publish, Result, driver::Receipt};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -89,7 +90,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(E::NAME, false, self.typed(handler)).await
+        self.hub.listen(Taken::by_type::<E>()?, false, self.typed(handler)).await
     }
 
     /// As [`EventBus::on`], for one event: after the first one the listener is gone, however many come at the same time.
@@ -103,7 +104,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(E::NAME, true, self.typed(handler)).await
+        self.hub.listen(Taken::by_type::<E>()?, true, self.typed(handler)).await
     }
 
     fn typed<E, H, F>(&self, handler: H) -> listener::Handle
@@ -128,7 +129,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(name, false, listener::handle(Ok, handler)).await
+        self.hub.listen(Taken::by_name(&self.hub.bus, name)?, false, listener::handle(Ok, handler)).await
     }
 
     /// As [`EventBus::on_name`], for one event.
@@ -141,7 +142,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(name, true, listener::handle(Ok, handler)).await
+        self.hub.listen(Taken::by_name(&self.hub.bus, name)?, true, listener::handle(Ok, handler)).await
     }
 
     /// Takes a listener off: no call of its handler begins after this returns, and one that runs goes on to its end. False if
@@ -213,7 +214,7 @@ impl EventBus {
 
     /// What tells the subscription for a name from others.
     pub(crate) fn key(&self, name: &str) -> Result<String> {
-        Ok(hub::key(&names::pattern(&self.hub.bus, name)?.1))
+        Ok(hub::key(&Taken::by_name(&self.hub.bus, name)?.channels))
     }
 
     /// Ends everything without waiting.

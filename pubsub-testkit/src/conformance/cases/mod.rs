@@ -6,10 +6,11 @@ mod c;
 mod crowd;
 mod d;
 mod e;
+mod q;
 
 use super::Case;
 
 /// Every case of the suite.
 pub fn cases() -> Vec<Case> {
-    [a::cases(), b::cases(), c::cases(), d::cases(), e::cases()].concat()
+    [a::cases(), b::cases(), c::cases(), d::cases(), e::cases(), q::cases()].concat()
 }
