@@ -8,6 +8,9 @@ mod d;
 mod e;
 mod q;
 
+#[cfg(all(feature = "faults", unix))]
+pub(crate) use q::Add;
+
 use super::Case;
 
 /// Every case of the suite.

@@ -25,9 +25,9 @@ pub(super) fn cases() -> Vec<Case> {
 /// A question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[schemars(crate = "pubsub_core::__private::schemars")]
-pub(super) struct Add {
-    pub(super) left: u64,
-    pub(super) right: u64,
+pub(crate) struct Add {
+    pub(crate) left: u64,
+    pub(crate) right: u64,
 }
 
 impl Event for Add {
