@@ -45,3 +45,8 @@ pub use pubsub_adapters::redis;
 
 #[doc(hidden)]
 pub use pubsub_core::__private;
+
+/// The guide's programs compile.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../docs/client.md")]
+mod client_guide {}
