@@ -1,4 +1,5 @@
 //! Requests in the classic form.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `on`, `once`, `off` and `emit` on memory.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

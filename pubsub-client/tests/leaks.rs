@@ -1,4 +1,5 @@
 //! Many calls: each gets its own answer, and none stays behind.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
