@@ -27,7 +27,7 @@ impl PubSub {
     /// `Invalid` for a bad name.
     pub fn dead_letter_box(&self, channel: &str, group: &str) -> Result<DeadLetterBox> {
         let (channel, group) = (ChannelName::parse(channel)?, GroupName::parse(group)?);
-        Ok(DeadLetterBox { bus: self.clone(), letters: channel.dead_letter(&group), channel, group })
+        Ok(DeadLetterBox { bus: self.clone(), letters: channel.dead_letter(&group), channel, group, progress: None })
     }
 }
 
@@ -69,7 +69,11 @@ pub struct DeadLetterBox {
     channel: ChannelName,
     group: GroupName,
     letters: ChannelName,
+    progress: Option<Progress>,
 }
+
+/// Who is told of each letter that is done.
+type Progress = Arc<dyn Fn(&LettersDone) + Send + Sync>;
 
 /// An event that its group gave up.
 #[derive(Clone, Debug)]
@@ -210,6 +214,13 @@ enum Act {
 }
 
 impl DeadLetterBox {
+    /// Sets who is told after each letter that was delivered again or dropped, or could not be.
+    #[must_use]
+    pub fn on_progress(mut self, tell: impl Fn(&LettersDone) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(tell));
+        self
+    }
+
     /// The letters that are meant, oldest first, up to `limit`. One that was given up several times is listed once, as it
     /// was the last time.
     ///
@@ -274,6 +285,9 @@ impl DeadLetterBox {
                         outcome.failed += 1;
                         outcome.first_error.get_or_insert(error);
                     }
+                }
+                if let Some(tell) = &self.progress {
+                    tell(&outcome);
                 }
             }
         }
