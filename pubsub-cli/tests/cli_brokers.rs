@@ -61,10 +61,10 @@ fn published(url: &str) -> Result<(), Failed> {
     same("the key", events[0]["meta"]["key"].clone(), json!("k"))?;
     for (words, status) in [
         (&["publish", "no name", "{}"][..], 1),
-        (&["publish", "orders:created", "{"], 1),
-        (&["tail", "no channel"], 1),
-        (&["dlq", "drop", "orders", "g"], 1),
-        (&["nonsense"], 2),
+        (&["publish", "orders:created", "{"][..], 1),
+        (&["tail", "no channel"][..], 1),
+        (&["dlq", "drop", "orders", "g"][..], 1),
+        (&["nonsense"][..], 2),
     ] {
         let output = run(url, words);
         same(&format!("the status of {words:?}"), output.status.code(), Some(status))?;
