@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
 pub mod brokers;
+pub mod calls;
 pub mod codec;
 pub mod driver;
 pub mod event;

@@ -4,7 +4,7 @@
 pub const BROKERS: [&str; 4] = ["redis", "kafka", "nats", "rabbitmq"];
 
 /// What is measured of every broker, with the size of the events; a case is `<broker>/<operation>/<size>`.
-pub const OPERATIONS: [(&str, usize); 15] = [
+pub const OPERATIONS: [(&str, usize); 18] = [
     ("publish", 256),
     ("publish", 4096),
     ("publish-all", 256),
@@ -20,6 +20,9 @@ pub const OPERATIONS: [(&str, usize); 15] = [
     ("publish-one", 256),
     ("latency-p50", 256),
     ("latency-p99", 256),
+    ("request", 256),
+    ("request-one", 256),
+    ("request-p99", 256),
 ];
 
 /// The name of a case.

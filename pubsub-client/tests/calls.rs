@@ -1,4 +1,5 @@
 //! Questions and answers on memory: what comes back, and that nothing stays behind.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

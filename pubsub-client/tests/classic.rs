@@ -1,4 +1,5 @@
 //! Requests in the classic form.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -23,13 +24,13 @@ async fn service(events: &EventBus, [asks, succeeds, fails]: [&'static str; 3]) 
             assert_eq!(data["requestId"], id);
             let events = heard.bus();
             if data["name"] == "" {
-                events.emit_name(&format!("{fails}_{id}"), &json!({ "error": "a name is missing" }))?.await?;
+                events.emit_name(&format!("{fails}_{id}"), &json!({ "error": "a name is missing" })).await?;
             } else {
                 let target = json!({ "id": 7, "name": data["name"] });
-                events.emit_name(&format!("{succeeds}_{id}"), &target)?.await?;
-                events.emit_name(succeeds, &json!({ "target": target }))?.await?;
+                events.emit_name(&format!("{succeeds}_{id}"), &target).await?;
+                events.emit_name(succeeds, &json!({ "target": target })).await?;
             }
-            pubsub::Result::Ok(())
+            Ok::<_, pubsub::Error>(())
         })
         .await
         .unwrap();

@@ -1,4 +1,5 @@
 //! Answers in many items: complete, bounded, and ended from either side.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

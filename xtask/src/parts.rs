@@ -128,6 +128,7 @@ pub(crate) const PARTS: &[Part] = &[
         Programs,
         &[Step::Tests("orders_brokers")],
     ),
+    tests("cli", "the command line on brokers, from publish to dead letters", Programs, &[Step::Tests("cli_brokers")]),
     tests("security", "wrong certificates and passwords are refused at once", Programs, &[Step::Tests("security")]),
     tests("faults", "the suite of faults finds an adapter that loses events", Programs, &[Step::Tests("faults_bite")]),
     tests("faults-redis", "nothing is lost when Redis or the network fails", Programs, &[Step::Tests("faults_redis")]),

@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     hint::black_box,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,9 +15,12 @@ use pubsub::{
     driver::{AckToken, Outcome, Settler},
 };
 use pubsub_benches::{
+    calls::{self, Channels, OurCalls},
     codec,
     driver::{Call, Counter},
-    event, memory, pairs, plain,
+    event,
+    limit::Place,
+    memory, pairs, plain,
     router::{self, Shape},
 };
 
@@ -38,6 +44,7 @@ pub(crate) fn cases(count: usize) -> Vec<Case> {
             move || router::bare(count),
         ));
     }
+    cases.extend(call_cases(count / 10));
     for size in [256, 4096] {
         for readers in [1, 8] {
             let count = count / readers / (1 + size / 2048);
@@ -78,6 +85,38 @@ where
         )
     };
     Case::one(name, "events/s", measure)
+}
+
+/// Questions and answers against two channels with a table of calls.
+fn call_cases(count: usize) -> Vec<Case> {
+    let place = || {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("calls-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Place { url: format!("memory://{name}"), name, prompt: true }
+    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let together = move |pairs| {
+        let runtime = runtime();
+        pairs::run(
+            pairs,
+            || runtime.block_on(runtime.spawn(calls::together::<OurCalls>(place(), count, 256))).unwrap()[0],
+            || runtime.block_on(runtime.spawn(calls::together::<Channels>(place(), count, 256))).unwrap()[0],
+        )
+    };
+    let one_by_one = move |pairs| {
+        let runtime = runtime();
+        let rows = pairs::try_run(
+            pairs,
+            || runtime.block_on(runtime.spawn(calls::one_by_one::<OurCalls>(place(), count, 256))),
+            || runtime.block_on(runtime.spawn(calls::one_by_one::<Channels>(place(), count, 256))),
+        );
+        Ok(rows.map_err(|_| "a run failed as told above".to_owned())?.to_vec())
+    };
+    let rows = vec![
+        ("memory/request-one/256".to_owned(), "calls/s"),
+        ("memory/request-p99/256".to_owned(), "us (less is better)"),
+    ];
+    vec![Case::one("memory/request/256".to_owned(), "calls/s", together), Case { rows, measure: Box::new(one_by_one) }]
 }
 
 /// A boxed call against one that is ready, and a settlement in the memory adapter against one that only counts.

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use rdkafka::{
-    ClientConfig, Message,
+    ClientConfig, Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{CommitMode, Consumer, StreamConsumer},
@@ -13,8 +13,9 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord, future_producer::DeliveryFuture},
     types::RDKafkaErrorCode,
 };
+use tokio::sync::mpsc;
 
-use super::{Limit, Place};
+use super::{Back, Limit, Place};
 
 /// The client and its topic.
 pub struct Kafka {
@@ -41,7 +42,23 @@ fn admin(place: &Place) -> AdminClient<DefaultClientContext> {
     config(place).create().unwrap()
 }
 
+async fn create(place: &Place, topic: &str) {
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+    for created in admin(place).create_topics(&[new], &AdminOptions::new()).await.unwrap() {
+        created.unwrap();
+    }
+}
+
 impl Kafka {
+    fn join(place: &Place) -> Self {
+        let config = config(place);
+        let mut producer = config.clone();
+        producer.set("acks", "all").set("enable.idempotence", "true");
+        producer.set("linger.ms", if place.prompt { "0" } else { "5" });
+        let topic = format!("{}-limit", place.name);
+        Self { producer: producer.create().unwrap(), config, topic, window: place.window() }
+    }
+
     fn try_send(&self, body: &Bytes) -> Option<DeliveryFuture> {
         match self.producer.send_result(FutureRecord::<(), [u8]>::to(&self.topic).payload(&body[..])) {
             Ok(delivery) => Some(delivery),
@@ -57,16 +74,9 @@ async fn delivered(delivery: DeliveryFuture) {
 
 impl Limit for Kafka {
     async fn open(place: &Place) -> Self {
-        let topic = format!("{}-limit", place.name);
-        let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
-        for created in admin(place).create_topics(&[new], &AdminOptions::new()).await.unwrap() {
-            created.unwrap();
-        }
-        let config = config(place);
-        let mut producer = config.clone();
-        producer.set("acks", "all").set("enable.idempotence", "true");
-        producer.set("linger.ms", if place.prompt { "0" } else { "5" });
-        Self { producer: producer.create().unwrap(), config, topic, window: place.window() }
+        let this = Self::join(place);
+        create(place, &this.topic).await;
+        this
     }
 
     async fn publish(&self, count: usize, mut body: impl FnMut() -> Bytes + Send) {
@@ -118,5 +128,39 @@ impl Limit for Kafka {
         if !left.is_empty() {
             admin.delete_topics(&left, &AdminOptions::new()).await.unwrap();
         }
+    }
+}
+
+impl Back for Kafka {
+    type Way = (FutureProducer, String);
+
+    async fn open_responder(place: &Place) -> Self {
+        Self::join(place)
+    }
+
+    async fn open_back(place: &Place) -> (Self::Way, mpsc::UnboundedReceiver<Bytes>) {
+        let topic = format!("{}-back", place.name);
+        create(place, &topic).await;
+        let mut config = config(place);
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        let producer = config.clone().set("acks", "1").set("linger.ms", "0").create().unwrap();
+        let consumer: StreamConsumer =
+            config.set("group.id", &topic).set("enable.auto.commit", "false").create().unwrap();
+        consumer.assign(&partitions).unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(message) = consumer.recv().await {
+                if sender.send(Bytes::copy_from_slice(message.payload().unwrap())).is_err() {
+                    break;
+                }
+            }
+        });
+        ((producer, topic), receiver)
+    }
+
+    fn reply((producer, topic): &Self::Way, body: Bytes) -> impl Future<Output = ()> + Send + 'static {
+        let sent = producer.send_result(FutureRecord::<(), [u8]>::to(topic).payload(&body[..]));
+        delivered(sent.map_err(|(error, _)| error).unwrap())
     }
 }

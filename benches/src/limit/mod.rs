@@ -12,6 +12,7 @@ pub mod redis;
 use std::future::Future;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Where a sample takes place.
 #[derive(Clone, Debug)]
@@ -52,4 +53,23 @@ pub trait Limit: Sized + Send + Sync + 'static {
 
     /// Removes what samples of this name, ours or the limit's, left on the broker, as far as the broker tells.
     fn sweep(place: &Place) -> impl Future<Output = ()> + Send;
+}
+
+/// How the users of a client send answers back: to a place of the caller's own, where nothing is stored for later.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no way back",
+    note = "the limits are the clients of the four brokers"
+)]
+pub trait Back: Limit {
+    /// What sends answers.
+    type Way: Send + Sync + 'static;
+
+    /// A second client of what `open` has made, for whoever answers.
+    fn open_responder(place: &Place) -> impl Future<Output = Self> + Send;
+
+    /// The way back, and where the answers come out of it.
+    fn open_back(place: &Place) -> impl Future<Output = (Self::Way, UnboundedReceiver<Bytes>)> + Send;
+
+    /// Sends an answer.
+    fn reply(way: &Self::Way, body: Bytes) -> impl Future<Output = ()> + Send + 'static;
 }

@@ -10,8 +10,9 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
 
-use super::{Limit, Place};
+use super::{Back, Limit, Place};
 
 const WINDOW: usize = 2_048;
 const BATCH: usize = 1_000;
@@ -30,8 +31,9 @@ async fn connect(place: &Place) -> Context {
     jetstream::new(async_nats::connect(address).await.unwrap())
 }
 
-impl Limit for Nats {
-    async fn open(place: &Place) -> Self {
+impl Nats {
+    /// The same stream and consumer, whoever comes first.
+    async fn join(place: &Place) -> Self {
         let context = connect(place).await;
         let name = format!("{}-limit", place.name);
         let config = Config {
@@ -49,6 +51,12 @@ impl Limit for Nats {
         };
         let consumer = stream.create_consumer(config).await.unwrap();
         Self { context, consumer, subject: name.into() }
+    }
+}
+
+impl Limit for Nats {
+    async fn open(place: &Place) -> Self {
+        Self::join(place).await
     }
 
     async fn publish(&self, count: usize, mut body: impl FnMut() -> Bytes + Send) {
@@ -91,5 +99,36 @@ impl Limit for Nats {
         for name in names.iter().filter(|name| name.contains(&place.name)) {
             context.delete_stream(name).await.unwrap();
         }
+    }
+}
+
+impl Back for Nats {
+    type Way = (async_nats::Client, async_nats::Subject);
+
+    async fn open_responder(place: &Place) -> Self {
+        Self::join(place).await
+    }
+
+    async fn open_back(place: &Place) -> (Self::Way, mpsc::UnboundedReceiver<Bytes>) {
+        let address = place.url.split('?').next().unwrap();
+        let (caller, responder) =
+            (async_nats::connect(address).await.unwrap(), async_nats::connect(address).await.unwrap());
+        let subject = async_nats::Subject::from(format!("{}-back", place.name));
+        let mut messages = caller.subscribe(subject.clone()).await.unwrap();
+        caller.flush().await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(message) = messages.next().await {
+                if sender.send(message.payload).is_err() {
+                    break;
+                }
+            }
+        });
+        ((responder, subject), receiver)
+    }
+
+    fn reply((client, subject): &Self::Way, body: Bytes) -> impl Future<Output = ()> + Send + 'static {
+        let (client, subject) = (client.clone(), subject.clone());
+        async move { client.publish(subject, body).await.unwrap() }
     }
 }

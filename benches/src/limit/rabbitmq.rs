@@ -13,8 +13,9 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
+use tokio::sync::mpsc;
 
-use super::{Limit, Place};
+use super::{Back, Limit, Place};
 
 const WINDOW: usize = 1_024;
 const PREFETCH: u16 = 2_000;
@@ -103,5 +104,42 @@ impl Limit for RabbitMq {
         let channel = connection.create_channel().await.unwrap();
         // A queue that is not there ends the channel, and nothing else.
         let _ = channel.queue_delete(queue(place), QueueDeleteOptions::default()).await;
+    }
+}
+
+impl Back for RabbitMq {
+    type Way = (Channel, ShortString, Connection);
+
+    async fn open_responder(place: &Place) -> Self {
+        Self::open(place).await
+    }
+
+    async fn open_back(place: &Place) -> (Self::Way, mpsc::UnboundedReceiver<Bytes>) {
+        let (caller, responder) = (connect(place).await, connect(place).await);
+        let channel = caller.create_channel().await.unwrap();
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+        let queue = channel.queue_declare("".into(), options, FieldTable::default()).await.unwrap().name().clone();
+        let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+        let mut deliveries =
+            channel.basic_consume(queue.clone(), "".into(), options, FieldTable::default()).await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let _connection = (caller, channel);
+            while let Some(Ok(delivery)) = deliveries.next().await {
+                if sender.send(delivery.data.into()).is_err() {
+                    break;
+                }
+            }
+        });
+        let channel = responder.create_channel().await.unwrap();
+        ((channel, queue, responder), receiver)
+    }
+
+    fn reply((channel, queue, _): &Self::Way, body: Bytes) -> impl Future<Output = ()> + Send + 'static {
+        let (channel, queue) = (channel.clone(), queue.clone());
+        async move {
+            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+            channel.basic_publish("".into(), queue, options, &body, properties).await.unwrap();
+        }
     }
 }

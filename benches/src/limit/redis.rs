@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{AsyncConnectionConfig, Client, Cmd, Value, aio::MultiplexedConnection, cmd};
+use tokio::sync::mpsc;
 
-use super::{Limit, Place};
+use super::{Back, Limit, Place};
 
 const IN_FLIGHT: usize = 512;
 const READ: usize = 512;
@@ -32,6 +33,11 @@ async fn run(mut connection: MultiplexedConnection, command: Cmd) -> Value {
 }
 
 impl Redis {
+    async fn join(place: &Place) -> Self {
+        let (shared, reader) = (connect(&place.url).await, connect(&place.url).await);
+        Self { shared, reader, stream: format!("{}-limit", place.name) }
+    }
+
     fn add(&self, body: &[u8]) -> impl Future<Output = Value> + Send + use<> {
         let mut command = cmd("XADD");
         command.arg(&self.stream).arg("*").arg("d").arg(body);
@@ -64,12 +70,11 @@ fn entries(reply: Value) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 impl Limit for Redis {
     async fn open(place: &Place) -> Self {
-        let (shared, reader) = (connect(&place.url).await, connect(&place.url).await);
-        let stream = format!("{}-limit", place.name);
+        let this = Self::join(place).await;
         let mut command = cmd("XGROUP");
-        command.arg("CREATE").arg(&stream).arg("g").arg("0").arg("MKSTREAM");
-        run(shared.clone(), command).await;
-        Self { shared, reader, stream }
+        command.arg("CREATE").arg(&this.stream).arg("g").arg("0").arg("MKSTREAM");
+        run(this.shared.clone(), command).await;
+        this
     }
 
     async fn publish(&self, count: usize, mut body: impl FnMut() -> Bytes + Send) {
@@ -134,6 +139,40 @@ impl Limit for Redis {
                 return;
             }
             cursor = next;
+        }
+    }
+}
+
+impl Back for Redis {
+    type Way = (MultiplexedConnection, String);
+
+    async fn open_responder(place: &Place) -> Self {
+        Self::join(place).await
+    }
+
+    async fn open_back(place: &Place) -> (Self::Way, mpsc::UnboundedReceiver<Bytes>) {
+        let name = format!("{}-back", place.name);
+        let address = place.url.split('?').next().unwrap();
+        let mut inbox = Client::open(address).unwrap().get_async_pubsub().await.unwrap();
+        inbox.subscribe(&name).await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut messages = inbox.into_on_message();
+            while let Some(message) = messages.next().await {
+                if sender.send(Bytes::copy_from_slice(message.get_payload_bytes())).is_err() {
+                    break;
+                }
+            }
+        });
+        ((connect(&place.url).await, name), receiver)
+    }
+
+    fn reply((connection, name): &Self::Way, body: Bytes) -> impl Future<Output = ()> + Send + 'static {
+        let mut command = cmd("PUBLISH");
+        command.arg(name).arg(&body[..]);
+        let published = run(connection.clone(), command);
+        async move {
+            published.await;
         }
     }
 }

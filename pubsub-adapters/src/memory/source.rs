@@ -237,7 +237,8 @@ impl Source for MemorySource {
             let now = self.bus.now();
             match self.take(now, chunk) {
                 Ok(true) => {
-                    self.pace = Some(Pace::new());
+                    // Whoever awaits a reply sends nothing meanwhile: there is no stream to keep a distance from.
+                    self.pace = self.inbox.is_none().then(Pace::new);
                     budget.made_progress();
                     return Poll::Ready(Some(Ok(())));
                 }

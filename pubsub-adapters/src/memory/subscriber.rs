@@ -49,7 +49,9 @@ impl Memory {
     /// A broadcast subscription to a new inbox, which goes when the subscription does.
     pub(super) fn subscribe_inbox(&self, address: &ChannelName) -> Result<Subscription> {
         let channel = self.bus.create(address, ChannelPolicy::new().ephemeral())?;
-        let options = SubscribeOptions::new(vec![address.clone().into()]);
+        let mut options = SubscribeOptions::new(vec![address.clone().into()]);
+        // A reply that is dropped costs its caller the whole timeout; whoever sends one can wait for room.
+        options.slow = SlowConsumer::Block;
         let mut source = MemorySource::new(self.bus.clone(), self.shared.clone(), options);
         source.own_inbox(address.clone());
         source.add(channel, false)?;

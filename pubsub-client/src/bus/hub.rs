@@ -13,7 +13,7 @@ use super::{
     fault::Faults,
     feed::{Feed, Use},
     listener::{Entry, Handle, Listener, Wish},
-    names,
+    names::{self, Taken},
 };
 
 pub(super) struct Hub {
@@ -96,16 +96,15 @@ impl Hub {
 
     /// Keeps the feed of a name open for as long as the result lives.
     pub(super) async fn keep(self: &Arc<Self>, name: &str) -> Result<Use> {
-        let (_, channels) = names::pattern(&self.bus, name)?;
-        Ok(self.join(&channels).await?.1)
+        Ok(self.join(&Taken::by_name(&self.bus, name)?.channels).await?.1)
     }
 
     /// Adds a listener. It hears what is published after this returns. Cancel safe.
-    pub(super) async fn listen(self: &Arc<Self>, name: &str, once: bool, handle: Handle) -> Result<Listener> {
-        let (pattern, channels) = names::pattern(&self.bus, name)?;
+    pub(super) async fn listen(self: &Arc<Self>, taken: Taken, once: bool, handle: Handle) -> Result<Listener> {
+        let Taken { text, pattern, channels } = taken;
         Clock::system().check_timers("listen")?;
         let (feed, using) = self.join(&channels).await?;
-        let (entry, task) = Entry::handler(Wish { text: name.to_owned(), pattern, once }, handle, self, using);
+        let (entry, task) = Entry::handler(Wish { text, pattern, once }, handle, self, using);
         let id = entry.id;
         self.spawn(task)?;
         feed.listeners.add(entry);
@@ -119,8 +118,7 @@ impl Hub {
         base: &str,
     ) -> Result<(oneshot::Receiver<Arc<Message>>, Expecting)> {
         let pattern = NamePattern::Exact(names::event_name(name)?);
-        let (_, channels) = names::pattern(&self.bus, base)?;
-        let (feed, using) = self.join(&channels).await?;
+        let (feed, using) = self.join(&Taken::by_name(&self.bus, base)?.channels).await?;
         let (sender, event) = oneshot::channel();
         let entry = Entry::waiter(Wish { text: name.to_owned(), pattern, once: true }, sender, using);
         let expecting = Expecting { feed: feed.clone(), id: entry.id };

@@ -14,7 +14,8 @@ pub(crate) use hub::Expecting;
 use hub::Hub;
 pub use listener::{Heard, Listener, Outcome};
 pub use names::CLASSIC_CHANNEL;
-use pubsub_core::{Envelope, Event, Message, Payload, PubSub, Publish, Result};
+use names::Taken;
+use pubsub_core::{Envelope, Event, Message, Payload, PubSub, Publish, Result, driver::Receipt};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -89,7 +90,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(E::NAME, false, self.typed(handler)).await
+        self.hub.listen(Taken::by_type::<E>()?, false, self.typed(handler)).await
     }
 
     /// As [`EventBus::on`], for one event: after the first one the listener is gone, however many come at the same time.
@@ -103,7 +104,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(E::NAME, true, self.typed(handler)).await
+        self.hub.listen(Taken::by_type::<E>()?, true, self.typed(handler)).await
     }
 
     fn typed<E, H, F>(&self, handler: H) -> listener::Handle
@@ -128,7 +129,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(name, false, listener::handle(Ok, handler)).await
+        self.hub.listen(Taken::by_name(&self.hub.bus, name)?, false, listener::handle(Ok, handler)).await
     }
 
     /// As [`EventBus::on_name`], for one event.
@@ -141,7 +142,7 @@ impl EventBus {
         F: Future + Send + 'static,
         F::Output: Outcome,
     {
-        self.hub.listen(name, true, listener::handle(Ok, handler)).await
+        self.hub.listen(Taken::by_name(&self.hub.bus, name)?, true, listener::handle(Ok, handler)).await
     }
 
     /// Takes a listener off: no call of its handler begins after this returns, and one that runs goes on to its end. False if
@@ -159,11 +160,21 @@ impl EventBus {
     }
 
     /// Publishes `data` under a name: on the channel that the catalog tells, else on that of its category, or on
-    /// [`CLASSIC_CHANNEL`] for a classic name.
+    /// [`CLASSIC_CHANNEL`] for a classic name. Nothing happens until the result is awaited.
     ///
     /// # Errors
     /// `Invalid` for a bad name, `Codec` for data that is no JSON, and then as [`PubSub::publish_envelope`].
-    pub fn emit_name<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<Publish<'_>> {
+    pub fn emit_name<'a, T: Serialize + ?Sized>(
+        &'a self,
+        name: &str,
+        data: &T,
+    ) -> impl Future<Output = Result<Receipt>> + Send + use<'a, T> {
+        let publish = self.publish_name(name, data);
+        async move { publish?.await }
+    }
+
+    /// What [`EventBus::emit_name`] awaits.
+    pub(crate) fn publish_name<T: Serialize + ?Sized>(&self, name: &str, data: &T) -> Result<Publish<'_>> {
         Ok(self.hub.bus.publish_envelope(self.envelope(name, data)?))
     }
 
@@ -203,7 +214,7 @@ impl EventBus {
 
     /// What tells the subscription for a name from others.
     pub(crate) fn key(&self, name: &str) -> Result<String> {
-        Ok(hub::key(&names::pattern(&self.hub.bus, name)?.1))
+        Ok(hub::key(&Taken::by_name(&self.hub.bus, name)?.channels))
     }
 
     /// Ends everything without waiting.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use pubsub_core::{ChannelName, ChannelPattern, Error, ErrorKind, EventName, NamePattern, PubSub, Result};
+use pubsub_core::{ChannelName, ChannelPattern, Error, ErrorKind, Event, EventName, NamePattern, PubSub, Result};
 
 /// The channel, and the category, of all events with classic names.
 pub const CLASSIC_CHANNEL: &str = "eventbus";
@@ -38,13 +38,32 @@ pub(crate) fn sent_name(name: &EventName) -> Cow<'_, str> {
 }
 
 /// What a listener takes, and on which channels that is.
-pub(crate) fn pattern(bus: &PubSub, name: &str) -> Result<(NamePattern, Vec<ChannelPattern>)> {
-    if is_classic(name) {
-        return Ok((NamePattern::Exact(event_name(name)?), vec![classic_channel()?]));
+pub(crate) struct Taken {
+    /// In the user's words.
+    pub(super) text: String,
+    pub(super) pattern: NamePattern,
+    pub(super) channels: Vec<ChannelPattern>,
+}
+
+impl Taken {
+    /// The events of one type.
+    pub(super) fn by_type<E: Event>() -> Result<Self> {
+        let pattern = NamePattern::Exact(EventName::from_static(E::NAME)?);
+        Ok(Self { text: E::NAME.to_owned(), pattern, channels: vec![ChannelName::from_static(E::CHANNEL)?.into()] })
     }
-    let pattern = NamePattern::parse(name)?;
-    let channels = bus.channels_of(&pattern)?;
-    Ok((pattern, channels))
+
+    /// The events of a name or of several.
+    pub(super) fn by_name(bus: &PubSub, name: &str) -> Result<Self> {
+        let (pattern, channels) = if is_classic(name) {
+            let channel = ChannelName::from_static(CLASSIC_CHANNEL)?;
+            (NamePattern::Exact(event_name(name)?), vec![channel.into()])
+        } else {
+            let pattern = NamePattern::parse(name)?;
+            let channels = bus.channels_of(&pattern)?;
+            (pattern, channels)
+        };
+        Ok(Self { text: name.to_owned(), pattern, channels })
+    }
 }
 
 /// The channel that an event of this name is published on.
@@ -53,10 +72,6 @@ pub(crate) fn channel(bus: &PubSub, name: &EventName) -> Result<ChannelName> {
         Some(definition) => Ok(definition.channel().clone()),
         None => ChannelName::parse(name.category()),
     }
-}
-
-fn classic_channel() -> Result<ChannelPattern> {
-    ChannelName::from_static(CLASSIC_CHANNEL).map(ChannelPattern::from)
 }
 
 #[cfg(test)]

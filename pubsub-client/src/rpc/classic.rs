@@ -37,7 +37,7 @@ impl EventRpc {
     /// events
     ///     .on_name("TARGET_CREATE_REQUESTED", |heard| async move {
     ///         let id = heard.request_id().unwrap_or_default();
-    ///         heard.bus().emit_name(&format!("TARGET_CREATED_{id}"), &json!({ "id": 7 }))?.await
+    ///         heard.bus().emit_name(&format!("TARGET_CREATED_{id}"), &json!({ "id": 7 })).await
     ///     })
     ///     .await?;
     /// let rpc = EventRpc::new(&bus);
@@ -94,7 +94,7 @@ impl EventRpc {
                 // Both before the first send.
                 let (mut success, _success) = events.expect(&format!("{success_event}_{id}"), success_event).await?;
                 let (mut failure, _failure) = events.expect(&format!("{failure_event}_{id}"), failure_event).await?;
-                let publish = events.emit_name(request_event, &data)?.timeout(timeout).meta(|meta| {
+                let publish = events.publish_name(request_event, &data)?.timeout(timeout).meta(|meta| {
                     meta.correlation_id = Some(id.clone());
                     meta.deadline = Some(deadline);
                 });

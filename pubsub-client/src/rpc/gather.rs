@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{
     call::{Asking, Call},
-    table::Waiter,
+    table::{Many, Waiter},
 };
 
 /// What one of several responders says.
@@ -31,7 +31,7 @@ pub(super) async fn gather<R: Send + 'static>(call: Call<'_, R>, max: usize) -> 
     }
     let (read, table) = (call.read, &call.rpc.inner.table);
     let (sender, mut queue) = mpsc::channel(max);
-    let asking = Asking::prepare(call, Waiter::Each(sender, Vec::new()), None)?;
+    let asking = Asking::prepare(call, Waiter::Many(Many::Each(sender, Vec::new())), None)?;
     let mut answers = Vec::new();
     let collect = |cx: &mut std::task::Context<'_>, _| {
         while let Some(next) = std::task::ready!(queue.poll_recv(cx)) {

@@ -38,6 +38,8 @@ impl EventRpc {
     /// its faults. What is published on the channel without asking for a reply is acknowledged and counted. An answer that
     /// cannot be delivered is counted too, and does not lead to a second execution.
     ///
+    /// Members of a group take the same events: where several types of requests share a channel, each needs a group of its own.
+    ///
     /// This is the small form. The router's actions have extractors, layers and state.
     ///
     /// # Errors

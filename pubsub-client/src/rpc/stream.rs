@@ -17,7 +17,7 @@ use super::{
     EventRpc,
     call::{self, Asking, Call, ReadReply},
     link::Word,
-    table::{Answer, Entry, Waiter},
+    table::{Answer, Entry, Many, Waiter},
 };
 
 /// How many items may be on their way unless the call says otherwise.
@@ -45,7 +45,7 @@ pub(super) async fn open<R: Send + 'static>(call: Call<'_, R>) -> Result<Replies
     let (rpc, read, timeout, window) = (call.rpc.clone(), call.read, call.timeout, call.window);
     // One place more than the window, for the end of the stream.
     let (sender, queue) = mpsc::channel(window as usize + 1);
-    let asking = Asking::prepare(call, Waiter::Stream(sender), Some(u64::from(window)))?;
+    let asking = Asking::prepare(call, Waiter::Many(Many::Stream(sender)), Some(u64::from(window)))?;
     let over = rpc.inner.bus.clock().sleep(timeout);
     let sent = |_: &mut Context<'_>, sent| if sent { Poll::Ready(Ok(())) } else { Poll::Pending };
     let ended = asking.until(sent).await;

@@ -84,6 +84,13 @@ enum Slot {
 pub(super) enum Waiter {
     /// The first reply, and no more.
     One(oneshot::Sender<Answer>),
+    /// Several.
+    Many(Many),
+}
+
+/// Where several replies go.
+#[derive(Debug)]
+pub(super) enum Many {
     /// One reply of each responder, up to the room in the queue.
     Each(mpsc::Sender<Answer>, Vec<SmolStr>),
     /// The items of a stream. One place of the queue is kept free for its end.
@@ -143,6 +150,12 @@ impl Table {
     /// Counts a call that ended at its deadline, if it did.
     pub(super) fn count_timeout(&self, late: bool) {
         self.counts.timeouts.fetch_add(u64::from(late), Ordering::Relaxed);
+    }
+
+    fn read(&self, message: &Message) -> Answer {
+        let answer = Reply::read(message);
+        self.counts.malformed.fetch_add(u64::from(answer.is_err()), Ordering::Relaxed);
+        answer
     }
 
     /// Counts a reply that nobody waits for. The responder of a stream is told to stop.
@@ -208,10 +221,9 @@ enum Taken {
     Again,
 }
 
-impl Waiter {
+impl Many {
     fn take(&mut self, answer: Answer) -> Taken {
         match self {
-            Self::One(_) => {}
             Self::Each(queue, seen) => {
                 if let Ok(Reply { responder: Some(name), .. }) = &answer {
                     if seen.contains(name) {
@@ -222,7 +234,7 @@ impl Waiter {
                 // The queue has room for as many as are wanted, so what does not fit is not wanted.
                 let last = queue.capacity() <= 1;
                 let taken = queue.try_send(answer);
-                return if last || taken.is_err() { Taken::Done } else { Taken::Goes };
+                if last || taken.is_err() { Taken::Done } else { Taken::Goes }
             }
             Self::Stream(queue) => {
                 let goes_on = matches!(&answer, Ok(reply) if !reply.body.is_last());
@@ -232,18 +244,22 @@ impl Waiter {
                 }
                 let end = if goes_on { Err(overrun()) } else { answer };
                 let _ = queue.try_send(end); // a reader that is gone needs no end
-                return Taken::Done;
+                Taken::Done
             }
         }
-        if let Self::One(sender) = std::mem::replace(self, Self::Each(mpsc::channel(1).0, Vec::new())) {
-            let _ = sender.send(answer); // a caller that goes at this moment needs no answer
-        }
-        Taken::Done
     }
+}
 
+impl Waiter {
     /// Gives it its last answer.
-    fn finish(mut self, answer: Answer) {
-        self.take(answer);
+    fn finish(self, answer: Answer) {
+        match self {
+            // A caller that goes at this moment needs no answer.
+            Self::One(sender) => drop(sender.send(answer)),
+            Self::Many(mut many) => {
+                many.take(answer);
+            }
+        }
     }
 }
 
@@ -263,13 +279,17 @@ impl Receive for Table {
             None => return self.refuse(&self.counts.foreign, None),
             Some(Slot::Answered) => return self.refuse(&self.counts.duplicate, Some((id, message))),
             Some(Slot::Gone) => return self.refuse(&self.counts.late, Some((id, message))),
-            Some(Slot::Waiting(waiter)) => waiter,
+            Some(Slot::Waiting(Waiter::One(_))) => {
+                let waiter = calls.end(&id, Slot::Answered, self.remembered);
+                drop(calls); // whoever is woken wants it next
+                if let Some(waiter) = waiter {
+                    waiter.finish(self.read(message));
+                }
+                return None;
+            }
+            Some(Slot::Waiting(Waiter::Many(many))) => many,
         };
-        let answer = Reply::read(message);
-        if answer.is_err() {
-            self.counts.malformed.fetch_add(1, Ordering::Relaxed);
-        }
-        match waiter.take(answer) {
+        match waiter.take(self.read(message)) {
             Taken::Goes => {}
             Taken::Again => self.count_duplicate(),
             Taken::Done => {

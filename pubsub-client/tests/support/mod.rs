@@ -1,5 +1,5 @@
 //! What the tests share: questions, buses, and waiting for conditions.
-#![allow(dead_code, missing_docs, reason = "each test target uses its part")]
+#![allow(dead_code, missing_docs, clippy::unwrap_used, reason = "each test target uses its part")]
 
 use std::time::{Duration, Instant};
 

@@ -5,6 +5,7 @@ mod builder;
 mod close;
 mod consumer;
 mod dead_letter;
+mod letters;
 mod publish;
 mod rate;
 mod received;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use builder::PubSubBuilder;
+pub use letters::{DeadLetter, DeadLetterBox, LetterFilter, LettersDone};
 pub use publish::{Publish, Ticket};
 pub use received::{Ack, Raw, Read, Received};
 pub use subscribe::{Subscribe, Unknown};
@@ -183,13 +185,20 @@ impl PubSub {
     /// [`History::dropped`] of the page tells how many older ones are gone, where the adapter knows: memory does, since
     /// the bus was made.
     ///
+    /// This is the log as it was written, with letters that were delivered again or dropped since. See
+    /// [`PubSub::dead_letter_box`] for what is left to do.
+    ///
     /// # Errors
     /// `Invalid` for a bad name, otherwise as [`PubSub::history`].
     pub async fn dead_letters(&self, channel: &str, group: &str, from: StartPosition) -> Result<History> {
         let channel = ChannelName::parse(channel)?.dead_letter(&GroupName::parse(group)?);
         match self.history(&HistoryRange::new(channel).from(from).limit(1_000)).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(History::new(Vec::new(), None, true)),
-            page => page,
+            Ok(mut page) => {
+                page.events.retain(|stored| !letters::is_record(&stored.message));
+                Ok(page)
+            }
+            Err(error) => Err(error),
         }
     }
 

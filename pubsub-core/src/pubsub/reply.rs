@@ -59,6 +59,14 @@ impl PubSub {
         self.send_once(&Arc::new(message), self.inner.settings.publish).await
     }
 
+    /// Publishes an event that was published before: its payload is not held against the catalog again.
+    pub(super) async fn publish_again(&self, message: Message) -> Result<crate::driver::Receipt> {
+        self.open("redrive")?;
+        let channel = self.inner.registry.channel(message.channel())?;
+        let options = self.inner.settings.publish;
+        super::publish::Draft::new(message, channel, true, options).send_unconditionally(self, options).await
+    }
+
     async fn send_until(&self, message: Arc<Message>, deadline: Option<Timestamp>) -> Result<()> {
         let clock = self.clock();
         loop {

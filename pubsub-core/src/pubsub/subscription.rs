@@ -14,6 +14,7 @@ use futures_core::Stream;
 use super::{
     PubSub,
     consumer::Consumer,
+    letters::is_for_another,
     received::{Ack, Read, Received},
     registry::Entry,
     subscribe::{Unknown, claims},
@@ -275,6 +276,10 @@ impl<T: Read> Events<T> {
         let in_group = self.consumer.group.is_some();
         if delivery.fault.is_some() {
             return self.refuse(delivery).map(Err);
+        }
+        if is_for_another(&delivery.message, self.consumer.group.as_ref()) {
+            delivery.settle_as(Outcome::Ack);
+            return None;
         }
         if !claims(&self.names, delivery.message.name()) {
             if in_group {

@@ -68,6 +68,15 @@ impl fmt::Display for Failure {
 
 impl StdError for Failure {}
 
+impl From<pubsub_core::rpc::CallError> for Failure {
+    fn from(error: pubsub_core::rpc::CallError) -> Self {
+        match error {
+            pubsub_core::rpc::CallError::Bus(error) => error.into(),
+            other => Self::new("no error", other),
+        }
+    }
+}
+
 impl From<pubsub_core::Error> for Failure {
     fn from(error: pubsub_core::Error) -> Self {
         let mut seen = format!("{} ({})", error, error.kind());

@@ -29,6 +29,8 @@ mod wait;
 mod world;
 
 pub use case::{Case, CaseFuture, Failure, Verdict};
+#[cfg(all(feature = "faults", unix))]
+pub(crate) use cases::Add;
 pub use cases::cases;
 pub use check::{ensure, failed, refused, same};
 pub use events::{Note, Numbered, Sample, Time, heavy, numbered, publish_numbered, text};

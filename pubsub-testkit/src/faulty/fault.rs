@@ -94,6 +94,8 @@ pub enum Fault {
     GapsSwallowed,
     /// Slow broadcasts are treated by another policy than was asked for.
     SlowIgnored,
+    /// An inbox has an address that leads nowhere.
+    InboxDeaf,
     /// The end of one subscription is the end of all.
     DropStopsSiblings,
     /// Closing leaves a task behind.

@@ -8,8 +8,9 @@ use pubsub_benches::{
         side::Json,
         work::{self, Figures},
     },
+    calls::{self, ByHand, OurCalls},
     event, json,
-    limit::{Limit, Place},
+    limit::{Back, Limit, Place},
     names,
     pairs::try_run,
 };
@@ -29,11 +30,12 @@ struct Counts {
     e2e: usize,
     one: usize,
     latency: usize,
+    calls: usize,
 }
 
 impl Counts {
     fn of(broker: &str) -> Self {
-        let of = |publish, consume, e2e, one| Self { publish, consume, e2e, one, latency: 1_000 };
+        let of = |publish, consume, e2e, one| Self { publish, consume, e2e, one, latency: 1_000, calls: one / 2 };
         match broker {
             "redis" => of(100_000, 100_000, 80_000, 10_000),
             "kafka" => of(200_000, 200_000, 150_000, 3_000),
@@ -46,7 +48,8 @@ impl Counts {
     fn scaled(self, size: usize, quick: bool) -> Self {
         let by = [size > 1_024, quick].into_iter().map(|less| if less { 4 } else { 1 }).product::<usize>();
         let [publish, consume, e2e, one] = [self.publish, self.consume, self.e2e, self.one].map(|count| count / by);
-        Self { publish, consume, e2e, one, latency: if quick { 250 } else { self.latency } }
+        let calls = self.calls / by;
+        Self { publish, consume, e2e, one, latency: if quick { 250 } else { self.latency }, calls }
     }
 }
 
@@ -92,22 +95,30 @@ impl Bench {
         Case { rows: name.into_iter().zip(units).take(shown).collect(), measure: Box::new(measure) }
     }
 
-    /// Median and 99th percentile of the same samples.
-    fn latency<L: Limit>(self, broker: &str, size: usize, count: usize) -> Case {
+    /// Two figures of the same samples, a row each.
+    fn pair<L, A, B>(
+        self,
+        rows: [(String, &'static str); 2],
+        ours: impl Fn(Place) -> A + 'static,
+        limit: impl Fn(Place) -> B + 'static,
+    ) -> Case
+    where
+        L: Limit,
+        A: Future<Output = [f64; 2]> + Send + 'static,
+        B: Future<Output = [f64; 2]> + Send + 'static,
+    {
         let bench = self.prompt();
-        let row = |operation| (names::case(broker, operation, size), "us (less is better)");
         let measure = move |pairs| {
             let runtime = runtime();
             let ours = || {
                 if bench.limits {
                     return Ok([f64::NAN; 2]);
                 }
-                bench.sample::<L, _>(&runtime, |place| work::latency::<Ours>(place, count, size))
+                bench.sample::<L, _>(&runtime, &ours)
             };
-            let limit = || bench.sample::<L, _>(&runtime, |place| work::latency::<Json<L>>(place, count, size));
-            Ok(try_run(pairs, ours, limit)?.to_vec())
+            Ok(try_run(pairs, ours, || bench.sample::<L, _>(&runtime, &limit))?.to_vec())
         };
-        Case { rows: vec![row("latency-p50"), row("latency-p99")], measure: Box::new(measure) }
+        Case { rows: rows.into(), measure: Box::new(measure) }
     }
 
     /// Runs one side at a fresh place, and takes away what it left.
@@ -133,7 +144,7 @@ fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-pub(super) fn cases<L: Limit>(broker: &'static str, url: &str, options: &Options) -> Vec<Case> {
+pub(super) fn cases<L: Back>(broker: &'static str, url: &str, options: &Options) -> Vec<Case> {
     let bench = Bench { url: url.to_owned(), limits: options.limits, cpu: options.cpu, prompt: false };
     let mut cases = Vec::new();
     for (operation, size) in names::OPERATIONS {
@@ -173,8 +184,28 @@ pub(super) fn cases<L: Limit>(broker: &'static str, url: &str, options: &Options
                 move |place| work::publish_one::<Ours>(place, one, size),
                 move |place| work::publish_one::<Json<L>>(place, one, size),
             ),
-            "latency-p50" => bench.latency::<L>(broker, size, counts.latency),
-            // Measured together with the median.
+            "latency-p50" => {
+                let row = |operation| (names::case(broker, operation, size), "us (less is better)");
+                bench.pair::<L, _, _>(
+                    [row("latency-p50"), row("latency-p99")],
+                    move |place| work::latency::<Ours>(place, counts.latency, size),
+                    move |place| work::latency::<Json<L>>(place, counts.latency, size),
+                )
+            }
+            "request" => bench.prompt().rate::<L, _, _>(
+                name,
+                move |place| calls::together::<OurCalls>(place, counts.calls * 4, size),
+                move |place| calls::together::<ByHand<L>>(place, counts.calls * 4, size),
+            ),
+            "request-one" => {
+                let row = |operation, unit| (names::case(broker, operation, size), unit);
+                bench.pair::<L, _, _>(
+                    [row("request-one", "calls/s"), row("request-p99", "us (less is better)")],
+                    move |place| calls::one_by_one::<OurCalls>(place, counts.calls, size),
+                    move |place| calls::one_by_one::<ByHand<L>>(place, counts.calls, size),
+                )
+            }
+            // Measured together with another one.
             _ => continue,
         });
     }

@@ -3,6 +3,7 @@
 mod after;
 mod alarm;
 mod broadcasts;
+mod calls;
 mod deleted;
 mod flow;
 mod leases;
@@ -20,6 +21,7 @@ use super::FaultCase;
 pub fn cases() -> Vec<FaultCase> {
     [
         flow::CASES,
+        calls::CASES,
         outage::CASES,
         members::CASES,
         leases::CASES,

@@ -7,6 +7,7 @@ mod delay;
 mod dropped;
 mod held;
 mod lease;
+mod letters;
 mod nack;
 mod settler;
 
@@ -14,6 +15,7 @@ use crate::conformance::Case;
 
 pub(super) fn cases() -> Vec<Case> {
     [
+        letters::CASES,
         nack::CASES,
         held::CASES,
         settler::CASES,
