@@ -11,6 +11,7 @@ mod event;
 mod hold;
 mod policy;
 mod pubsub;
+pub mod store;
 mod window;
 pub mod wire;
 
@@ -33,7 +34,7 @@ pub use event::{Direction, Event, Request, catalog::Catalog, definition::EventDe
 pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
 pub use pubsub::{
-    Ack, Control, EventItem, Events, PubSub, PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe, Ticket,
+    Ack, Control, EventItem, Events, Prepared, PubSub, PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe, Ticket,
     Unknown,
 };
 pub use window::{AckWindow, Settled, WindowRefusal};

@@ -5,6 +5,7 @@ mod builder;
 mod close;
 mod consumer;
 mod dead_letter;
+mod prepare;
 mod publish;
 mod rate;
 mod received;
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use builder::PubSubBuilder;
+pub use prepare::Prepared;
 pub use publish::{Publish, Ticket};
 pub use received::{Ack, Raw, Read, Received};
 pub use subscribe::{Subscribe, Unknown};
