@@ -42,7 +42,7 @@ pub(crate) enum Pool {
 }
 
 impl Database {
-    /// Connects to `sqlite:path/to/file.db`, which is made if it is not there, or to
+    /// Connects within 10 s to `sqlite:path/to/file.db`, which is made if it is not there, or to
     /// `postgres://user:password@host/database`; up to ten connections. What sqlx takes after `?` is taken here.
     ///
     /// Who wants other settings makes a pool of sqlx, and [`Database::from`] it. SQLite then needs the journal mode WAL:
@@ -62,12 +62,12 @@ impl Database {
                 let options = SqliteConnectOptions::from_str(url).map_err(fault(OPERATION))?;
                 let options = options.create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
                 let pool = SqlitePoolOptions::new().acquire_timeout(FREE_WITHIN).connect_with(options);
-                Ok(pool.await.map_err(fault(OPERATION))?.into())
+                Ok(pool.await.map_err(unreached(OPERATION))?.into())
             }
             Some("postgres" | "postgresql") => {
                 let options = PgConnectOptions::from_str(url).map_err(fault(OPERATION))?;
                 let pool = PgPoolOptions::new().acquire_timeout(FREE_WITHIN).connect_with(options);
-                Ok(pool.await.map_err(fault(OPERATION))?.into())
+                Ok(pool.await.map_err(unreached(OPERATION))?.into())
             }
             // The address may hold a password, so it is not repeated.
             _ => invalid("the address must begin with `sqlite:` or `postgres://`"),
@@ -126,6 +126,17 @@ impl Database {
     /// Tells the relays of this process that rows were written.
     pub(crate) fn committed(&self) -> &Arc<Notify> {
         &self.committed
+    }
+}
+
+/// Of a new pool nobody else has the connections: if none was had in time, there is no server.
+fn unreached(operation: &'static str) -> impl Fn(sqlx::Error) -> Error {
+    move |cause| match cause {
+        sqlx::Error::PoolTimedOut => {
+            let text = format!("the database could not be reached within {FREE_WITHIN:?}");
+            Error::new(ErrorKind::Unavailable, operation, text)
+        }
+        other => fault(operation)(other),
     }
 }
 

@@ -140,8 +140,4 @@ impl SqlOutbox {
     pub async fn backlog(&self) -> Result<pubsub_core::store::Backlog> {
         Outbox::backlog(self).await
     }
-
-    pub(crate) fn database(&self) -> &Database {
-        &self.database
-    }
 }

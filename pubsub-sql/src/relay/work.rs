@@ -23,6 +23,8 @@ use super::{
 
 /// How soon a relay that was woken in vain looks again: whoever woke it may be about to commit.
 const SOON: Duration = Duration::from_millis(1);
+/// Beyond that a look is so far away that a row may become due before.
+const PATIENT: Duration = Duration::from_millis(30);
 /// The longest pause while the broker is away. It bounds how late the relay notices that it is back.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -170,12 +172,12 @@ impl<'a> Work<'a> {
         self.hungry = rows.len() >= room;
         if !self.hungry {
             self.look_at = Instant::now() + self.patience;
+            // Whoever looks again at once needs not know.
+            let due = if self.patience > PATIENT { self.relay.outbox.next_due().await? } else { None };
+            if let Some(due) = due {
+                self.look_at = self.look_at.min(Instant::now() + due.max(SOON));
+            }
             self.patience = (self.patience * 2).min(self.relay.poll);
-        }
-        if rows.is_empty()
-            && let Some(due) = self.relay.outbox.next_due().await?
-        {
-            self.look_at = self.look_at.min(Instant::now() + due.max(SOON));
         }
         for row in rows {
             self.take(row);
