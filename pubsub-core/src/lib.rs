@@ -34,8 +34,8 @@ pub use event::{Direction, Event, Request, catalog::Catalog, definition::EventDe
 pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
 pub use pubsub::{
-    Ack, Control, EventItem, Events, Prepared, PubSub, PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe, Ticket,
-    Unknown,
+    Ack, Control, EventItem, Events, Prepared, PubSub, PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe,
+    Ticket, Unknown,
 };
 pub use window::{AckWindow, Settled, WindowRefusal};
 

@@ -76,11 +76,7 @@ impl SqlOutbox {
     /// # Errors
     /// `Invalid`, `TooLarge`, `Rejected` and `Unsupported` as [`PubSub::publish`], and the transaction has not noticed;
     /// what the database says, and then PostgreSQL has given up the transaction.
-    pub async fn publish<'c, E: Event>(
-        &self,
-        connection: impl Into<Connection<'c>>,
-        event: &E,
-    ) -> Result<EventId> {
+    pub async fn publish<'c, E: Event>(&self, connection: impl Into<Connection<'c>>, event: &E) -> Result<EventId> {
         let prepared = self.bus.publish(event).prepare()?;
         self.store(connection, prepared).await
     }

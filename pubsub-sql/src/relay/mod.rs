@@ -65,9 +65,7 @@ impl Relay {
             lease: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
-            backoff: RetryPolicy::immediate()
-                .delays(Duration::from_millis(100), Duration::from_secs(30))
-                .jitter(0.2),
+            backoff: RetryPolicy::immediate().delays(Duration::from_millis(100), Duration::from_secs(30)).jitter(0.2),
             shared: Arc::default(),
         }
     }

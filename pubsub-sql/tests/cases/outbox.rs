@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use pubsub_core::{
-    ChannelPolicy, ContentType, ErrorKind, Payload, Timestamp, store::Outbox,
-};
+use pubsub_core::{ChannelPolicy, ContentType, ErrorKind, Payload, Timestamp, store::Outbox};
 use pubsub_sql::{Connection, Database, SqlOutbox, sqlx};
 
 use crate::{

@@ -128,7 +128,8 @@ impl Stage {
             }
             Kind::Postgres => {
                 let server = tokio::task::spawn_blocking(server).await.unwrap()?;
-                let mut root = <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await.unwrap();
+                let mut root =
+                    <sqlx::PgConnection as sqlx::Connection>::connect(&format!("{server}/postgres")).await.unwrap();
                 let make = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
                 sqlx::query(make).execute(&mut root).await.unwrap();
                 (format!("{server}/{name}"), None)

@@ -54,7 +54,14 @@ impl Programs {
 
     pub(super) fn make_cluster(&self, home: &Path) -> Result<(), PostgresError> {
         let mut command = as_user(&self.initdb);
-        command.args(["--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync", "--username=postgres", "--pgdata"]);
+        command.args([
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            "--username=postgres",
+            "--pgdata",
+        ]);
         output(command.arg(data(home)).current_dir(home), "initdb")
     }
 
