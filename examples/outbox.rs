@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use pubsub::{
-    sql::{Database, Inbox, Retention, SqlOutbox, sqlx},
-    store::Outbox,
-};
+use pubsub::sql::{Database, Inbox, Retention, SqlOutbox, sqlx};
 use sqlx::SqlitePool;
 use tokio::sync::oneshot;
 

@@ -1,6 +1,7 @@
 //! A process that writes, relays and consumes is killed at random instants (SIGKILL): what was committed has its effect
 //! once, nothing else has one. 40 times, or 200 with `PUBSUB_TEST_LONG`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a case that panics has failed")]
+#![allow(clippy::print_stdout, reason = "its counts are what it is for")]
 
 #[path = "kill/child.rs"]
 mod child;

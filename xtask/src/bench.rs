@@ -47,7 +47,7 @@ impl<'a> Wanted<'a> {
     /// Whether a case of this database is wanted.
     fn needs_database(&self, database: &str) -> bool {
         let wanted = |operation: &&str| names::is_wanted(&names::case(database, operation, 256), &self.words);
-        !self.rss && names::OUTBOX.iter().any(|operation| wanted(operation))
+        !self.rss && names::OUTBOX.iter().any(wanted)
     }
 
     fn needs_inside(&self) -> bool {
