@@ -70,6 +70,9 @@ impl SqlOutbox {
     /// [`Transaction`](crate::Transaction). It is checked now as [`PubSub::publish`] would check it, so what can never
     /// be sent is refused before the commit, and the transaction can go on.
     ///
+    /// On SQLite, a transaction that has read before cannot begin to write once another one has written: start it by
+    /// [`Database::begin`] or `BEGIN IMMEDIATE`, or write first.
+    ///
     /// Order: on channels that keep one, by the order of these calls, if one transaction began its own after the other was
     /// committed. Transactions that overlap have none between them.
     ///

@@ -1,6 +1,7 @@
 //! `Relay`: publishes what was committed to an outbox.
 
 mod flight;
+mod lanes;
 mod lead;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What a relay does in each of its turns.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashSet,
     future::{Future, pending},
     pin::pin,
     time::Duration,
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Relay,
     flight::{Blame, Course, Landed, blame, launch},
+    lanes::{Lanes, Place},
     lead::Lead,
 };
 
@@ -37,8 +38,7 @@ pub(super) struct Work<'a> {
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     /// Rows on their way, rows behind them in their lanes, and rows whose outcome is not noted yet.
     hand: HashSet<RowId>,
-    /// The lanes that have a row on its way, each with the rows that wait behind it.
-    lanes: HashMap<String, VecDeque<OutboxRow>>,
+    lanes: Lanes,
     outcomes: Vec<(RowId, RowOutcome)>,
     /// Whether there may be more rows than the last look has taken.
     hungry: bool,
@@ -70,7 +70,7 @@ impl<'a> Work<'a> {
             lead: Lead::new(),
             flights: FuturesUnordered::new(),
             hand: HashSet::new(),
-            lanes: HashMap::new(),
+            lanes: Lanes::new((relay.window / 16).max(1)),
             outcomes: Vec::new(),
             hungry: true,
             look_at: now,
@@ -146,32 +146,40 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// How many rows may be in hand: while the broker is away, one that asks whether it is back.
+    /// How many rows may be in hand: while the broker is away, a few that ask whether it is back. Not one, which might
+    /// be the only one that it does not take.
     fn width(&self) -> usize {
-        if self.outages > 0 { 1 } else { self.relay.window }
+        let few = (self.relay.window / 16).max(2).min(self.relay.window);
+        if self.outages > 0 { few } else { self.relay.window }
     }
 
-    fn wants_rows(&self) -> bool {
-        let room = self.width().saturating_sub(self.hand.len());
-        // A few at a time would cost the database a look for each of them.
-        let enough = room > 0 && (self.hand.is_empty() || room >= self.relay.window / 4);
-        enough && self.lead.holds()
+    fn room(&self) -> usize {
+        self.width().saturating_sub(self.hand.len())
+    }
+
+    /// When to look for rows next, if there is room for any.
+    fn next_look(&self) -> Option<Instant> {
+        let room = self.room();
+        if room == 0 || !self.lead.holds() {
+            return None;
+        }
+        // A few at a time would cost the database a look for each of them, so they wait for others to land; not for ever,
+        // as those may be stuck.
+        let enough = self.hand.is_empty() || room >= self.width() / 4;
+        let at = if self.hungry && enough { self.resume_at } else { self.look_at.max(self.resume_at) };
+        Some(at)
     }
 
     async fn look(&mut self) -> Result<()> {
-        let now = Instant::now();
-        if now < self.resume_at || !self.wants_rows() || !(self.hungry || now >= self.look_at) {
+        if self.next_look().is_none_or(|at| Instant::now() < at) {
             return Ok(());
         }
-        let room = self.width() - self.hand.len();
+        let room = self.room();
         let hand: Vec<_> = self.hand.iter().copied().collect();
-        let most = self.most_behind();
-        let full = self.lanes.iter().filter(|(_, behind)| behind.len() >= most);
-        let full: Vec<_> = full.map(|(lane, _)| lane.as_str()).collect();
-        let rows = self.relay.outbox.pending(room, &hand, &full).await?;
+        let rows = self.relay.outbox.pending(room, &hand, &self.lanes.full()).await?;
+        self.look_at = Instant::now() + self.patience;
         self.hungry = rows.len() >= room;
         if !self.hungry {
-            self.look_at = Instant::now() + self.patience;
             // Whoever looks again at once needs not know.
             let due = if self.patience > PATIENT { self.relay.outbox.next_due().await? } else { None };
             if let Some(due) = due {
@@ -179,35 +187,27 @@ impl<'a> Work<'a> {
             }
             self.patience = (self.patience * 2).min(self.relay.poll);
         }
-        for row in rows {
-            self.take(row);
+        // The database may have taken longer than the lease.
+        if self.lead.holds() {
+            rows.into_iter().for_each(|row| self.take(row));
         }
         Ok(())
     }
 
-    /// How many rows may wait behind the one of their lane: a slow lane must not fill the window.
-    fn most_behind(&self) -> usize {
-        (self.relay.window / 16).max(1)
-    }
-
     /// Takes a row in hand: sends it, or has it wait behind the one of its lane.
     fn take(&mut self, row: OutboxRow) {
-        let most = self.most_behind();
-        if let Some(behind) = row.lane.as_ref().and_then(|lane| self.lanes.get_mut(lane)) {
-            // The rest stays in the table; the next look passes over this lane.
-            if behind.len() < most {
-                self.hand.insert(row.id);
-                behind.push_back(row);
-            } else {
-                self.hungry = true;
+        let id = row.id;
+        match self.lanes.admit(row) {
+            Place::First(row) => {
+                self.hand.insert(id);
+                self.send(row);
             }
-            return;
+            Place::Behind => {
+                self.hand.insert(id);
+            }
+            // The next look passes over its lane.
+            Place::Full => self.hungry = true,
         }
-        self.hand.insert(row.id);
-        if let Some(lane) = &row.lane {
-            self.lanes.insert(lane.clone(), VecDeque::new());
-        }
-        self.send(row);
     }
 
     fn send(&mut self, row: OutboxRow) {
@@ -261,10 +261,11 @@ impl<'a> Work<'a> {
             }
             by => {
                 self.relay.shared.failed(&error);
-                let mut delay = self.relay.backoff.delay(&event, failures.saturating_add(1));
                 if by == Blame::Broker {
-                    delay = self.outage(delay);
+                    self.outage();
                 }
+                // By its own failures also then: others ask before it whether the broker is back.
+                let delay = self.relay.backoff.delay(&event, failures.saturating_add(1));
                 self.outcomes.push((id, RowOutcome::Failed { delay, error: told(&error) }));
                 self.hold(lane);
             }
@@ -272,8 +273,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The broker is away: nothing is sent for a while. Gives how long, for the row that noticed it.
-    fn outage(&mut self, delay: Duration) -> Duration {
+    /// The broker is away: nothing is sent for a while.
+    fn outage(&mut self) {
         let now = Instant::now();
         // Those that were on their way together notice the same outage.
         if now >= self.resume_at {
@@ -282,30 +283,26 @@ impl<'a> Work<'a> {
             let pause = self.relay.backoff.delay(&event, self.outages).min(LONGEST_OUTAGE);
             self.resume_at = now + pause;
         }
-        delay.min(self.resume_at.saturating_duration_since(now))
     }
 
     /// The lane's next row may be sent.
     fn go_on(&mut self, lane: Option<String>) {
         let Some(lane) = lane else { return };
-        let may_send = self.lead.holds() && !self.ending;
-        match self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) {
-            Some(row) if may_send => self.send(row),
-            Some(row) => {
-                self.hand.remove(&row.id);
-                self.hold(Some(lane));
-            }
-            None => {
-                self.lanes.remove(&lane);
-            }
+        if self.ending || !self.lead.holds() {
+            return self.hold(Some(lane));
+        }
+        let (next, fetch) = self.lanes.advance(&lane);
+        self.hungry |= fetch;
+        if let Some(row) = next {
+            self.send(row);
         }
     }
 
     /// The lane has to wait: what is behind in it goes back to the table, where it was all the time.
     fn hold(&mut self, lane: Option<String>) {
-        let Some(behind) = lane.and_then(|lane| self.lanes.remove(&lane)) else { return };
-        for row in behind {
-            self.hand.remove(&row.id);
+        let Some(lane) = lane else { return };
+        for id in self.lanes.clear(&lane) {
+            self.hand.remove(&id);
         }
         self.hungry = true;
     }
@@ -339,8 +336,7 @@ impl<'a> Work<'a> {
         if self.lead.holds() {
             next = next.min(self.sweep_at);
         }
-        if self.wants_rows() {
-            let look_at = if self.hungry { self.resume_at } else { self.look_at.max(self.resume_at) };
+        if let Some(look_at) = self.next_look() {
             next = next.min(look_at);
         }
         if !self.outcomes.is_empty() {

@@ -17,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case!(a_row_that_fails_holds_back_only_its_own_lane),
         case!(a_slow_lane_does_not_fill_the_window),
         case!(an_outage_of_the_broker_is_waited_out),
+        case!(a_channel_that_is_away_does_not_hold_back_the_others),
         case!(memory_rows_are_marked_when_the_groups_have_settled),
         case!(a_closed_bus_ends_the_relay),
         case!(what_is_done_is_swept_away),
@@ -140,6 +141,23 @@ async fn an_outage_of_the_broker_is_waited_out(stage: Stage) {
     seen.sort_unstable();
     assert_eq!(seen, (0..500).collect::<Vec<_>>(), "each once");
     assert_eq!(Outbox::backlog(&outbox).await.unwrap().parked, 0);
+}
+
+async fn a_channel_that_is_away_does_not_hold_back_the_others(stage: Stage) {
+    let gate = Gate::new(|message| (message.channel().as_str() == "away").then_some(ErrorKind::Unavailable));
+    let outbox = SqlOutbox::new(&gate.bus(), &stage.database);
+    stage.put(&outbox, event("away", 0, None)).await;
+    // While nothing else is there, it looks as if the broker were away.
+    let running = Running::start(outbox.relay());
+    eventually("it has failed some times", || async { running.watch.stats().failed >= 3 }).await;
+    let begun = tokio::time::Instant::now();
+    for n in 0..20 {
+        stage.put(&outbox, event("things", n, None)).await;
+    }
+    eventually("the others are sent", || async { gate.numbers("things").len() == 20 }).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    running.stop().await;
+    assert_eq!(Outbox::backlog(&outbox).await.unwrap().depth, 1);
 }
 
 async fn memory_rows_are_marked_when_the_groups_have_settled(stage: Stage) {

@@ -32,6 +32,14 @@ pub(super) async fn numbers(bus: &PubSub) -> Vec<u32> {
     events.iter().map(|stored| stored.message.payload().decode().unwrap()).collect()
 }
 
+fn row(n: u32, lane: Option<&str>) -> OutboxRow {
+    let (name, channel) = (EventName::parse("thing:made").unwrap(), ChannelName::parse("things").unwrap());
+    let envelope = document::encode(&Envelope::new(name, channel, Payload::json(n.to_string()))).unwrap();
+    let mut row = OutboxRow::new(RowId(n.into()), envelope);
+    row.lane = lane.map(str::to_owned);
+    row
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Fake(Arc<Mutex<State>>);
 
@@ -49,16 +57,8 @@ struct State {
 impl Fake {
     /// An outbox of so many rows, all in one lane or in none.
     pub(super) fn new(rows: u32, lane: Option<&str>) -> Self {
-        let row = |n: u32| {
-            let name = EventName::parse("thing:made").unwrap();
-            let channel = ChannelName::parse("things").unwrap();
-            let envelope = document::encode(&Envelope::new(name, channel, Payload::json(n.to_string()))).unwrap();
-            let mut row = OutboxRow::new(RowId(n.into()), envelope);
-            row.lane = lane.map(str::to_owned);
-            row
-        };
         Self(Arc::new(Mutex::new(State {
-            rows: (0..rows).map(row).collect(),
+            rows: (0..rows).map(|n| row(n, lane)).collect(),
             outcomes: Vec::new(),
             leads: true,
             resigned: false,
@@ -66,6 +66,10 @@ impl Fake {
             broken: false,
             most_in_hand: 0,
         })))
+    }
+
+    pub(super) fn add(&self, n: u32) {
+        self.lock().rows.push(row(n, None));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

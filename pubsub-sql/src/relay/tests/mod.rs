@@ -88,6 +88,32 @@ async fn a_lane_has_one_row_on_its_way_and_few_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lane_goes_on_at_once_however_long_it_is() {
+    let (bus, outbox) = (bus(ChannelPolicy::new().ordered_per_key(1)), Fake::new(500, Some("lane")));
+    let relay = relay(&bus, &outbox).poll(Duration::from_secs(3_600)).lease(Duration::from_secs(36_000));
+    run_for(relay, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(numbers(&bus).await, (0..500).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_are_stuck_leave_the_rest_of_the_window_to_others() {
+    let outbox = Fake::new(60, None);
+    let bus = bus(ChannelPolicy::new());
+    let mut group = bus.subscribe_channel("things").group("g").max_in_flight(64).await.unwrap();
+    let relay = relay(&bus, &outbox).window(64).drain(Duration::ZERO);
+    let running = tokio::spawn(run_for(relay, Duration::from_secs(30)));
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(group.next().await.unwrap().unwrap());
+    }
+    // Less than a quarter of the window is left.
+    outbox.add(100);
+    group.next().await.unwrap().unwrap().ack();
+    drop(held);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn settings_of_zero_are_named() {
     let (bus, outbox) = (bus(ChannelPolicy::new()), Fake::new(0, None));
     let zero = Duration::ZERO;
