@@ -10,12 +10,7 @@ use sqlx::{
 };
 use tokio::sync::Notify;
 
-use crate::{
-    Transaction,
-    connection::{Pooled, Transaction as Tx},
-    error::fault,
-    migrate,
-};
+use crate::{Transaction, connection::Pooled, error::fault, migrate};
 
 /// How long to wait for a free connection.
 const FREE_WITHIN: Duration = Duration::from_secs(10);
@@ -94,11 +89,11 @@ impl Database {
             Pool::Sqlite(pool) => {
                 // One that begins with reading could not go on to write once somebody else has written.
                 let transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(fault(OPERATION))?;
-                Ok(Tx::sqlite(transaction, self.committed.clone()))
+                Ok(Transaction::sqlite(transaction, self.committed.clone()))
             }
             Pool::Postgres(pool) => {
                 let transaction = pool.begin().await.map_err(fault(OPERATION))?;
-                Ok(Tx::postgres(transaction, self.committed.clone()))
+                Ok(Transaction::postgres(transaction, self.committed.clone()))
             }
         }
     }
