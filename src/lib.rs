@@ -18,8 +18,8 @@ pub use pubsub_core::{
     DeadLetter, DeadLetterBox, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg,
     EventDefinition, EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold,
     LetterFilter, LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin, Payload,
-    Policies, Position, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result, Retention,
-    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, rpc, store, wire,
+    Policies, Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result,
+    Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, rpc, store, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
@@ -50,6 +50,13 @@ pub use pubsub_adapters::rabbitmq;
 /// The adapter for Redis (feature `redis`).
 #[cfg(feature = "redis")]
 pub use pubsub_adapters::redis;
+/// Outbox, inbox and idempotency store on SQLite and PostgreSQL (feature `sql`).
+#[cfg(feature = "sql")]
+pub use pubsub_sql as sql;
+
+#[cfg(all(doctest, feature = "sql", feature = "macros"))]
+#[doc = include_str!("../docs/sql.md")]
+mod sql_guide {}
 
 #[doc(hidden)]
 pub use pubsub_core::__private;

@@ -1,4 +1,4 @@
-//! The names of the cases that need a broker. `cargo xtask bench` includes this file to know what to build and start.
+//! The names of the cases that need a broker or a database. `cargo xtask bench` includes this file to know what to build and start.
 
 /// The brokers, by the names of their features.
 pub const BROKERS: [&str; 4] = ["redis", "kafka", "nats", "rabbitmq"];
@@ -24,6 +24,12 @@ pub const OPERATIONS: [(&str, usize); 18] = [
     ("request-one", 256),
     ("request-p99", 256),
 ];
+
+/// The databases that an outbox is measured on.
+pub const DATABASES: [&str; 2] = ["sqlite", "postgres"];
+
+/// What is measured of each of them.
+pub const OUTBOX: [&str; 3] = ["relay", "lone-p50", "lone-p99"];
 
 /// The name of a case.
 pub fn case(broker: &str, operation: &str, size: usize) -> String {

@@ -13,6 +13,8 @@ pub mod faults;
 pub mod faulty;
 #[cfg(any(feature = "brokers", feature = "proxy"))]
 mod ports;
+#[cfg(all(feature = "brokers", unix))]
+pub mod postgres;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 

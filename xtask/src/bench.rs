@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use pubsub_testkit::broker::{Broker, BrokerKind, BrokerOptions, find};
+use pubsub_testkit::postgres::{self, Postgres, PostgresOptions};
 
 use crate::workspace::Workspace;
 use crate::{Fault, chain};
@@ -43,6 +44,12 @@ impl<'a> Wanted<'a> {
             .any(|(operation, size)| names::is_wanted(&names::case(kind.name(), operation, *size), &self.words))
     }
 
+    /// Whether a case of this database is wanted.
+    fn needs_database(&self, database: &str) -> bool {
+        let wanted = |operation: &&str| names::is_wanted(&names::case(database, operation, 256), &self.words);
+        !self.rss && names::OUTBOX.iter().any(wanted)
+    }
+
     fn needs_inside(&self) -> bool {
         !self.rss || names::is_wanted("memory/held-rss", &self.words)
     }
@@ -69,7 +76,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool, F
             }
         }
     }
-    let features = kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",");
+    let mut databases: Vec<_> = names::DATABASES.into_iter().filter(|name| wanted.needs_database(name)).collect();
+    if databases.contains(&"postgres")
+        && let Err(fault) = postgres::url_from_environment().map_or_else(Postgres::is_installed, |_| Ok(()))
+    {
+        eprintln!("postgres: its rows are left out: {}", chain(&fault));
+        all_well &= !wanted.words.iter().any(|word| word.contains("postgres"));
+        databases.retain(|name| *name != "postgres");
+    }
+    let sql = (!databases.is_empty()).then_some("sql");
+    let features = kinds.iter().map(|kind| kind.name()).chain(sql).collect::<Vec<_>>().join(",");
     let build = ["--quiet", "--release", "-p", "pubsub-benches", "--bin", "bench", "--features", &features];
     if !workspace.cargo().arg("build").args(build).status()?.success() {
         return Err("the measuring program does not build".into());
@@ -106,6 +122,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool, F
             }
         }
     }
+    for database in databases {
+        let mut command = workspace.cargo();
+        command.arg("run").args(build).arg("--").args(&wanted.handed).args(["--part", database]).args(&wanted.words);
+        let _server = match database {
+            "postgres" => Some(database_server(&mut command)?),
+            _ => None,
+        };
+        match table.take(&mut command)? {
+            Some(NONE) => {}
+            code => {
+                found = true;
+                all_well &= code == Some(0);
+            }
+        }
+    }
     if !found && all_well {
         return Err("no case of that name".into());
     }
@@ -125,6 +156,17 @@ fn server(kind: BrokerKind) -> Result<(String, Option<Broker>), Fault> {
     let broker = Broker::start(kind, &options)?;
     eprintln!("{kind}: {}, {}", broker.url(), broker.info());
     Ok((broker.url(), Some(broker)))
+}
+
+/// Names the server of the environment to the program, or one of our own for as long as it is held; what is committed
+/// there reaches the disk.
+fn database_server(command: &mut std::process::Command) -> Result<Option<Postgres>, Fault> {
+    if postgres::url_from_environment().is_some() {
+        return Ok(None);
+    }
+    let server = Postgres::start(&PostgresOptions::new().durable())?;
+    command.env(postgres::URL_VARIABLE, server.url("postgres"));
+    Ok(Some(server))
 }
 
 /// The rows, to standard output and to a file.

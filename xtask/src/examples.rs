@@ -16,12 +16,19 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     if examples.is_empty() {
         return Ok((Verdict::Absent("no example yet".into()), Counts::default()));
     }
+    // Those that name features are built with them when they run.
     log.run(workspace.cargo().args(["build", "-p", PACKAGE, "--examples"]), BUILD)?;
     let mut counts = Counts::default();
     let mut faults = Vec::new();
     for example in &examples {
         let mut command = workspace.cargo();
-        match log.run(command.args(["run", "--quiet", "-p", PACKAGE, "--example", &example.name]), RUN) {
+        command.args(["run", "--quiet", "-p", PACKAGE, "--example", &example.name]);
+        let mut limit = RUN;
+        if !example.features.is_empty() {
+            command.args(["--features", &example.features.join(",")]);
+            limit += BUILD;
+        }
+        match log.run(&mut command, limit) {
             Ok(()) => counts.passed += 1,
             Err(fault) => {
                 counts.failed += 1;

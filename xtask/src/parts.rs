@@ -21,6 +21,8 @@ pub(crate) struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
+    /// The programs of PostgreSQL: its tests start a server of their own.
+    Database,
     /// The brokers' programs: its tests start brokers of their own, to kill them.
     Programs,
     /// Four running servers, named by `PUBSUB_TEST_*_URL`.
@@ -41,7 +43,7 @@ pub(crate) enum Step {
     Install(fn(&Workspace, Consent, &mut Log) -> Outcome),
 }
 
-use Needs::{Nothing, Programs, Servers};
+use Needs::{Database, Nothing, Programs, Servers};
 
 pub(crate) const PARTS: &[Part] = &[
     gate("fmt", "every file is formatted", &[Step::Cargo(&["fmt", "--all", "--check", "--", "--color", "never"], &[])]),
@@ -81,12 +83,19 @@ pub(crate) const PARTS: &[Part] = &[
     ),
     tests(
         "examples",
-        "every example builds with the default features and runs to its end",
+        "every example builds with the features that it names, or the default ones, and runs to its end",
         Nothing,
         &[Step::Check(examples::check)],
-    )
-    .compiling(false),
+    ),
     tests("fuzz", "no reader of foreign bytes panics; two seconds each", Nothing, &[Step::Tests("short")]),
+    tests("sql", "outbox, relay, inbox and idempotency store on SQLite", Nothing, &[Step::Tests("sqlite")]),
+    tests(
+        "sql-postgres",
+        "the same on PostgreSQL; processes that are killed at random leave no effect out and none twice",
+        Database,
+        &[Step::Tests("postgres"), Step::Tests("kill")],
+    ),
+    tests("sql-brokers", "from an outbox over each broker to an inbox, cut off", Programs, &[Step::Tests("effects")]),
     tests("brokers", "the four brokers start, answer, die and come back", Servers, &[Step::Tests("brokers")]),
     tests(
         "conformance",

@@ -13,8 +13,15 @@ use crate::workspace::Workspace;
 use crate::{Fault, install};
 
 pub(crate) fn run(workspace: &Workspace, options: &TestOptions) -> Result<bool, Fault> {
-    let mut run =
-        Run { workspace, options, rows: Vec::new(), fleet: Fleet::default(), installed: false, equipped: false };
+    let mut run = Run {
+        workspace,
+        options,
+        rows: Vec::new(),
+        fleet: Fleet::default(),
+        installed: false,
+        equipped: false,
+        has_database: false,
+    };
     for part in PARTS.iter().filter(|part| is_wanted(part, options)) {
         run.provide(part)?;
         let outcome = |run: &Run<'_>, log: &mut Log| run.part(part, log);
@@ -40,6 +47,7 @@ struct Run<'a> {
     fleet: Fleet,
     installed: bool,
     equipped: bool,
+    has_database: bool,
 }
 
 impl Run<'_> {
@@ -58,6 +66,9 @@ impl Run<'_> {
         if part.needs == Needs::Nothing {
             return Ok(());
         }
+        if part.needs == Needs::Database {
+            return self.provide_database();
+        }
         if !self.installed {
             self.installed = true;
             self.row("get-brokers", |run, log| {
@@ -73,6 +84,17 @@ impl Run<'_> {
             self.fleet = fleet;
         }
         Ok(())
+    }
+
+    fn provide_database(&mut self) -> Result<(), Fault> {
+        if self.has_database {
+            return Ok(());
+        }
+        self.has_database = true;
+        self.row("get-postgres", |run, log| {
+            let note = install::postgres::ensure(run.options.consent, log)?;
+            Ok((Verdict::Noted(note), Counts::default()))
+        })
     }
 
     /// Runs one row of the table: shows its name, keeps its log, shows how it ended.
@@ -141,7 +163,7 @@ impl Run<'_> {
         let programs = match part.needs {
             // A test that starts a broker belongs into a part that says so: here it fails wherever it runs, not only on
             // a machine that has none yet.
-            Needs::Nothing => self.workspace.target.join("no-brokers"),
+            Needs::Nothing | Needs::Database => self.workspace.target.join("no-brokers"),
             Needs::Programs | Needs::Servers => self.workspace.brokers_folder(),
         };
         command.env("PUBSUB_BROKERS_DIR", programs);

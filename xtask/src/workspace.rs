@@ -17,11 +17,13 @@ pub(crate) struct Workspace {
     pub(crate) packages: Vec<Value>,
 }
 
-/// A target such as an integration test: its package and its name.
+/// A target such as an integration test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) package: String,
     pub(crate) name: String,
+    /// Those of its package without which it is not built.
+    pub(crate) features: Vec<String>,
 }
 
 impl Workspace {
@@ -65,7 +67,8 @@ impl Workspace {
         for package in &self.packages {
             for target in package["targets"].as_array().into_iter().flatten() {
                 if target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|one| one == kind)) {
-                    found.push(Target { package: text(&package["name"]), name: text(&target["name"]) });
+                    let features = target["required-features"].as_array().into_iter().flatten().map(text).collect();
+                    found.push(Target { package: text(&package["name"]), name: text(&target["name"]), features });
                 }
             }
         }

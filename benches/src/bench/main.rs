@@ -11,6 +11,8 @@ mod case;
 mod inside;
 mod rss;
 mod servers;
+#[cfg(feature = "sql")]
+mod sql;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,18 @@ fn measure(options: &Options) -> ExitCode {
                 failed = true;
             }
             // Nobody asked for this broker.
+            Err(_) => {}
+        }
+    }
+    #[cfg(feature = "sql")]
+    for database in names::DATABASES.into_iter().filter(|database| options.takes(database)) {
+        match sql::cases(database, options) {
+            Ok(more) => cases.extend(more),
+            Err(why) if options.part.is_some() => {
+                eprintln!("{why}");
+                failed = true;
+            }
+            // Nobody asked for this database.
             Err(_) => {}
         }
     }

@@ -6,6 +6,7 @@ mod close;
 mod consumer;
 mod dead_letter;
 mod letters;
+mod prepare;
 mod publish;
 mod rate;
 mod received;
@@ -24,6 +25,7 @@ use std::{
 
 pub use builder::PubSubBuilder;
 pub use letters::{DeadLetter, DeadLetterBox, LetterFilter, LettersDone};
+pub use prepare::Prepared;
 pub use publish::{Publish, Ticket};
 pub use received::{Ack, Raw, Read, Received};
 pub use subscribe::{Subscribe, Unknown};

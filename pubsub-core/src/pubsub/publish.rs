@@ -11,7 +11,7 @@ use std::{
 
 use smallvec::smallvec;
 
-use super::{PubSub, registry::Channel};
+use super::{Prepared, PubSub, registry::Channel};
 use crate::{
     Envelope, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
     clock::LONGEST_WAIT,
@@ -204,6 +204,19 @@ impl<'a> Publish<'a> {
         })
         .await
         .map(Ticket)
+    }
+
+    /// Checks the event as publishing it now would, and gives it back instead of sending it: for an outbox, which
+    /// stores it. Takes nothing from the channel's rate.
+    ///
+    /// # Errors
+    /// As [`PubSub::publish`] before anything is sent; also if the channel's policy, or an event of this size, is beyond
+    /// what the adapter can do, as far as it knows.
+    pub fn prepare(self) -> Result<Prepared> {
+        match self.state {
+            State::Draft(Some(draft)) => super::prepare::prepare(self.bus, draft?),
+            _ => Err(polled_again()),
+        }
     }
 
     fn poll_enqueue(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tickets>> {

@@ -5,3 +5,8 @@
 mod dedup;
 
 pub use dedup::{DedupClaim, DedupStore};
+mod idempotency;
+mod outbox;
+
+pub use idempotency::{ActionId, Claim, Idempotency, Once, Outcome, Permit};
+pub use outbox::{Backlog, Outbox, OutboxRow, ParkedRow, RowId, RowOutcome, Wakeups};

@@ -26,7 +26,7 @@ mod launch;
 mod leash;
 mod nats;
 mod options;
-mod process;
+pub(crate) mod process;
 mod rabbitmq;
 mod redis;
 mod running;

@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// Child processes that are signalled and ended together. Dropped, it is killed.
 #[derive(Debug)]
-pub(super) struct ProcessGroup {
+pub(crate) struct ProcessGroup {
     /// The last one is the server.
     children: Vec<Child>,
     group: Pid,
@@ -25,7 +25,7 @@ pub(super) struct ProcessGroup {
 }
 
 impl ProcessGroup {
-    pub(super) fn spawn(commands: Vec<Command>, log: &Path) -> io::Result<Self> {
+    pub(crate) fn spawn(commands: Vec<Command>, log: &Path) -> io::Result<Self> {
         let mut started: Option<Self> = None;
         for mut command in commands {
             let log = File::options().create(true).append(true).open(log)?;
@@ -45,7 +45,7 @@ impl ProcessGroup {
     }
 
     /// How the first process that ended did so; a server without its companion counts as ended.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         for child in &mut self.children {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status));
@@ -67,7 +67,7 @@ impl ProcessGroup {
 
     /// Asks the server to end, and kills the group when it has not within the limit.
     /// Returns whether the server ended by itself.
-    pub(super) fn terminate(&mut self, within: Duration) -> io::Result<bool> {
+    pub(crate) fn terminate(&mut self, within: Duration) -> io::Result<bool> {
         self.signal(Signal::CONT).ok();
         if let Some(server) = self.children.last_mut() {
             if server.try_wait()?.is_none() {
@@ -83,7 +83,7 @@ impl ProcessGroup {
         Ok(by_itself)
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // Fails only when nothing of the group is left.
         self.signal(Signal::KILL).ok();
         for child in &mut self.children {

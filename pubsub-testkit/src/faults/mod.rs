@@ -43,7 +43,7 @@ pub use harness::FaultHarness;
 pub use member::{Member, Record};
 pub use note::{Note, Notebook};
 pub use rig::{Action, Rig, What};
-pub use runner::execute;
+pub use runner::{execute, main_of};
 pub use simulated::{Flaw, Simulated};
 pub use stage::{Scene, Stage};
 pub use tally::{Counts, Standing, Tally};

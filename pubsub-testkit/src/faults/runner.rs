@@ -29,42 +29,59 @@ macro_rules! fault_tests {
 
 /// Runs the suite as the arguments of the test binary say.
 pub(super) fn main(harness: FaultHarness) -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    let kind = harness.kind();
     // Brokers that are heavy are used by one case at a time.
-    let threads = if matches!(kind, BrokerKind::Kafka | BrokerKind::RabbitMq) { 1 } else { 3 };
+    let threads = if matches!(harness.kind(), BrokerKind::Kafka | BrokerKind::RabbitMq) { 1 } else { 3 };
+    run(vec![harness], &cases(), threads, |_, case| name(case))
+}
+
+/// The `main` of a test target with cases of its own, each on a broker of each harness: for what is built over the
+/// adapters. Without a broker's programs its cases are shown as ignored, or fail where `PUBSUB_TEST_REQUIRE` demands it.
+pub fn main_of(harnesses: Vec<FaultHarness>, cases: &[FaultCase]) -> ExitCode {
+    run(harnesses, cases, 1, |kind, case| format!("{kind}::{}", name(case)))
+}
+
+fn run(
+    harnesses: Vec<FaultHarness>,
+    cases: &[FaultCase],
+    threads: usize,
+    name: impl Fn(BrokerKind, &FaultCase) -> String,
+) -> ExitCode {
+    let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(threads);
-    let cases = cases().into_iter().filter(|case| case.on.contains(&kind));
-    if let Err(missing) = Broker::is_installed(kind) {
-        let required = find::is_required(kind);
-        let trials = cases.map(|case| {
-            let fault = missing.to_string();
-            let trial = Trial::test(name(&case), move || Err(Failed::from(fault)));
-            trial.with_ignored_flag(!required)
-        });
-        return libtest_mimic::run(&arguments, trials.collect()).exit_code();
-    }
-    let harness = Arc::new(harness);
-    let trials = cases.map(|case| {
-        let harness = harness.clone();
-        let gap = harness.gap(case.id);
-        let run = move || {
-            let bounds = harness.limits();
-            let run = |rig| {
-                let verdict = execute(rig, case, bounds, Size::from_env());
-                let whole = verdict.is_ok();
-                (verdict, whole)
-            };
-            Ok(harness.with_rig(run).map_err(|failure| failure.to_string())?)
-        };
-        match gap {
-            Some(why) => Trial::test(format!("{} [open: {why}]", name(&case)), run).with_ignored_flag(true),
-            None => Trial::test(name(&case), run),
+    let mut trials = Vec::new();
+    for harness in harnesses.into_iter().map(Arc::new) {
+        let kind = harness.kind();
+        let missing = Broker::is_installed(kind).err().map(|missing| missing.to_string());
+        for case in cases.iter().filter(|case| case.on.contains(&kind)).copied() {
+            let name = name(kind, &case);
+            trials.push(match &missing {
+                Some(missing) => {
+                    let fault = missing.clone();
+                    let trial = Trial::test(name, move || Err(Failed::from(fault)));
+                    trial.with_ignored_flag(!find::is_required(kind))
+                }
+                None => trial(&harness, case, name),
+            });
         }
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    drop(harness);
-    conclusion.exit_code()
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(harness: &Arc<FaultHarness>, case: FaultCase, name: String) -> Trial {
+    let (harness, gap) = (harness.clone(), harness.gap(case.id));
+    let run = move || {
+        let bounds = harness.limits();
+        let run = |rig| {
+            let verdict = execute(rig, case, bounds, Size::from_env());
+            let whole = verdict.is_ok();
+            (verdict, whole)
+        };
+        Ok(harness.with_rig(run).map_err(|failure| failure.to_string())?)
+    };
+    match gap {
+        Some(why) => Trial::test(format!("{name} [open: {why}]"), run).with_ignored_flag(true),
+        None => Trial::test(name, run),
+    }
 }
 
 fn name(case: &FaultCase) -> String {

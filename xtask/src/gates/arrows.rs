@@ -54,6 +54,10 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
             let clients = foreign.iter().filter(|name| CLIENTS.contains(&name.as_str()));
             faults.extend(clients.map(|client| format!("{name} depends on {client}, which is for adapters")));
         }
+        // Its types are in that interface, and in no other.
+        if name != "pubsub-sql" && foreign.iter().any(|foreign| foreign == "sqlx") {
+            faults.push(format!("{name} depends on sqlx, which is for pubsub-sql"));
+        }
         if name == "pubsub-core" {
             let named = foreign.iter().filter(|name| NOT_IN_CORE.contains(&name.as_str()));
             faults.extend(named.map(|foreign| format!("pubsub-core depends on {foreign}")));

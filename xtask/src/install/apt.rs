@@ -16,8 +16,9 @@ use crate::log::Log;
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Asked by every package before it starts a service; 101 means "do not".
 const POLICY: &str = "/usr/sbin/policy-rc.d";
-/// The services that come with our packages. Our brokers are processes of our own.
-const SERVICES: [(&str, &[&str]); 2] = [
+/// The services that come with our packages. Our servers are processes of our own.
+const SERVICES: [(&str, &[&str]); 3] = [
+    ("postgresql", &["postgresql.service"]),
     ("redis-server", &["redis-server.service"]),
     ("rabbitmq-server", &["rabbitmq-server.service", "epmd.socket", "epmd.service"]),
 ];

