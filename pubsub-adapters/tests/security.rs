@@ -288,14 +288,28 @@ async fn tls_alone(site: Arc<Site>) -> Outcome {
 }
 
 async fn client_certificate(site: Arc<Site>) -> Outcome {
-    if site.kind != BrokerKind::Redis {
-        return Err(NothingToAsk("the server of this suite does not ask for certificates of clients").into());
-    }
     let folder = site.folder.join("mutual");
     fs::create_dir_all(&folder)?;
     let ours = Certificates::create(folder)?;
     let security = Security::new(ours.clone(), USER, PASSWORD);
-    let wants = ["--tls-auth-clients", "yes"].map(str::to_owned);
+    let authority = ours.authority().display().to_string();
+    let wants: Vec<String> = match site.kind {
+        BrokerKind::Redis => vec!["--tls-auth-clients".into(), "yes".into()],
+        BrokerKind::Nats => {
+            let file = |path: PathBuf| path.display().to_string();
+            let own =
+                ["--tls".into(), "--tlscert".into(), file(ours.server()), "--tlskey".into(), file(ours.server_key())];
+            own.into_iter().chain(["--tlsverify".into(), "--tlscacert".into(), authority]).collect()
+        }
+        BrokerKind::RabbitMq => {
+            vec!["ssl_options.verify = verify_peer".into(), "ssl_options.fail_if_no_peer_cert = true".into()]
+        }
+        _ => vec![
+            "listener.name.sasl_ssl.ssl.client.auth=required".into(),
+            "listener.name.sasl_ssl.ssl.truststore.type=PEM".into(),
+            format!("listener.name.sasl_ssl.ssl.truststore.location={authority}"),
+        ],
+    };
     let broker = Broker::start(site.kind, &BrokerOptions::new().secured(security).extra(wants))?;
     let shows = |of: &Certificates| {
         let (cert, key) = (of.client(), of.client_key());
