@@ -87,6 +87,7 @@ mod post;
 mod publisher;
 mod puller;
 mod reader;
+mod renewal;
 mod resend;
 mod settler;
 mod shards;
