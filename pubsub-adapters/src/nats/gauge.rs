@@ -76,3 +76,21 @@ impl Drop for Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_voids_its_round_once_and_nothing_else() {
+        let gauge = Arc::new(Gauge::default());
+        let (first, second, free) = (gauge.take(Some(0)), gauge.take(Some(0)), gauge.take(None));
+        free.lose();
+        assert!(!first.is_void() && gauge.round() == 0, "what keeps no order voids nothing");
+        first.lose();
+        second.lose();
+        assert_eq!(gauge.round(), 1, "both were of one round");
+        let (late, next) = (gauge.take(Some(0)), gauge.take(Some(1)));
+        assert!(first.is_void() && second.is_void() && late.is_void() && !next.is_void() && !free.is_void());
+    }
+}
