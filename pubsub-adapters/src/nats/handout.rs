@@ -35,7 +35,7 @@ impl Part {
         let attempt = attempts::attempt(arrived.delivered, failures, released);
         let until = sub.is_manual().then(|| Instant::now() + sub.options.lease.duration);
         let at = position(arrived.sequence, place.born);
-        let slot = self.gauge.take();
+        let slot = self.gauge.take(self.shard.map(|_| place.round));
         let item = |id| {
             Item::new(
                 id,
@@ -84,6 +84,10 @@ pub(super) async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque
         part.give_back(place, batch.drain(..));
         return;
     }
+    if part.shard.is_some() && is_out_of_order(part, place, batch) {
+        batch.drain(..).for_each(|event| part.release(place, &event));
+        return;
+    }
     if part.sub.shared.orphans.any(&place.key)
         && let Ok(Some(stream)) = part.sub.shared.stream("receive", part.channel()).await
     {
@@ -110,6 +114,15 @@ pub(super) async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque
         ready.extend(part.hand_out(place, arrived, failures));
     }
     part.sub.feed.deliver_all(ready);
+}
+
+/// Whether these events of a shard may lie behind others that are still to come. What comes again here was lost unseen:
+/// [`take_over`](super::takeover::take_over) waits for all that was out before.
+fn is_out_of_order(part: &Part, place: &Place, batch: &VecDeque<Arrived>) -> bool {
+    if batch.iter().any(|event| event.delivered > 1) {
+        part.gauge.lose(place.round);
+    }
+    part.has_lost(place) || part.is_down(place)
 }
 
 /// How many of the events between two are gone because of retention; others never were this channel's.

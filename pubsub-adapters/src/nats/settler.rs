@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{connection::Shared, error, gauge::Slot};
+use super::{connection::Shared, error, gauge::Slot, renewal::renewing};
 use crate::common::{
     desk::{Desk, Held},
     feed::Feed,
@@ -169,7 +169,7 @@ impl GroupSub {
     }
 
     /// How often leases are looked at.
-    fn period(&self) -> Duration {
+    pub(super) fn period(&self) -> Duration {
         let shortest = Duration::from_millis(self.shortest.load(Ordering::Relaxed));
         (self.options.lease.duration.min(shortest) / 8).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
@@ -189,8 +189,9 @@ impl GroupSub {
         }
     }
 
-    fn is_live_at(&self, item: &Item, now: Instant) -> bool {
-        item.moves == self.moves.load(Ordering::Acquire) && !item.has_lapsed(now)
+    pub(super) fn is_live_at(&self, item: &Item, now: Instant) -> bool {
+        let void = item.slot.as_ref().is_some_and(Slot::is_void);
+        !void && item.moves == self.moves.load(Ordering::Acquire) && !item.has_lapsed(now)
     }
 
     /// Takes back a delivery whose lease is over.
@@ -199,7 +200,10 @@ impl GroupSub {
             item.lapsed = true;
             self.fall_behind();
             if item.moves == self.moves.load(Ordering::Acquire) {
-                self.desk.push(item, Outcome::Nack(Duration::ZERO));
+                item.slot.iter().for_each(Slot::lose);
+                // Of those that another one's loss voids, no handler has failed.
+                let own = item.has_lapsed(Instant::now());
+                self.desk.push(item, if own { Outcome::Nack(Duration::ZERO) } else { Outcome::Release });
             }
         }
     }
@@ -306,7 +310,7 @@ pub(super) async fn run(sub: Arc<GroupSub>) {
     let mut next = Instant::now();
     loop {
         tokio::select! {
-            batch = sub.desk.next_batch() => tell(&sub, batch).await,
+            batch = sub.desk.next_batch() => renewing(&sub, tell(&sub, batch)).await,
             () = sleep_until(next) => {
                 renew(&sub).await;
                 next = Instant::now() + sub.period();
@@ -471,7 +475,7 @@ async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)])
 }
 
 /// Renews what is held on, and takes back what is over.
-async fn renew(sub: &GroupSub) {
+pub(super) async fn renew(sub: &GroupSub) {
     let link = sub.shared.link.borrow().clone();
     let (up, now) = (link.up, Instant::now());
     let (mut due, mut over) = (Vec::new(), Vec::new());
