@@ -11,6 +11,10 @@ use pubsub_core::{
 };
 use tokio::sync::Notify;
 
+/// Whoever tells the broker of settlements while it has not answered to the last ones yet waits for so many.
+#[cfg_attr(not(any(test, feature = "nats")), allow(dead_code, reason = "not every adapter needs it"))]
+pub(crate) const BUNDLE: usize = 64;
+
 /// What an adapter remembers of a delivery that is out.
 pub(crate) trait Held: Send + 'static {
     /// The event's id.
@@ -182,10 +186,10 @@ impl<T: Held> Desk<T> {
             Outcome::Dropped => Outcome::Nack(self.retry.delay(item.id(), item.attempt())),
             outcome => outcome,
         };
-        let first = state.push(item, outcome);
+        let wakes = state.push(item, outcome);
         let span = state.span();
         self.release(state);
-        if first {
+        if wakes {
             self.settled.notify_one();
         }
         Some(span)
@@ -233,6 +237,20 @@ impl<T: Held> Desk<T> {
             let batch = self.take_batch();
             if !batch.is_empty() {
                 return batch;
+            }
+            self.settled.notified().await;
+        }
+    }
+
+    /// As [`Desk::next_batch`], once there are [`BUNDLE`] settlements. Cancel safe.
+    #[cfg(any(test, feature = "nats"))]
+    pub(crate) async fn next_bundle(&self) -> Vec<(T, Outcome)> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.queue.len() >= BUNDLE {
+                    return std::mem::take(&mut state.queue);
+                }
             }
             self.settled.notified().await;
         }
@@ -328,11 +346,12 @@ impl<T> State<T> {
         })
     }
 
-    /// Whether it is the first of a batch: who takes batches takes all that there is, and need not be woken for the rest.
+    /// Whether it is the first of a batch, or fills a bundle: who takes batches takes all that there is, and need not be
+    /// woken for the rest.
     fn push(&mut self, item: T, outcome: Outcome) -> bool {
         self.queue.push((item, outcome));
         self.queued += 1;
-        self.queue.len() == 1
+        matches!(self.queue.len(), 1 | BUNDLE)
     }
 }
 
@@ -472,5 +491,20 @@ mod tests {
         assert!(next.as_mut().now_or_never().is_none());
         desk.push(Event(EventId::random(), 1), Outcome::Ack);
         assert_eq!(next.now_or_never().map(|batch| batch.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_taken_once_it_is_full() {
+        let desk = desk();
+        let bundle = desk.next_bundle();
+        tokio::pin!(bundle);
+        for _ in 1..BUNDLE {
+            desk.push(Event(EventId::random(), 1), Outcome::Ack);
+            assert!(bundle.as_mut().now_or_never().is_none());
+        }
+        desk.push(Event(EventId::random(), 1), Outcome::Ack);
+        assert_eq!(bundle.now_or_never().map(|batch| batch.len()), Some(BUNDLE));
+        desk.push(Event(EventId::random(), 1), Outcome::Ack);
+        assert_eq!(desk.next_batch().now_or_never().map(|batch| batch.len()), Some(1), "the rest needs no bundle");
     }
 }

@@ -41,7 +41,7 @@ impl Part {
                 id,
                 attempt,
                 arrived.sequence,
-                arrived.reply.clone(),
+                arrived.reply,
                 place.key.clone(),
                 place.lease(),
                 until,

@@ -462,7 +462,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         let mut next = heard;
         while let Some(heard) = next.take() {
             match heard {
-                Heard::Event(arrived) => batch.push_back(*arrived),
+                Heard::Event(arrived) => batch.push_back(arrived),
                 Heard::Nothing | Heard::Less => {}
                 Heard::Gone(why) => {
                     deliver(part, place, &mut batch).await;

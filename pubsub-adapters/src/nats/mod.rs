@@ -92,6 +92,7 @@ mod settler;
 mod shards;
 mod subscriber;
 mod takeover;
+mod telling;
 mod topology;
 mod wire;
 

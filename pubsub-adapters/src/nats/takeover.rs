@@ -88,7 +88,7 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         while place.puller.outstanding() > 0 {
             tokio::select! {
                 heard = place.puller.hear() => match heard {
-                    Heard::Event(arrived) => came.push(*arrived),
+                    Heard::Event(arrived) => came.push(arrived),
                     Heard::Nothing | Heard::Less => {}
                     Heard::Gone(why) => return Some(Stop::Lost(why)),
                 },
