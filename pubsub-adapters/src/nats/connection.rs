@@ -98,7 +98,7 @@ impl Shared {
         let (outbox, jobs) = Outbox::new();
         let shared = Arc::new(Self {
             names,
-            binding: Binding::new("ce-", HeaderText::Ascii),
+            binding: Binding::new("ce-", HeaderText::Ascii).of_source(&options.broker.source),
             link: watch::Sender::new(Link::default()),
             states: StateSender::new(AdapterState::Connecting),
             outbox,
