@@ -88,6 +88,7 @@ mod publisher;
 mod puller;
 mod reader;
 mod resend;
+mod sending;
 mod settler;
 mod shards;
 mod subscriber;

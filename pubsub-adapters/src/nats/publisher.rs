@@ -179,7 +179,7 @@ fn send(
             // A batch larger than the window shares what there is.
             room: room.split(1),
         });
-        shared.outbox.put(post).map_err(|()| error::closed("publish").on(message.channel()))?;
+        shared.outbox.put(shared, post).map_err(|()| error::closed("publish").on(message.channel()))?;
     }
     Ok(tickets(receivers))
 }
