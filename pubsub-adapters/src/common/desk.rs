@@ -177,9 +177,22 @@ impl<T: Held> Desk<T> {
         self.settled_at(token, outcome).is_some()
     }
 
+    /// As [`Desk::settle`], if this holds of the delivery; nothing if the token is stale.
+    #[cfg(any(test, feature = "nats"))]
+    pub(crate) fn settle_if(&self, token: AckToken, outcome: Outcome, holds: impl FnOnce(&T) -> bool) -> Option<bool> {
+        let mut state = self.lock();
+        if !holds(state.get_mut(token)?) {
+            return Some(false);
+        }
+        self.settle_in(state, token, outcome).map(|_| true)
+    }
+
     /// Settles, and says what was told by then and what has to be told; none if the token is stale.
     fn settled_at(&self, token: AckToken, outcome: Outcome) -> Option<Span> {
-        let mut state = self.lock();
+        self.settle_in(self.lock(), token, outcome)
+    }
+
+    fn settle_in(&self, mut state: MutexGuard<'_, State<T>>, token: AckToken, outcome: Outcome) -> Option<Span> {
         let item = state.take(token)?;
         let outcome = match outcome {
             Outcome::Dropped if self.drain.is_draining() => Outcome::Release,
@@ -414,6 +427,17 @@ mod tests {
         let second = desk.hand_out(Event(EventId::random(), 1));
         assert_eq!(second.index, first.index);
         assert!(desk.is_live(second) && !desk.is_live(first));
+    }
+
+    #[test]
+    fn what_does_not_hold_is_not_settled() {
+        let desk = desk();
+        let token = desk.hand_out(Event(EventId::random(), 1));
+        assert_eq!(desk.settle_if(token, Outcome::Ack, |event| event.1 > 1), Some(false));
+        assert!(desk.is_live(token) && desk.take_batch().is_empty());
+        assert_eq!(desk.settle_if(token, Outcome::Ack, |event| event.1 == 1), Some(true));
+        assert_eq!(desk.settle_if(token, Outcome::Ack, |_| true), None);
+        assert_eq!(desk.take_batch().len(), 1);
     }
 
     #[test]

@@ -253,7 +253,8 @@ impl Part {
     fn release(&self, place: &Place, event: &Arrived) {
         let (key, wait, id) = (place.key.clone(), place.ack_wait, pubsub_core::EventId::random());
         let (sequence, reply, slot) = (event.sequence, event.reply.clone(), self.gauge.take());
-        self.sub.desk.push(Item::new(id, 1, sequence, reply, key, wait, None, place.moves, slot), Outcome::Release);
+        let item = Item::new(id, 1, sequence, reply, key, wait, Instant::now(), None, place.moves, slot);
+        self.sub.desk.push(item, Outcome::Release);
     }
 
     /// Gives back what came when the subscription was over already.

@@ -10,6 +10,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +21,7 @@ use std::{
 
 use async_nats::{Client, HeaderValue, Message as NatsMessage, Subscriber, connection::State as ConnectionState};
 use futures_util::{FutureExt, StreamExt};
-use pubsub_core::{ErrorKind, Message, Result, driver::Receipt};
+use pubsub_core::{ErrorKind, Result, driver::Receipt};
 use tokio::{
     sync::{Notify, Semaphore, oneshot},
     task::unconstrained,
@@ -32,7 +33,6 @@ use super::{
     connection::{Link, Shared},
     history::position,
     post::{Need, Post, Stage},
-    topology::Route,
     wire::HeaderNames,
 };
 use crate::common::ledger::Ledger;
@@ -88,11 +88,18 @@ impl Outbox {
 
     /// By what the server knows an event that it has already. Where the channel does not drop second events of an id,
     /// only what we send again ourselves is dropped.
-    pub(super) fn dedup_id(&self, route: &Route, message: &Message) -> HeaderValue {
-        if route.policy.dedup_window.is_some() {
-            return message.id().to_string().into();
+    pub(super) fn dedup_id(&self, post: &Post) -> HeaderValue {
+        if post.route.policy.dedup_window.is_some() {
+            return post.message.id().to_string().into();
         }
-        format!("{:016x}{:x}", self.session, self.count.fetch_add(1, Ordering::Relaxed)).into()
+        let mut id = String::with_capacity(32);
+        let _ = write!(id, "{:016x}{:x}", self.session, post.serial); // a string takes whatever there is memory for
+        id.into()
+    }
+
+    /// The number of the next event.
+    pub(super) fn serial(&self) -> u64 {
+        self.count.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Sends an event, or lets it wait for its turn.

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::HeaderValue;
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Message, Result,
     driver::{PublishOptions, Receipt},
@@ -23,7 +22,8 @@ pub(super) struct Post {
     pub(super) encoded: Option<Encoded>,
     /// Whether a stream confirms it.
     pub(super) confirmed: bool,
-    pub(super) dedup: Option<HeaderValue>,
+    /// Which event of this adapter it is.
+    pub(super) serial: u64,
     pub(super) deadline: Instant,
     pub(super) first_sent: Option<Instant>,
     pub(super) last_sent: Option<Instant>,

@@ -113,9 +113,7 @@ impl State {
         };
         let Encoded { subject, mut headers, body } = encoded;
         let accepted = if post.confirmed {
-            if let Some(id) = &post.dedup {
-                headers.insert(NATS_MESSAGE_ID, id.clone());
-            }
+            headers.insert(NATS_MESSAGE_ID, shared.outbox.dedup_id(post));
             let reply = self.reply(number);
             at_once(client.publish_with_reply_and_headers(subject, reply, headers, body))
         } else if headers.is_empty() {

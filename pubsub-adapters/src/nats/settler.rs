@@ -66,11 +66,11 @@ impl Item {
         reply: Subject,
         consumer: Arc<str>,
         ack_wait: Duration,
+        renewed: Instant,
         until: Option<Instant>,
         moves: u64,
         slot: Slot,
     ) -> Self {
-        let renewed = Instant::now();
         Self {
             id,
             attempt,
@@ -230,14 +230,20 @@ pub(super) struct GroupSettler(pub(super) Arc<GroupSub>);
 
 impl Settler for GroupSettler {
     fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
-        // Asking takes back what is over, so that the desk refuses it.
-        self.is_live(token);
-        if outcome == Outcome::Release && self.0.is_over() {
-            // Retention may remove it on its way back.
-            let orphans = &self.0.shared.orphans;
-            self.0.desk.with(token, |item| orphans.note(&item.consumer, item.sequence));
+        let now = Instant::now();
+        let leaves = outcome == Outcome::Release && self.0.is_over();
+        let settled = self.0.desk.settle_if(token, outcome, |item| {
+            let live = self.0.is_live_at(item, now);
+            if live && leaves {
+                // Retention may remove it on its way back.
+                self.0.shared.orphans.note(&item.consumer, item.sequence);
+            }
+            live
+        });
+        if settled == Some(false) {
+            self.0.lapse(token);
         }
-        self.0.desk.settle(token, outcome)
+        settled == Some(true)
     }
 
     fn is_live(&self, token: AckToken) -> bool {

@@ -102,7 +102,7 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         for arrived in came {
             let sequence = arrived.sequence;
             let failed = if arrived.delivered > 1 { failures.next().unwrap_or_default() } else { 0 };
-            let delivery = part.hand_out(place, arrived, failed);
+            let delivery = part.hand_out(place, arrived, failed, Instant::now());
             if let Some(before) = delivery.and_then(|delivery| back.0.insert(sequence, delivery)) {
                 before.forget(); // its lease is over
             }
