@@ -8,7 +8,6 @@ use pubsub_core::{
     wire::{
         Arrival, FOREIGN_SOURCE, WireFormat,
         attributes::{Binding, HeaderText},
-        document,
     },
 };
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -41,7 +40,7 @@ impl Wire {
     /// An event as headers and value.
     ///
     /// # Errors
-    /// As [`Binding::encode`] and [`document::encode`].
+    /// As [`Binding::encode`] and [`WireFormat::document`].
     pub(super) fn write(&self, message: &Message, due: Option<Timestamp>) -> Result<Encoded> {
         let envelope = message.envelope();
         let mut headers = OwnedHeaders::new_with_capacity(12);
@@ -49,8 +48,11 @@ impl Wire {
             let text = due.as_millis().to_string();
             headers = headers.insert(Header { key: DUE, value: Some(&text) });
         }
-        if self.format == WireFormat::Envelope {
-            return Ok(Encoded { headers, body: Some(document::encode(envelope)?) });
+        if let Some((body, content_type)) = self.format.document(envelope, &self.source)? {
+            if self.format == WireFormat::Structured {
+                headers = headers.insert(Header { key: "content-type", value: Some(content_type) });
+            }
+            return Ok(Encoded { headers, body: Some(body) });
         }
         let mut slot = Some(headers);
         self.binding.encode(envelope, &self.source, |attribute, text| {
@@ -141,7 +143,7 @@ mod tests {
     #[test]
     fn events_read_back_in_both_forms() {
         let name = EventName::parse("orders:created").unwrap();
-        for format in [WireFormat::Binary, WireFormat::Envelope] {
+        for format in [WireFormat::Binary, WireFormat::Envelope, WireFormat::Structured] {
             let wire = Wire::new("/test", format);
             for payload in [Payload::json("{\"a\":1}"), Payload::bytes(Bytes::new()), Payload::Tombstone] {
                 let mut message = Message::new(name.clone(), channel(), payload);

@@ -260,7 +260,8 @@ impl Part {
     pub(super) fn release(&self, place: &Place, event: &Arrived) {
         let (key, wait, id) = (place.key.clone(), place.ack_wait, pubsub_core::EventId::random());
         let (sequence, reply, slot) = (event.sequence, event.reply.clone(), self.gauge.take(None));
-        self.sub.desk.push(Item::new(id, 1, sequence, reply, key, wait, None, place.moves, slot), Outcome::Release);
+        let item = Item::new(id, 1, sequence, reply, key, wait, Instant::now(), None, place.moves, slot);
+        self.sub.desk.push(item, Outcome::Release);
     }
 
     /// Gives back what came when the subscription was over already.
@@ -462,7 +463,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         let mut next = heard;
         while let Some(heard) = next.take() {
             match heard {
-                Heard::Event(arrived) => batch.push_back(*arrived),
+                Heard::Event(arrived) => batch.push_back(arrived),
                 Heard::Nothing | Heard::Less => {}
                 Heard::Gone(why) => {
                     deliver(part, place, &mut batch).await;

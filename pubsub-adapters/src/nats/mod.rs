@@ -90,10 +90,12 @@ mod puller;
 mod reader;
 mod renewal;
 mod resend;
+mod sending;
 mod settler;
 mod shards;
 mod subscriber;
 mod takeover;
+mod telling;
 mod topology;
 mod wire;
 

@@ -110,7 +110,7 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         while place.puller.outstanding() > 0 {
             tokio::select! {
                 heard = place.puller.hear() => match heard {
-                    Heard::Event(arrived) => came.push(*arrived),
+                    Heard::Event(arrived) => came.push(arrived),
                     Heard::Nothing | Heard::Less => {}
                     Heard::Gone(why) => return Some(Stop::Lost(why)),
                 },
@@ -124,7 +124,7 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         for arrived in came {
             let sequence = arrived.sequence;
             let failed = if arrived.delivered > 1 { failures.next().unwrap_or_default() } else { 0 };
-            let delivery = part.hand_out(place, arrived, failed);
+            let delivery = part.hand_out(place, arrived, failed, Instant::now());
             if let Some(before) = delivery.and_then(|delivery| back.0.insert(sequence, delivery)) {
                 before.forget(); // its lease is over
             }

@@ -12,7 +12,6 @@ use pubsub_core::{
     wire::{
         Arrival, WireFormat,
         attributes::{Attribute, Binding, HeaderText},
-        document,
     },
 };
 
@@ -52,7 +51,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(source: &str, format: WireFormat) -> Self {
-        Self { binding: Binding::new("cloudEvents:", HeaderText::Utf8), source: source.to_owned(), format }
+        let binding = Binding::new("cloudEvents:", HeaderText::Utf8).of_source(source);
+        Self { binding, source: source.to_owned(), format }
     }
 
     /// The message of an event, and its body.
@@ -63,12 +63,12 @@ impl Wire {
         let mut headers = FieldTable::default();
         let mut properties =
             BasicProperties::default().with_delivery_mode(2).with_message_id(short(&message.id().to_string()));
-        let body = match self.format {
-            WireFormat::Envelope => {
-                properties = properties.with_content_type(short("application/json"));
-                document::encode(message.envelope())?
+        let body = match self.format.document(message.envelope(), &self.source)? {
+            Some((body, content_type)) => {
+                properties = properties.with_content_type(short(content_type));
+                body
             }
-            _ => {
+            None => {
                 let mut content_type = None;
                 self.binding.encode(message.envelope(), &self.source, |attribute, text| {
                     if attribute == Attribute::DataContentType
