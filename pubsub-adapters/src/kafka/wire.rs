@@ -139,7 +139,10 @@ pub(super) fn due_of(record: &impl rdkafka::Message) -> Result<Timestamp> {
 #[cfg(test)]
 mod tests {
     use pubsub_core::{EventName, Payload};
-    use rdkafka::message::{OwnedMessage, Timestamp as Time};
+    use rdkafka::{
+        Message as _,
+        message::{OwnedMessage, Timestamp as Time},
+    };
 
     use super::*;
 
