@@ -104,8 +104,8 @@ impl Wire {
 }
 
 /// Whether readers know an attribute without its header: the topic is the channel, the record has the key, and an event
-/// is of version 1 unless it says more. Each header costs its writer, the broker and every reader as much as a hundred
-/// bytes of payload.
+/// is of version 1 unless it says more. Each header is an allocation for its writer, and a look-up for
+/// every reader.
 fn is_told_by_record(attribute: Attribute, text: &str) -> bool {
     match attribute {
         Attribute::Subject | Attribute::PartitionKey => true,
