@@ -15,11 +15,11 @@ pub use pubsub_core::driver::{
 pub use pubsub_core::rpc::{CallError, Failure, FailureCode};
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
-    DeadLetter, DeadLetterBox, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg,
-    EventDefinition, EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold,
-    LetterFilter, LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin, Payload,
-    Policies, Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result,
-    Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, rpc, store, wire,
+    DeadLetterBox, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg, EventDefinition,
+    EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, Letter, LetterFilter,
+    LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin, Payload, Policies,
+    Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result, Retention,
+    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, rpc, store, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};

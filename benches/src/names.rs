@@ -4,11 +4,12 @@
 pub const BROKERS: [&str; 4] = ["redis", "kafka", "nats", "rabbitmq"];
 
 /// What is measured of every broker, with the size of the events; a case is `<broker>/<operation>/<size>`.
-pub const OPERATIONS: [(&str, usize); 18] = [
+pub const OPERATIONS: [(&str, usize); 19] = [
     ("publish", 256),
     ("publish", 4096),
     ("publish-all", 256),
     ("publish-all", 4096),
+    ("publish-plain", 256),
     ("publish-raw", 256),
     ("publish-raw", 4096),
     ("consume", 256),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pubsub_adapters::redis::{Redis, RedisOptions};
 use pubsub_core::{
     ChannelPattern, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, GroupName, Key, Payload, PubSub,
-    Raw, Retention, Timestamp,
+    Raw, Retention, StartPosition, Timestamp,
     driver::{
         Adapter, AdapterState, HistoryRange, Item, Outcome as Settled, SlowConsumer, SubscribeOptions, Subscriber,
     },
@@ -361,6 +361,47 @@ async fn events_for_later_whose_mark_is_gone_come_a_little_late() -> Outcome {
     BufReader::new(&mut raw).read_line(&mut line).await?;
     assert_eq!(line, ":1\r\n", "the marks were there, and are gone");
     assert_eq!(read(&mut events, Duration::from_secs(30)).await?, 7);
+    bus.close(Duration::from_secs(5)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broadcast_resumed_in_the_middle_is_told_what_retention_removed_before_it() -> Outcome {
+    // More than a reader takes before its subscriber does.
+    const EVENTS: usize = 12_000;
+    let broker = server()?;
+    let bus = open(&broker.url()).await?;
+    let mut tickets = Vec::new();
+    for serial in 0..EVENTS {
+        let body = Payload::json(serial.to_string());
+        let event = Envelope::new(EventName::parse("test:step")?, "steps".parse()?, body);
+        tickets.push(bus.publish_envelope(event).key(Key::new("one")?).enqueue().await?);
+    }
+    for ticket in tickets {
+        ticket.await?;
+    }
+    let page = bus.history(&HistoryRange::new("steps".parse()?).limit(10)).await?;
+    let after = StartPosition::After(page.next.ok_or("a position")?);
+    let mut events = bus.subscribe_channel("steps").start(after).await?;
+    assert_eq!(read(&mut events, SOON).await?, 10);
+    // It has read what it takes, and looks at the stream again when it goes on.
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(ask(&broker, "XTRIM pubsub:{steps} MAXLEN 20").await?, format!(":{}", EVENTS - 20));
+    let (mut last, mut gaps) = (10, Vec::new());
+    while last != EVENTS - 1 {
+        match timeout(SOON, events.next_item()).await?.ok_or("the end")?? {
+            EventItem::Event(event) => {
+                let serial = std::str::from_utf8(event.message().payload().data().ok_or("no body")?)?.parse()?;
+                if serial != last + 1 {
+                    assert_eq!((serial, gaps.len()), (EVENTS - 20, 1), "after {last}");
+                }
+                last = serial;
+            }
+            EventItem::Gap(gap) => gaps.push(gap.lost),
+            _ => {}
+        }
+    }
+    assert_eq!(gaps, [None]);
     bus.close(Duration::from_secs(5)).await?;
     Ok(())
 }

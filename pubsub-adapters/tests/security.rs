@@ -56,6 +56,7 @@ const CASES: &[Case<Site>] = &[
     ("an_authority_without_tls_is_not_ignored", |site| Box::pin(authority_without_tls(site))),
     ("the_password_works_without_tls", |site| Box::pin(password_without_tls(site))),
     ("the_right_key_works_and_no_other", |site| Box::pin(keys(site))),
+    ("a_client_certificate_is_shown_where_the_server_wants_one", |site| Box::pin(client_certificate(site))),
     ("tls_works_without_a_password", |site| Box::pin(tls_alone(site))),
 ];
 
@@ -284,6 +285,44 @@ async fn tls_alone(site: Arc<Site>) -> Outcome {
     let url =
         site.secured.url_of(Listener::TlsAlone).ok_or(NothingToAsk("the server has no port without a password"))?;
     round_trip(open(&with(&url, PATIENCE)).await?).await
+}
+
+async fn client_certificate(site: Arc<Site>) -> Outcome {
+    let folder = site.folder.join("mutual");
+    fs::create_dir_all(&folder)?;
+    let ours = Certificates::create(folder)?;
+    let security = Security::new(ours.clone(), USER, PASSWORD);
+    let authority = ours.authority().display().to_string();
+    let wants: Vec<String> = match site.kind {
+        BrokerKind::Redis => vec!["--tls-auth-clients".into(), "yes".into()],
+        BrokerKind::Nats => {
+            let file = |path: PathBuf| path.display().to_string();
+            let own =
+                ["--tls".into(), "--tlscert".into(), file(ours.server()), "--tlskey".into(), file(ours.server_key())];
+            own.into_iter().chain(["--tlsverify".into(), "--tlscacert".into(), authority]).collect()
+        }
+        BrokerKind::RabbitMq => {
+            vec!["ssl_options.verify = verify_peer".into(), "ssl_options.fail_if_no_peer_cert = true".into()]
+        }
+        _ => vec![
+            "listener.name.sasl_ssl.ssl.client.auth=required".into(),
+            "listener.name.sasl_ssl.ssl.truststore.type=PEM".into(),
+            format!("listener.name.sasl_ssl.ssl.truststore.location={authority}"),
+        ],
+    };
+    let broker = Broker::start(site.kind, &BrokerOptions::new().secured(security).extra(wants))?;
+    let shows = |of: &Certificates| {
+        let (cert, key) = (of.client(), of.client_key());
+        with(&broker.url(), &format!("cert={}&key={}&{PATIENCE}", cert.display(), key.display()))
+    };
+    round_trip(open(&shows(&ours)).await?).await?;
+    for url in [with(&broker.url(), PATIENCE), shows(&site.strangers)] {
+        let attempt = refused(&url).await.map_err(|fault| format!("{url}: {fault}"))?;
+        attempt.is(&[ErrorKind::Auth])?;
+        attempt.within(AT_ONCE)?;
+        attempt.says(&["certificate"])?;
+    }
+    Ok(())
 }
 
 /// NATS lets in users by a key pair; the server knows the public half.

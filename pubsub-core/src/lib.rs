@@ -37,8 +37,8 @@ pub use event::{
 pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};
 pub use pubsub::{
-    Ack, Control, DeadLetter, DeadLetterBox, EventItem, Events, LetterFilter, LettersDone, Prepared, PubSub,
-    PubSubBuilder, Publish, Raw, Read, Received, Stats, Subscribe, Ticket, Unknown,
+    Ack, Control, DeadLetterBox, EventItem, Events, Letter, LetterFilter, LettersDone, Prepared, PubSub, PubSubBuilder,
+    Publish, Raw, Read, Received, Stats, Subscribe, Ticket, Unknown,
 };
 pub use window::{AckWindow, Settled, WindowRefusal};
 

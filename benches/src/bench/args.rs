@@ -1,7 +1,7 @@
 //! The command line.
 
 pub(crate) const USAGE: &str =
-    "usage: bench [--quick] [--limits] [--cpu] [--part PART] [CASE…] | bench rss [--quick] [--part PART]";
+    "usage: bench [--quick] [--pairs=N] [--limits] [--cpu] [--part PART] [CASE…] | bench rss [--quick] [--part PART]";
 
 pub(crate) enum Command {
     Measure(Options),
@@ -12,8 +12,9 @@ pub(crate) enum Command {
 
 #[derive(Default)]
 pub(crate) struct Options {
-    /// Three pairs and fewer events.
+    /// Three pairs, unless more are asked for, and fewer events.
     pub(crate) quick: bool,
+    pub(crate) pairs: Option<usize>,
     /// The limits of the brokers alone.
     pub(crate) limits: bool,
     /// What this process spends on an event, too.
@@ -34,7 +35,7 @@ impl Options {
     }
 
     pub(crate) fn pairs(&self) -> usize {
-        if self.quick { 3 } else { 11 }
+        self.pairs.unwrap_or(if self.quick { 3 } else { 11 })
     }
 }
 
@@ -58,6 +59,10 @@ fn options(arguments: &[String]) -> Result<Options, String> {
             "--limits" => options.limits = true,
             "--cpu" => options.cpu = true,
             "--part" => options.part = Some(arguments.next().ok_or("--part needs a name")?.clone()),
+            pairs if pairs.starts_with("--pairs=") => {
+                let pairs = pairs["--pairs=".len()..].parse().ok().filter(|pairs| *pairs > 0);
+                options.pairs = Some(pairs.ok_or("--pairs= needs a number")?);
+            }
             unknown if unknown.starts_with("--") => return Err(format!("unknown option {unknown}")),
             word => options.words.push(word.to_owned()),
         }

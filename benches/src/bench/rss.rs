@@ -42,7 +42,7 @@ pub(crate) fn table(options: &Options) -> ExitCode {
     for broker in names::BROKERS.into_iter().filter(|broker| options.takes(broker)) {
         match servers::url(broker) {
             Ok(url) => {
-                let place = Place { url, name: servers::fresh(), prompt: false };
+                let place = Place { url, name: servers::fresh(), prompt: false, history: true };
                 let filled = place.clone();
                 let fill = async move {
                     let side = Ours::open(&filled).await;

@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use pubsub::{ChannelName, EventName, PubSub, StartPosition, Ticket, driver::PublishOptions, driver::Tickets};
+use pubsub::{
+    ChannelName, ChannelPolicy, EventName, PubSub, Retention, StartPosition, Ticket, driver::PublishOptions,
+    driver::Tickets,
+};
 use smallvec::smallvec;
 
 use super::side::Side;
@@ -77,7 +80,12 @@ pub fn address(place: &Place) -> String {
 
 impl Side for Ours {
     async fn open(place: &Place) -> Self {
-        let bus = pubsub::connect(&address(place)).await.unwrap();
+        let mut builder = pubsub::builder(&address(place)).await.unwrap();
+        if !place.history {
+            let policy = ChannelPolicy::default().retention(Retention::none());
+            builder = builder.policy("orders", policy).unwrap();
+        }
+        let bus = builder.build();
         drop(bus.subscribe::<Order>().group("g").start(StartPosition::Earliest).await.unwrap());
         Self { bus, window: place.window() }
     }

@@ -23,6 +23,8 @@ pub struct Place {
     pub name: String,
     /// Whether events go out one by one, so that waiting for more would only delay them.
     pub prompt: bool,
+    /// Whether the broker keeps history beside what groups have not settled.
+    pub history: bool,
 }
 
 impl Place {

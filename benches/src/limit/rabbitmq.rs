@@ -1,4 +1,4 @@
-//! RabbitMQ: a quorum queue, persistent messages with a window of 1,024 confirms; a prefetch of 2,000, and every 200th
+//! RabbitMQ: a quorum queue, with a stream beside it behind one exchange where there is history; persistent messages with a window of 1,024 confirms; a prefetch of 2,000, and every 200th
 //! delivery acknowledged for all before it.
 
 use std::collections::VecDeque;
@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm,
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind, PublisherConfirm,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-        QueueDeclareOptions, QueueDeleteOptions,
+        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable, ShortString},
 };
@@ -26,6 +26,8 @@ pub struct RabbitMq {
     publisher: Channel,
     consumer: Channel,
     queue: ShortString,
+    /// Where events go: to the queue by its name, or to both by the exchange.
+    exchange: ShortString,
     _connections: [Connection; 2],
 }
 
@@ -44,9 +46,20 @@ fn queue(place: &Place) -> ShortString {
     format!("{}-limit", place.name).into()
 }
 
-async fn publish(channel: Channel, queue: ShortString, body: Bytes) -> PublisherConfirm {
+/// The exchange that stands before queue and stream has the queue's name.
+fn stream(place: &Place) -> ShortString {
+    format!("{}-limit-history", place.name).into()
+}
+
+async fn declare(channel: &Channel, name: ShortString, kind: &str) {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+    channel.queue_declare(name, QueueDeclareOptions::durable(), arguments).await.unwrap();
+}
+
+async fn publish(channel: Channel, exchange: ShortString, queue: ShortString, body: Bytes) -> PublisherConfirm {
     let properties = BasicProperties::default().with_delivery_mode(2);
-    channel.basic_publish("".into(), queue, BasicPublishOptions::default(), &body, properties).await.unwrap()
+    channel.basic_publish(exchange, queue, BasicPublishOptions::default(), &body, properties).await.unwrap()
 }
 
 async fn confirmed(confirm: PublisherConfirm) {
@@ -59,11 +72,22 @@ impl Limit for RabbitMq {
         let publisher = connections[0].create_channel().await.unwrap();
         publisher.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let consumer = connections[1].create_channel().await.unwrap();
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        consumer.queue_declare(queue(place), QueueDeclareOptions::durable(), arguments).await.unwrap();
+        declare(&consumer, queue(place), "quorum").await;
+        let mut exchange = ShortString::default();
+        if place.history {
+            declare(&consumer, stream(place), "stream").await;
+            exchange = queue(place);
+            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+            let declared =
+                consumer.exchange_declare(exchange.clone(), ExchangeKind::Fanout, options, FieldTable::default());
+            declared.await.unwrap();
+            for name in [queue(place), stream(place)] {
+                let (key, options) = (ShortString::default(), QueueBindOptions::default());
+                consumer.queue_bind(name, exchange.clone(), key, options, FieldTable::default()).await.unwrap();
+            }
+        }
         consumer.basic_qos(PREFETCH, BasicQosOptions::default()).await.unwrap();
-        Self { publisher, consumer, queue: queue(place), _connections: connections }
+        Self { publisher, consumer, queue: queue(place), exchange, _connections: connections }
     }
 
     async fn publish(&self, count: usize, mut body: impl FnMut() -> Bytes + Send) {
@@ -72,7 +96,7 @@ impl Limit for RabbitMq {
             if open.len() >= WINDOW {
                 confirmed(open.pop_front().unwrap()).await;
             }
-            open.push_back(publish(self.publisher.clone(), self.queue.clone(), body()).await);
+            open.push_back(publish(self.publisher.clone(), self.exchange.clone(), self.queue.clone(), body()).await);
         }
         for confirm in open {
             confirmed(confirm).await;
@@ -80,8 +104,8 @@ impl Limit for RabbitMq {
     }
 
     fn send(&self, body: Bytes) -> impl Future<Output = ()> + Send + 'static {
-        let (channel, queue) = (self.publisher.clone(), self.queue.clone());
-        async move { confirmed(publish(channel, queue, body).await).await }
+        let (channel, exchange, queue) = (self.publisher.clone(), self.exchange.clone(), self.queue.clone());
+        async move { confirmed(publish(channel, exchange, queue, body).await).await }
     }
 
     async fn consume(&self, count: usize, mut each: impl FnMut(&[u8]) + Send) {
@@ -102,8 +126,10 @@ impl Limit for RabbitMq {
     async fn sweep(place: &Place) {
         let connection = connect(place).await;
         let channel = connection.create_channel().await.unwrap();
-        // A queue that is not there ends the channel, and nothing else.
+        // What is not there is deleted already.
         let _ = channel.queue_delete(queue(place), QueueDeleteOptions::default()).await;
+        let _ = channel.queue_delete(stream(place), QueueDeleteOptions::default()).await;
+        let _ = channel.exchange_delete(queue(place), ExchangeDeleteOptions::default()).await;
     }
 }
 

@@ -11,6 +11,10 @@ use pubsub_core::{
 };
 use tokio::sync::Notify;
 
+/// Whoever tells the broker of settlements while it has not answered to the last ones yet waits for so many.
+#[cfg_attr(not(any(test, feature = "nats")), allow(dead_code, reason = "not every adapter needs it"))]
+pub(crate) const BUNDLE: usize = 64;
+
 /// What an adapter remembers of a delivery that is out.
 pub(crate) trait Held: Send + 'static {
     /// The event's id.
@@ -173,19 +177,32 @@ impl<T: Held> Desk<T> {
         self.settled_at(token, outcome).is_some()
     }
 
+    /// As [`Desk::settle`], if this holds of the delivery; nothing if the token is stale.
+    #[cfg(any(test, feature = "nats"))]
+    pub(crate) fn settle_if(&self, token: AckToken, outcome: Outcome, holds: impl FnOnce(&T) -> bool) -> Option<bool> {
+        let mut state = self.lock();
+        if !holds(state.get_mut(token)?) {
+            return Some(false);
+        }
+        self.settle_in(state, token, outcome).map(|_| true)
+    }
+
     /// Settles, and says what was told by then and what has to be told; none if the token is stale.
     fn settled_at(&self, token: AckToken, outcome: Outcome) -> Option<Span> {
-        let mut state = self.lock();
+        self.settle_in(self.lock(), token, outcome)
+    }
+
+    fn settle_in(&self, mut state: MutexGuard<'_, State<T>>, token: AckToken, outcome: Outcome) -> Option<Span> {
         let item = state.take(token)?;
         let outcome = match outcome {
             Outcome::Dropped if self.drain.is_draining() => Outcome::Release,
             Outcome::Dropped => Outcome::Nack(self.retry.delay(item.id(), item.attempt())),
             outcome => outcome,
         };
-        let first = state.push(item, outcome);
+        let wakes = state.push(item, outcome);
         let span = state.span();
         self.release(state);
-        if first {
+        if wakes {
             self.settled.notify_one();
         }
         Some(span)
@@ -233,6 +250,20 @@ impl<T: Held> Desk<T> {
             let batch = self.take_batch();
             if !batch.is_empty() {
                 return batch;
+            }
+            self.settled.notified().await;
+        }
+    }
+
+    /// As [`Desk::next_batch`], once there are [`BUNDLE`] settlements. Cancel safe.
+    #[cfg(any(test, feature = "nats"))]
+    pub(crate) async fn next_bundle(&self) -> Vec<(T, Outcome)> {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.queue.len() >= BUNDLE {
+                    return std::mem::take(&mut state.queue);
+                }
             }
             self.settled.notified().await;
         }
@@ -328,11 +359,12 @@ impl<T> State<T> {
         })
     }
 
-    /// Whether it is the first of a batch: who takes batches takes all that there is, and need not be woken for the rest.
+    /// Whether it is the first of a batch, or fills a bundle: who takes batches takes all that there is, and need not be
+    /// woken for the rest.
     fn push(&mut self, item: T, outcome: Outcome) -> bool {
         self.queue.push((item, outcome));
         self.queued += 1;
-        self.queue.len() == 1
+        matches!(self.queue.len(), 1 | BUNDLE)
     }
 }
 
@@ -395,6 +427,17 @@ mod tests {
         let second = desk.hand_out(Event(EventId::random(), 1));
         assert_eq!(second.index, first.index);
         assert!(desk.is_live(second) && !desk.is_live(first));
+    }
+
+    #[test]
+    fn what_does_not_hold_is_not_settled() {
+        let desk = desk();
+        let token = desk.hand_out(Event(EventId::random(), 1));
+        assert_eq!(desk.settle_if(token, Outcome::Ack, |event| event.1 > 1), Some(false));
+        assert!(desk.is_live(token) && desk.take_batch().is_empty());
+        assert_eq!(desk.settle_if(token, Outcome::Ack, |event| event.1 == 1), Some(true));
+        assert_eq!(desk.settle_if(token, Outcome::Ack, |_| true), None);
+        assert_eq!(desk.take_batch().len(), 1);
     }
 
     #[test]
@@ -472,5 +515,20 @@ mod tests {
         assert!(next.as_mut().now_or_never().is_none());
         desk.push(Event(EventId::random(), 1), Outcome::Ack);
         assert_eq!(next.now_or_never().map(|batch| batch.len()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_taken_once_it_is_full() {
+        let desk = desk();
+        let bundle = desk.next_bundle();
+        tokio::pin!(bundle);
+        for _ in 1..BUNDLE {
+            desk.push(Event(EventId::random(), 1), Outcome::Ack);
+            assert!(bundle.as_mut().now_or_never().is_none());
+        }
+        desk.push(Event(EventId::random(), 1), Outcome::Ack);
+        assert_eq!(bundle.now_or_never().map(|batch| batch.len()), Some(BUNDLE));
+        desk.push(Event(EventId::random(), 1), Outcome::Ack);
+        assert_eq!(desk.next_batch().now_or_never().map(|batch| batch.len()), Some(1), "the rest needs no bundle");
     }
 }

@@ -22,6 +22,8 @@ struct Inner {
 struct State {
     /// Open tickets per epoch, the oldest first; a flush begins a new epoch.
     open: VecDeque<u64>,
+    /// A flush waits. Most tickets close while none does, and wake nobody.
+    awaited: bool,
     first: u64,
     /// The first error that no flush has told yet.
     error: Option<Error>,
@@ -100,6 +102,7 @@ impl Ledger {
                     // Another flush may have taken the error meanwhile, which is this one's as well.
                     return if state.told > told { state.last.clone().map_or(Ok(()), Err) } else { Ok(()) };
                 }
+                state.awaited = true;
             }
             closed.await;
         }
@@ -133,8 +136,10 @@ impl Drop for OpenTickets {
         if let Some(open) = state.open.get_mut(index) {
             *open -= self.tickets;
         }
-        drop(state);
-        self.ledger.0.closed.notify_waiters();
+        if std::mem::take(&mut state.awaited) {
+            drop(state);
+            self.ledger.0.closed.notify_waiters();
+        }
     }
 }
 

@@ -25,8 +25,8 @@ pub struct BrokerOptions {
     pub prefix: Option<String>,
     /// The CloudEvents source of what is published.
     pub source: String,
-    /// The form in which events are written.
-    pub wire: WireFormat,
+    /// The form in which events are written; the usual one of the broker where it is not given.
+    pub wire: Option<WireFormat>,
     /// Whether opening waits for the broker.
     pub start: StartMode,
     /// How long opening waits for the broker.
@@ -46,7 +46,7 @@ impl Default for BrokerOptions {
         Self {
             prefix: None,
             source: "/pubsub/app".to_owned(),
-            wire: WireFormat::Binary,
+            wire: None,
             start: StartMode::Wait,
             connect_timeout: Duration::from_secs(10),
             strict: false,
@@ -80,7 +80,7 @@ impl BrokerOptions {
     /// Sets the form in which events are written.
     #[must_use]
     pub fn wire(mut self, wire: WireFormat) -> Self {
-        self.wire = wire;
+        self.wire = Some(wire);
         self
     }
 
@@ -136,7 +136,8 @@ impl BrokerOptions {
             options.source = source.to_owned();
         }
         if let Some(wire) = url.option("wire") {
-            options.wire = wire.parse().map_err(|_| bad("wire", "must be `binary` or `envelope`"))?;
+            let wire = wire.parse().map_err(|_| bad("wire", "must be `binary`, `envelope` or `structured`"))?;
+            options.wire = Some(wire);
         }
         options.start = match url.option("start") {
             None | Some("wait") => StartMode::Wait,
@@ -181,8 +182,8 @@ impl BrokerOptions {
         if self.source != default.source {
             put("source", &self.source);
         }
-        if self.wire != default.wire {
-            put("wire", self.wire.as_str());
+        if let Some(wire) = self.wire {
+            put("wire", wire.as_str());
         }
         if self.start == StartMode::Degraded {
             put("start", "degraded");

@@ -60,8 +60,10 @@ pub(crate) fn explain(cause: &str, encrypted: bool) -> Option<(ErrorKind, &'stat
                     `ca=`, and the host as the certificate does";
         return Some((ErrorKind::Auth, text));
     }
-    if has(&["CertificateRequired", "certificate required", "HandshakeFailure", "BadCertificate", "DecryptError"]) {
-        let text = "TLS: the server wants a certificate of the client: name its files with `cert=` and `key=`";
+    let alerts = ["CertificateRequired", "certificate required", "HandshakeFailure", "BadCertificate", "DecryptError"];
+    if has(&alerts) || has(&["UnknownCA", "CertificateUnknown"]) {
+        let text =
+            "TLS: the server wants a certificate of the client that it trusts: name its files with `cert=` and `key=`";
         return Some((ErrorKind::Auth, text));
     }
     if encrypted && has(&["corrupt message", "InvalidContentType", "InvalidMessage", "wrong version number"]) {

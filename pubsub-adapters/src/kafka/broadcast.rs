@@ -337,7 +337,7 @@ impl Reader {
             let more: Vec<_> = (reading.topic.partitions..now.partitions).map(|partition| (partition, 0)).collect();
             if assign(consumer, &now.name, &more).is_ok() {
                 reading.next.extend(more);
-                reading.topic = now;
+                reading.topic = (*now).clone();
             }
         }
         if !self.options.channels.iter().any(ChannelPattern::is_wildcard) {

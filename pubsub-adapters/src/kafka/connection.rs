@@ -172,7 +172,7 @@ impl Link {
         let admin = AdminClient::from_config_and_context(&config, context).map_err(|cause| error("connect", cause))?;
         Ok(Arc::new(Self {
             names: Names::new(options.broker.prefix.as_deref()),
-            wire: Wire::new(&options.broker.source, options.broker.wire),
+            wire: Wire::new(&options.broker.source, options.broker.wire.unwrap_or_default()),
             signals,
             states: StateSender::new(AdapterState::Connecting),
             topics: Topics::default(),

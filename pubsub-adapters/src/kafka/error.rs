@@ -117,14 +117,21 @@ pub(super) fn is_refusal(code: Code, reason: &str) -> bool {
         | Code::IllegalSASLState
         | Code::ClusterAuthorizationFailed => !reason.contains("Disconnected") && !reason.contains("timed out"),
         Code::SSL => reason.contains("certificate"),
+        // What a server thinks of our certificate comes after the handshake, when an answer is read.
+        Code::BrokerTransportFailure => is_alert(reason),
         _ => false,
     }
 }
 
+/// Whether the server has told that it does not trust our certificate, or misses one.
+fn is_alert(reason: &str) -> bool {
+    reason.contains(" alert ") && (reason.contains("certificate") || reason.contains("unknown ca"))
+}
+
 /// What a refusal means, with the remedy.
 pub(super) fn refusal_text(reason: &str) -> String {
-    let meaning = if reason.contains("certificate required") || reason.contains("bad certificate") {
-        "TLS: the server wants a certificate of the client: name its files with `cert=` and `key=`"
+    let meaning = if is_alert(reason) {
+        "TLS: the server wants a certificate of the client that it trusts: name its files with `cert=` and `key=`"
     } else if reason.contains("certificate") {
         "TLS: the server's certificate is not one that is trusted here: name the file of its authority with `ca=`, and \
          the host as the certificate does"

@@ -323,7 +323,7 @@ impl Member {
 
     /// Whether the channel is not the one that is read any more.
     fn is_replaced(&self) -> bool {
-        let other = |now: Topic| now.born != self.topic.born;
+        let other = |now: Arc<Topic>| now.born != self.topic.born;
         !self.later && self.topic.born != 0 && self.link.topics.get(&self.channel).is_some_and(other)
     }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | channel | one topic of the same name; with a prefix `_p4.shop.orders`, its length in front so that no two deployments meet |
 //! | unordered channel, `PerKey { shards }`, `Total` | 1 partition (option `partitions`), that many partitions, 1 partition |
-//! | event | record: CloudEvents headers `ce_*`, payload as value, none for a tombstone; the key is the record's, and chooses the partition as Java clients do |
+//! | event | record: CloudEvents headers `ce_*` without what the record tells by itself (channel, version 1), payload as value, none for a tombstone; the key is the record's, and chooses the partition as Java clients do |
 //! | retention | `retention.ms`, `retention.bytes`; without a limit `-1`: nothing goes that a group may still need |
 //! | group on a channel | consumer group `orders/billing`: one per channel, so that one can be deleted alone; wildcards take one client per channel |
 //! | acknowledgement | the committed offset, and what is done beyond it as bits in the commit's metadata |

@@ -1,30 +1,37 @@
 //! Publishing: records that are confirmed by every copy, in a window of our own.
 
+mod lane;
 mod outlet;
 mod underway;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Message, Result, Timestamp,
     driver::{Batch, BoxFuture, Confirm, MaybeReady, PublishOptions, Publisher, Receipt, Receipts, Tickets},
 };
-use rdkafka::{error::KafkaError, producer::BaseRecord};
+use rdkafka::error::KafkaError;
 use tokio::{
     runtime::Handle,
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 pub(super) use self::outlet::Outlet;
 use self::{
+    lane::{Lane, Parcel},
     outlet::{WINDOW, patience},
     underway::{Confirmed, Fault, Pending, Underway},
 };
 use super::{
     adapter::Kafka,
     connection::Link,
-    error::{error, is_fatal, is_unknown},
+    error::{error, is_unknown},
     topology::Topic,
 };
 
@@ -62,81 +69,62 @@ fn units(batch: &[Arc<Message>]) -> u32 {
 }
 
 impl Link {
-    /// Hands one record to the client.
-    fn send(&self, target: &Target, message: &Message, pending: Pending) {
-        if let Err((pending, error)) = self.try_send(target, message, pending) {
-            pending.batch().fail(&error);
-            pending.end(Err(Fault::Refused(error)));
-        }
-    }
-
-    fn try_send(
-        &self,
-        target: &Target,
-        message: &Message,
-        pending: Pending,
-    ) -> std::result::Result<(), (Pending, Error)> {
+    /// Hands one record to the client, or to the lane before it; whether it waits there.
+    fn send(&self, target: &Target, lane: Option<&Lane>, message: Arc<Message>, pending: Pending) -> bool {
         let (size, limit) = (message.wire_len(), max_payload(self.options.property_value("message.max.bytes")));
-        if size > limit {
+        let encoded = if size > limit {
             let text = format!("the event has {size} bytes, {limit} are allowed");
-            return Err((pending, Error::new(ErrorKind::TooLarge, "publish", text).on(message.channel())));
-        }
-        let encoded = match self.wire.write(message, target.due) {
+            Err(Error::new(ErrorKind::TooLarge, "publish", text))
+        } else {
+            self.wire.write(&message, target.due)
+        };
+        let encoded = match encoded {
             Ok(encoded) => encoded,
-            Err(error) => return Err((pending, error.on(message.channel()))),
+            Err(error) => {
+                pending.refuse(error.on(message.channel()));
+                return false;
+            }
         };
-        let mut pending = Some(Box::new(pending));
+        let mut parcel = Some(Parcel::new(message, encoded, pending));
         let sent = self.outlet.with(self, target.patience, |producer| {
-            let pending = pending.take()?;
-            let record = BaseRecord::<str, [u8], _>::with_opaque_to(&target.topic.name, pending);
-            let mut record = record.headers(encoded.headers);
-            if let Some(key) = message.key() {
-                record = record.key(key.as_str());
+            let Some(parcel) = parcel.take() else { return false };
+            match lane {
+                Some(lane) => lane.put(parcel, &producer.client),
+                None => {
+                    parcel.send(&target.topic.name, &producer.client);
+                    false
+                }
             }
-            if let Some(body) = &encoded.body {
-                record = record.payload(body);
-            }
-            let (cause, record) = producer.client.send(record).err()?;
-            if is_fatal(&cause) {
-                producer.give_up();
-            }
-            Some((record.delivery_opaque, error("publish", cause)))
         });
-        let refused = match sent {
-            Ok(refused) => refused,
-            Err(error) => pending.map(|pending| (pending, error)),
-        };
-        refused.map_or(Ok(()), |(pending, error)| Err((*pending, error.on(message.channel()))))
+        sent.unwrap_or_else(|error| {
+            parcel.into_iter().for_each(|parcel| parcel.refuse(error.clone()));
+            false
+        })
     }
 
     /// Hands a batch to the client; its tickets resolve with the broker's word.
     fn send_all(
         self: &Arc<Self>,
         target: Target,
-        batch: &Batch,
+        batch: Batch,
         room: OwnedSemaphorePermit,
         limit: Duration,
     ) -> Tickets {
         let Some(channel) = batch.first().map(|message| message.channel().clone()) else {
             return MaybeReady::ready(Ok(Receipts::new()));
         };
-        let underway = Underway::new(batch.len(), channel, self.outlet.ledger.open(batch.len()), room);
-        for (index, message) in batch.iter().enumerate() {
-            self.send(&target, message, Pending::new(underway.clone(), index));
+        // Where records go to several nodes, one of them would hold up the others; and who is patient has a client of
+        // its own.
+        let goes_alone = target.topic.partitions == 1 && target.patience == DELIVERY;
+        let lane = goes_alone.then(|| self.outlet.lanes.of(&target.topic.name));
+        let underway = Underway::new(batch.len(), channel, lane.clone(), self.outlet.ledger.open(batch.len()), room);
+        let mut waits = false;
+        for (index, message) in batch.into_iter().enumerate() {
+            waits |= self.send(&target, lane.as_deref(), message, Pending::new(underway.clone(), index));
         }
-        let link = self.clone();
-        MaybeReady::boxed(async move {
-            // Where the client's own limit is the same, it holds without a timer.
-            let confirmed = if limit == target.patience || Handle::try_current().is_err() {
-                underway.wait().await
-            } else {
-                timeout(limit, underway.wait()).await.map_err(|_| {
-                    let text = format!("the broker did not confirm within {limit:?}");
-                    Error::new(ErrorKind::Timeout, "publish", text).perhaps_applied()
-                })?
-            };
-            Ok(confirmed.into_iter().map(|confirmed| link.receipt(&target, &underway.channel, confirmed)).collect())
-        })
+        // Where the client's own limit is the same and the client has it all, that holds without a timer.
+        let limit = (limit != target.patience || waits).then_some(limit);
+        MaybeReady::boxed(Confirming { link: self.clone(), target, underway, limit, timer: None })
     }
 
     fn receipt(&self, target: &Target, channel: &ChannelName, confirmed: Confirmed) -> Result<Receipt> {
@@ -170,7 +158,7 @@ impl Link {
         let topic = self.demand(message.channel(), "publish").await?;
         let batch = Batch::from_iter([message]);
         let room = self.room(&batch, DELIVERY).await?;
-        let tickets = self.send_all(Target::new(topic, None, DELIVERY), &batch, room, DELIVERY);
+        let tickets = self.send_all(Target::new(topic.into(), None, DELIVERY), batch, room, DELIVERY);
         tickets.await?.into_iter().try_for_each(|receipt| receipt.map(drop))
     }
 
@@ -184,15 +172,45 @@ impl Link {
     }
 }
 
+/// The broker's word on a batch. One is made for each, so that it is as small as it can be.
+struct Confirming {
+    link: Arc<Link>,
+    target: Target,
+    underway: Arc<Underway>,
+    limit: Option<Duration>,
+    /// Runs once this has to wait.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Confirming {
+    type Output = Result<Receipts>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Poll::Ready(confirmed) = this.underway.poll(context) {
+            let receipt = |confirmed| this.link.receipt(&this.target, &this.underway.channel, confirmed);
+            return Poll::Ready(Ok(confirmed.into_iter().map(receipt).collect()));
+        }
+        let Some(limit) = this.limit else { return Poll::Pending };
+        if this.timer.is_none() && Handle::try_current().is_ok() {
+            this.timer = Some(Box::pin(sleep(limit)));
+        }
+        let Some(timer) = &mut this.timer else { return Poll::Pending };
+        ready!(timer.as_mut().poll(context));
+        let text = format!("the broker did not confirm within {limit:?}");
+        Poll::Ready(Err(Error::new(ErrorKind::Timeout, "publish", text).perhaps_applied()))
+    }
+}
+
 /// Where records go, and for how long the client tries.
 struct Target {
-    topic: Topic,
+    topic: Arc<Topic>,
     due: Option<Timestamp>,
     patience: Duration,
 }
 
 impl Target {
-    fn new(topic: Topic, due: Option<Timestamp>, limit: Duration) -> Self {
+    fn new(topic: Arc<Topic>, due: Option<Timestamp>, limit: Duration) -> Self {
         Self { topic, due, patience: patience(limit) }
     }
 }
@@ -212,7 +230,7 @@ impl Publisher for Kafka {
             && let Ok(room) = link.outlet.window.clone().try_acquire_many_owned(units(&batch))
         {
             let target = Target::new(topic, None, options.timeout);
-            return MaybeReady::ready(Ok(link.send_all(target, &batch, room, options.timeout)));
+            return MaybeReady::ready(Ok(link.send_all(target, batch, room, options.timeout)));
         }
         MaybeReady::boxed(async move {
             let channel = batch.first().map(|message| message.channel().clone());
@@ -233,7 +251,7 @@ impl Publisher for Kafka {
             let topic = timeout(options.timeout, found).await.map_err(late)??;
             let room = link.room(&batch, left()).await.map_err(|error| error.on(&channel))?;
             link.open("publish")?;
-            Ok(link.send_all(Target::new(topic, due, options.timeout), &batch, room, left()))
+            Ok(link.send_all(Target::new(topic.into(), due, options.timeout), batch, room, left()))
         })
     }
 

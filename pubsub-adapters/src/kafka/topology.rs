@@ -52,16 +52,16 @@ impl Topic {
 
 /// The channels in use.
 #[derive(Debug, Default)]
-pub(super) struct Topics(RwLock<HashMap<ChannelName, Topic>>);
+pub(super) struct Topics(RwLock<HashMap<ChannelName, Arc<Topic>>>);
 
 impl Topics {
-    pub(super) fn get(&self, channel: &ChannelName) -> Option<Topic> {
+    pub(super) fn get(&self, channel: &ChannelName) -> Option<Arc<Topic>> {
         // The table is whole at every point where a panic could come from.
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(channel).cloned()
     }
 
     fn put(&self, channel: &ChannelName, topic: &Topic) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(channel.clone(), topic.clone());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(channel.clone(), Arc::new(topic.clone()));
     }
 
     pub(super) fn forget(&self, channel: &ChannelName) {
@@ -76,7 +76,7 @@ impl Topics {
         }
     }
 
-    fn all(&self) -> Vec<(ChannelName, Topic)> {
+    fn all(&self) -> Vec<(ChannelName, Arc<Topic>)> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
         table.iter().map(|(channel, topic)| (channel.clone(), topic.clone())).collect()
     }
@@ -97,7 +97,7 @@ impl Link {
     pub(super) async fn demand(&self, channel: &ChannelName, operation: &'static str) -> Result<Topic> {
         self.open(operation)?;
         if let Some(topic) = self.topics.get(channel) {
-            return Ok(topic);
+            return Ok(Topic::clone(&topic));
         }
         if let Some(topic) = self.find(channel).await? {
             return Ok(topic);

@@ -7,8 +7,7 @@ use pubsub_core::{
     ChannelName, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
     wire::{
         Arrival, FOREIGN_SOURCE, WireFormat,
-        attributes::{Binding, HeaderText},
-        document,
+        attributes::{Attribute, Binding, HeaderText},
     },
 };
 use rdkafka::message::{Header, Headers, OwnedHeaders};
@@ -29,8 +28,8 @@ pub(super) struct Wire {
 /// What a record is made of.
 pub(super) struct Encoded {
     pub(super) headers: OwnedHeaders,
-    /// `None` for a tombstone.
-    pub(super) body: Option<Bytes>,
+    /// The whole event as the value; otherwise that is the payload, and none for a tombstone.
+    pub(super) document: Option<Bytes>,
 }
 
 impl Wire {
@@ -41,23 +40,29 @@ impl Wire {
     /// An event as headers and value.
     ///
     /// # Errors
-    /// As [`Binding::encode`] and [`document::encode`].
+    /// As [`Binding::encode`] and [`WireFormat::document`].
     pub(super) fn write(&self, message: &Message, due: Option<Timestamp>) -> Result<Encoded> {
         let envelope = message.envelope();
-        let mut headers = OwnedHeaders::new_with_capacity(12);
+        let mut headers = OwnedHeaders::new_with_capacity(8);
         if let Some(due) = due {
             let text = due.as_millis().to_string();
             headers = headers.insert(Header { key: DUE, value: Some(&text) });
         }
-        if self.format == WireFormat::Envelope {
-            return Ok(Encoded { headers, body: Some(document::encode(envelope)?) });
+        if let Some((body, content_type)) = self.format.document(envelope, &self.source)? {
+            if self.format == WireFormat::Structured {
+                headers = headers.insert(Header { key: "content-type", value: Some(content_type) });
+            }
+            return Ok(Encoded { headers, document: Some(body) });
         }
         let mut slot = Some(headers);
         self.binding.encode(envelope, &self.source, |attribute, text| {
+            if is_told_by_record(attribute, text) {
+                return;
+            }
             let header = Header { key: self.binding.name(attribute), value: Some(text) };
             slot = slot.take().map(|headers| headers.insert(header));
         })?;
-        Ok(Encoded { headers: slot.unwrap_or_default(), body: envelope.payload.data().cloned() })
+        Ok(Encoded { headers: slot.unwrap_or_default(), document: None })
     }
 
     /// The event in a record, or its bytes and why they are none. `born` tells apart the lives of the channel.
@@ -100,6 +105,17 @@ impl Wire {
     }
 }
 
+/// Whether readers know an attribute without its header: the topic is the channel, and an event is of version 1 unless it
+/// says more. Each header is an allocation for its writer, and a look-up for every reader. The key is in the record and in
+/// a header, as the binding wants it.
+fn is_told_by_record(attribute: Attribute, text: &str) -> bool {
+    match attribute {
+        Attribute::Subject => true,
+        Attribute::EventVersion => text == "1",
+        _ => false,
+    }
+}
+
 /// A copy of the body: the client's own lasts no longer than its record. Bytes that nobody else holds are one allocation.
 fn body_of(record: &impl rdkafka::Message) -> Option<Bytes> {
     record.payload().map(Bytes::copy_from_slice)
@@ -125,7 +141,10 @@ pub(super) fn due_of(record: &impl rdkafka::Message) -> Result<Timestamp> {
 #[cfg(test)]
 mod tests {
     use pubsub_core::{EventName, Payload};
-    use rdkafka::message::{OwnedMessage, Timestamp as Time};
+    use rdkafka::{
+        Message as _,
+        message::{OwnedMessage, Timestamp as Time},
+    };
 
     use super::*;
 
@@ -133,26 +152,41 @@ mod tests {
         ChannelName::parse("orders").unwrap()
     }
 
-    fn record(encoded: Encoded) -> OwnedMessage {
-        let body = encoded.body.map(|body| body.to_vec());
-        OwnedMessage::new(body, None, "orders".to_owned(), Time::CreateTime(5), 0, 7, Some(encoded.headers))
+    fn record(encoded: Encoded, message: &Message) -> OwnedMessage {
+        let body = encoded.document.as_ref().or(message.payload().data()).map(|body| body.to_vec());
+        let key = message.key().map(|key| key.as_str().into());
+        OwnedMessage::new(body, key, "orders".to_owned(), Time::CreateTime(5), 0, 7, Some(encoded.headers))
     }
 
     #[test]
     fn events_read_back_in_both_forms() {
         let name = EventName::parse("orders:created").unwrap();
-        for format in [WireFormat::Binary, WireFormat::Envelope] {
+        for format in [WireFormat::Binary, WireFormat::Envelope, WireFormat::Structured] {
             let wire = Wire::new("/test", format);
             for payload in [Payload::json("{\"a\":1}"), Payload::bytes(Bytes::new()), Payload::Tombstone] {
                 let mut message = Message::new(name.clone(), channel(), payload);
                 message.envelope_mut().key = Some(Key::new("k").unwrap());
                 let due = Timestamp::from_millis(99).unwrap();
-                let record = record(wire.write(&message, Some(due)).unwrap());
+                let record = record(wire.write(&message, Some(due)).unwrap(), &message);
                 let (read, fault) = wire.read(&record, &channel(), 1);
                 assert!(fault.is_none(), "{fault:?}");
                 assert_eq!(*read, message);
                 assert_eq!(due_of(&record).unwrap(), due);
             }
+        }
+    }
+
+    #[test]
+    fn what_the_record_tells_by_itself_has_no_header() {
+        let mut message = Message::new(EventName::parse("orders:created").unwrap(), channel(), Payload::json("1"));
+        message.envelope_mut().key = Some(Key::new("k").unwrap());
+        for (version, more) in [(1, &[][..]), (2, &["ce_eventversion"][..])] {
+            message.envelope_mut().version = version;
+            let record = record(Wire::new("/test", WireFormat::Binary).write(&message, None).unwrap(), &message);
+            let names: Vec<_> = record.headers().unwrap().iter().map(|header| header.key).collect();
+            let always = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"];
+            assert_eq!(names, [&always, more, &["ce_partitionkey"]].concat());
+            assert_eq!(*Wire::new("/test", WireFormat::Binary).read(&record, &channel(), 1).0, message);
         }
     }
 

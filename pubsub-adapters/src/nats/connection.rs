@@ -95,13 +95,12 @@ impl Shared {
         options.check()?;
         Certificates::read(&options.broker, options.tls, "write `tls://`")?;
         let names = Names::new(options.broker.prefix.as_deref());
-        let (outbox, jobs) = Outbox::new();
         let shared = Arc::new(Self {
             names,
-            binding: Binding::new("ce-", HeaderText::Ascii),
+            binding: Binding::new("ce-", HeaderText::Ascii).of_source(&options.broker.source),
             link: watch::Sender::new(Link::default()),
             states: StateSender::new(AdapterState::Connecting),
-            outbox,
+            outbox: Outbox::new(),
             declared: DeclaredPolicies::default(),
             routes: Routes::default(),
             overrun: broadcast::Sender::new(1),
@@ -129,7 +128,7 @@ impl Shared {
         let task = shared.clone();
         shared.spawn(async move { task.watch(events).await });
         let task = shared.clone();
-        shared.spawn(async move { super::outbox::run(task, jobs).await });
+        shared.spawn(async move { super::outbox::run(task).await });
         Ok(shared)
     }
 

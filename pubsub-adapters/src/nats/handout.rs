@@ -18,8 +18,14 @@ use super::{
 use crate::common::unreadable;
 
 impl Part {
-    /// Hands out one event.
-    pub(super) fn hand_out(&self, place: &Place, mut arrived: Arrived, failures: u32) -> Option<Delivery> {
+    /// Hands out one event. Its lease counts from `now`, which may be some time ago.
+    pub(super) fn hand_out(
+        &self,
+        place: &Place,
+        mut arrived: Arrived,
+        failures: u32,
+        now: Instant,
+    ) -> Option<Delivery> {
         let (shared, sub) = (&self.sub.shared, &self.sub);
         if arrived.delivered > 1 {
             // Whoever has it still has lost it.
@@ -33,17 +39,18 @@ impl Part {
         let read = arrived.read(shared, self.channel());
         let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
         let attempt = attempts::attempt(arrived.delivered, failures, released);
-        let until = sub.is_manual().then(|| Instant::now() + sub.options.lease.duration);
+        let until = sub.is_manual().then(|| now + sub.options.lease.duration);
         let at = position(arrived.sequence, place.born);
-        let slot = self.gauge.take();
+        let slot = self.gauge.take(self.shard.map(|_| place.round));
         let item = |id| {
             Item::new(
                 id,
                 attempt,
                 arrived.sequence,
-                arrived.reply.clone(),
+                arrived.reply,
                 place.key.clone(),
                 place.lease(),
+                now,
                 until,
                 place.moves,
                 slot,
@@ -84,13 +91,17 @@ pub(super) async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque
         part.give_back(place, batch.drain(..));
         return;
     }
+    if part.shard.is_some() && is_out_of_order(part, place, batch) {
+        batch.drain(..).for_each(|event| part.release(place, &event));
+        return;
+    }
     if part.sub.shared.orphans.any(&place.key)
         && let Ok(Some(stream)) = part.sub.shared.stream("receive", part.channel()).await
     {
         part.tell_orphans(&stream, &place.key);
     }
     let mut failures = part.failures(place, batch.iter()).await;
-    let mut ready = Vec::with_capacity(batch.len());
+    let (mut ready, now) = (Vec::with_capacity(batch.len()), Instant::now());
     for arrived in batch.drain(..) {
         let (number, sequence, first) = (arrived.consumer_sequence, arrived.sequence, arrived.delivered == 1);
         if first && part.shard.is_none() {
@@ -107,9 +118,18 @@ pub(super) async fn deliver(part: &Part, place: &mut Place, batch: &mut VecDeque
             place.last = None;
         }
         let failures = if first { 0 } else { failures.next().unwrap_or_default() };
-        ready.extend(part.hand_out(place, arrived, failures));
+        ready.extend(part.hand_out(place, arrived, failures, now));
     }
     part.sub.feed.deliver_all(ready);
+}
+
+/// Whether these events of a shard may lie behind others that are still to come. What comes again here was lost unseen:
+/// [`take_over`](super::takeover::take_over) waits for all that was out before.
+fn is_out_of_order(part: &Part, place: &Place, batch: &VecDeque<Arrived>) -> bool {
+    if batch.iter().any(|event| event.delivered > 1) {
+        part.gauge.lose(place.round);
+    }
+    part.has_lost(place) || part.is_down(place)
 }
 
 /// How many of the events between two are gone because of retention; others never were this channel's.

@@ -71,11 +71,15 @@ pub(super) struct Place {
     pub(super) puller: Puller,
     pub(super) key: Arc<str>,
     pub(super) born: u64,
-    made: i128,
+    pub(super) made: i128,
     ack_wait: Duration,
     /// Everything up to here is settled.
     floor: u64,
     pub(super) moves: u64,
+    /// The connection on which it was opened.
+    pub(super) epoch: u64,
+    /// The round in which it was: what is handed out here is void with all else that was out then.
+    pub(super) round: u64,
     /// The numbers of the event that came last, in the consumer and in the stream, if it came for the first time.
     pub(super) last: Option<(u64, u64)>,
 }
@@ -110,7 +114,7 @@ impl Part {
         &self.route.channel
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         names::consumer(&self.sub.group, self.shard)
     }
 
@@ -127,6 +131,7 @@ impl Part {
 
     async fn open_after(&self, before: Option<Before>) -> Result<Place> {
         let (shared, channel) = (&self.sub.shared, self.channel());
+        let (epoch, round) = (shared.link.borrow().epoch, self.gauge.round());
         let moves = self.sub.moves.load(Ordering::Acquire);
         let stream = match before {
             None => shared.must_exist("subscribe", channel).await?,
@@ -181,6 +186,8 @@ impl Part {
             ack_wait,
             floor: info.ack_floor.stream_sequence,
             moves,
+            epoch,
+            round,
             last,
         })
     }
@@ -250,10 +257,11 @@ impl Part {
     }
 
     /// Gives an event back to the server.
-    fn release(&self, place: &Place, event: &Arrived) {
+    pub(super) fn release(&self, place: &Place, event: &Arrived) {
         let (key, wait, id) = (place.key.clone(), place.ack_wait, pubsub_core::EventId::random());
-        let (sequence, reply, slot) = (event.sequence, event.reply.clone(), self.gauge.take());
-        self.sub.desk.push(Item::new(id, 1, sequence, reply, key, wait, None, place.moves, slot), Outcome::Release);
+        let (sequence, reply, slot) = (event.sequence, event.reply.clone(), self.gauge.take(None));
+        let item = Item::new(id, 1, sequence, reply, key, wait, Instant::now(), None, place.moves, slot);
+        self.sub.desk.push(item, Outcome::Release);
     }
 
     /// Gives back what came when the subscription was over already.
@@ -266,20 +274,19 @@ impl Part {
         place.last = last;
     }
 
-    /// How many events of the consumer are out, and not here. `fresh` says how many of those here lie behind a sequence.
-    pub(super) async fn out_elsewhere(&self, place: &Place, fresh: impl Fn(u64) -> usize) -> Result<usize, Stop> {
-        match self.sub.shared.consumer("receive", self.channel(), &self.name()).await {
-            Ok(Some(info)) if info.created.unix_timestamp_nanos() == place.made => {
-                let here = self.gauge.count().saturating_sub(fresh(info.delivered.stream_sequence));
-                Ok(info.num_ack_pending.saturating_sub(here))
-            }
-            Ok(_) => Err(Stop::Lost("the group's consumer is gone".to_owned())),
-            Err(error) => Err(Stop::Lost(error.to_string())),
-        }
-    }
-
     pub(super) fn is_moved(&self, place: &Place) -> bool {
         place.moves != self.sub.moves.load(Ordering::Acquire)
+    }
+
+    /// Whether something was lost that was out, so that all has to come again, in its order.
+    pub(super) fn has_lost(&self, place: &Place) -> bool {
+        place.round != self.gauge.round()
+    }
+
+    /// Whether there is no connection, or another one than that on which the place was opened.
+    pub(super) fn is_down(&self, place: &Place) -> bool {
+        let link = self.sub.shared.link.borrow();
+        !link.up || link.epoch != place.epoch
     }
 }
 
@@ -308,6 +315,8 @@ pub(super) enum Stop {
     End,
     Paused,
     Moved,
+    /// Something was lost that keeps its order with what lies behind.
+    Lapsed,
     /// There is no connection.
     Down,
     Lost(String),
@@ -329,6 +338,7 @@ pub(super) async fn run(part: Arc<Part>, mut place: Place) {
             Some(stop) => stop,
             None => pull(&part, &mut place).await,
         };
+        let (mut recovery, mut why) = (None, None);
         match stop {
             Stop::End => break,
             Stop::Paused => {
@@ -338,32 +348,23 @@ pub(super) async fn run(part: Arc<Part>, mut place: Place) {
                     () = sub.over() => break,
                     () = sub.moved.notified() => {}
                 }
-                match reopen(&part, &place, None).await {
-                    Some(again) => place = again,
-                    None => break,
-                }
             }
-            Stop::Moved => match reopen(&part, &place, None).await {
-                Some(again) => place = again,
-                None => break,
-            },
+            Stop::Moved => {}
+            Stop::Lapsed => part.withdraw(&mut place).await,
             Stop::Down => {
-                let recovery = Recovery::begin(&sub, "the connection is lost, and is being restored");
+                recovery = Some(Recovery::begin(&sub, "the connection is lost, and is being restored"));
                 tokio::select! {
                     up = sub.shared.wait_up() => if !up { break },
                     () = sub.over() => break,
                 }
-                match reopen(&part, &place, None).await {
-                    Some(again) => place = again,
-                    None => break,
-                }
-                drop(recovery);
             }
-            Stop::Lost(why) => match reopen(&part, &place, Some(&why)).await {
-                Some(again) => place = again,
-                None => break,
-            },
+            Stop::Lost(text) => why = Some(text),
         }
+        match reopen(&part, &place, why.as_deref()).await {
+            Some(again) => place = again,
+            None => break,
+        }
+        drop(recovery);
     }
     if *part.mode.borrow() == Mode::Abandon {
         part.take_back();
@@ -410,7 +411,6 @@ async fn reopen(part: &Part, place: &Place, why: Option<&str>) -> Option<Place> 
 async fn pull(part: &Part, place: &mut Place) -> Stop {
     let sub = &part.sub;
     let mut link = sub.shared.link.subscribe();
-    let epoch = link.borrow_and_update().epoch;
     let mut mode = part.mode.subscribe();
     let mut looked = Instant::now();
     let mut batch = VecDeque::new();
@@ -418,14 +418,15 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         if *mode.borrow_and_update() != Mode::Run || sub.is_over() {
             return Stop::End;
         }
-        {
-            let link = link.borrow_and_update();
-            if !link.up || link.epoch != epoch {
-                return Stop::Down;
-            }
+        link.mark_unchanged();
+        if part.is_down(place) {
+            return Stop::Down;
         }
         if part.is_moved(place) {
             return Stop::Moved;
+        }
+        if part.has_lost(place) {
+            return Stop::Lapsed;
         }
         if sub.feed.is_paused() {
             return Stop::Paused;
@@ -462,7 +463,7 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
         let mut next = heard;
         while let Some(heard) = next.take() {
             match heard {
-                Heard::Event(arrived) => batch.push_back(*arrived),
+                Heard::Event(arrived) => batch.push_back(arrived),
                 Heard::Nothing | Heard::Less => {}
                 Heard::Gone(why) => {
                     deliver(part, place, &mut batch).await;

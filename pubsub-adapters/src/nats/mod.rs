@@ -40,7 +40,8 @@
 //!   last place that was written down, so events may come twice.
 //! - The order of a key holds across the members of a group. When a member dies, its shards go to others after the
 //!   owner's term (at most 3 s) and its leases (at most 6 s). Whoever opens a shard, also after a broken connection, waits
-//!   until what is out of it has come back before it asks for more, a lease long at most.
+//!   until what is out of it has come back before it asks for more, a lease long at most. When a lease runs out, all that
+//!   its member holds of that shard is taken back and comes again in its order.
 //! - What was on its way to a member when its connection broke comes again after at most 6 s. Deliveries that no failure
 //!   explains, as after a crash, count no attempt; beyond 100 of them each further one does.
 //!
@@ -87,11 +88,14 @@ mod post;
 mod publisher;
 mod puller;
 mod reader;
+mod renewal;
 mod resend;
+mod sending;
 mod settler;
 mod shards;
 mod subscriber;
 mod takeover;
+mod telling;
 mod topology;
 mod wire;
 

@@ -1,5 +1,8 @@
-//! The outbox: one task hands events to the client in their order, keeps those that are not confirmed, sends them again
-//! after a broken connection, and tells their tickets.
+//! The outbox: hands events to the client in their order, keeps those that are not confirmed, sends them again after a
+//! broken connection, and tells their tickets.
+//!
+//! Whoever publishes hands its event to the client itself, as long as nothing is before it. Everything else is done by one
+//! task: what has to wait, what goes out again, and answers.
 //!
 //! Confirmations come to one private subject, with a number as its last token. A durable event's confirmation is the
 //! stream's. An ephemeral event has none of its own: behind each bundle of them goes a message to ourselves, and once
@@ -7,34 +10,29 @@
 
 use std::{
     collections::VecDeque,
+    fmt::Write as _,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use async_nats::{
-    Client, HeaderValue, Message as NatsMessage, Subscriber, connection::State as ConnectionState,
-    header::NATS_MESSAGE_ID,
-};
-use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, poll};
-use pubsub_core::{Error, ErrorKind, Message, Result, driver::Receipt};
+use async_nats::{Client, HeaderValue, Message as NatsMessage, Subscriber, connection::State as ConnectionState};
+use futures_util::{FutureExt, StreamExt};
+use pubsub_core::{ErrorKind, Result, driver::Receipt};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Notify, Semaphore, oneshot},
+    task::unconstrained,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
     confirm::read_confirmation,
-    connection::Shared,
-    error,
+    connection::{Link, Shared},
     history::position,
     post::{Need, Post, Stage},
-    publisher::{Encoded, encode},
-    topology::Route,
     wire::HeaderNames,
 };
 use crate::common::ledger::Ledger;
@@ -43,21 +41,21 @@ use crate::common::ledger::Ledger;
 pub(super) const WINDOW: u32 = 2048;
 /// After so long without a confirmation on a living connection an event is sent again.
 const AGAIN: Duration = Duration::from_secs(3);
-/// How long the client may take to accept a message before we look around.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long to wait for a client that takes nothing at the moment.
+const PAUSE: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_millis(50);
-const BUNDLE: usize = 256;
+pub(super) const BUNDLE: usize = 256;
 
-enum Job {
+pub(super) enum Job {
     Post(Box<Post>),
     Echo(oneshot::Sender<()>),
-    /// A stream was made anew, or could not be.
-    Revived(Need, Result<()>),
 }
 
-/// The way into the task.
+/// What is on its way, and what waits.
 pub(super) struct Outbox {
-    queue: mpsc::UnboundedSender<Job>,
+    state: Mutex<State>,
+    /// There is something for the task to do.
+    work: Notify,
     pub(super) room: Arc<Semaphore>,
     pub(super) ledger: Ledger,
     pub(super) headers: HeaderNames,
@@ -68,20 +66,19 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new() -> (Self, Jobs) {
-        let (queue, jobs) = mpsc::unbounded_channel();
+    pub(super) fn new() -> Self {
         let binding =
             pubsub_core::wire::attributes::Binding::new("ce-", pubsub_core::wire::attributes::HeaderText::Ascii);
-        let outbox = Self {
-            queue,
+        Self {
+            state: Mutex::new(State { first: 1, next_echo: 1, ..State::default() }),
+            work: Notify::new(),
             room: Arc::new(Semaphore::new(WINDOW as usize)),
             ledger: Ledger::default(),
             headers: HeaderNames::new(&binding),
             max_payload: AtomicUsize::new(0),
             session: RandomState::new().build_hasher().finish(),
             count: AtomicU64::new(0),
-        };
-        (outbox, Jobs(jobs))
+        }
     }
 
     /// The server's limit, once it is known.
@@ -91,47 +88,117 @@ impl Outbox {
 
     /// By what the server knows an event that it has already. Where the channel does not drop second events of an id,
     /// only what we send again ourselves is dropped.
-    pub(super) fn dedup_id(&self, route: &Route, message: &Message) -> HeaderValue {
-        if route.policy.dedup_window.is_some() {
-            return message.id().to_string().into();
+    pub(super) fn dedup_id(&self, post: &Post) -> HeaderValue {
+        if post.route.policy.dedup_window.is_some() {
+            return post.message.id().to_string().into();
         }
-        format!("{:016x}{:x}", self.session, self.count.fetch_add(1, Ordering::Relaxed)).into()
+        let mut id = String::with_capacity(32);
+        let _ = write!(id, "{:016x}{:x}", self.session, post.serial); // a string takes whatever there is memory for
+        id.into()
     }
 
-    pub(super) fn put(&self, post: Box<Post>) -> Result<(), ()> {
-        self.queue.send(Job::Post(post)).map_err(|_| ())
+    /// The number of the next event.
+    pub(super) fn serial(&self) -> u64 {
+        self.count.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends an event, or lets it wait for its turn.
+    ///
+    /// # Errors
+    /// The task has ended.
+    pub(super) fn put(&self, shared: &Arc<Shared>, post: Box<Post>) -> Result<(), ()> {
+        let mut state = self.lock();
+        if state.ended {
+            return Err(());
+        }
+        let left = if post.confirmed && state.is_clear(shared) { state.send(shared, post) } else { Some(post) };
+        let Some(post) = left else { return Ok(()) };
+        state.waiting.push_back(Job::Post(post));
+        drop(state);
+        self.work.notify_one();
+        Ok(())
     }
 
     /// Says that a stream was made anew, or why it could not be.
-    pub(super) fn tell_revived(&self, need: Need, outcome: Result<()>) {
-        // Without the task that takes it, nothing is held either.
-        let _ = self.queue.send(Job::Revived(need, outcome));
+    pub(super) fn tell_revived(&self, need: &Need, outcome: &Result<()>) {
+        self.lock().revived(need, outcome);
+        self.work.notify_one();
     }
 
     /// Waits until the server has seen everything that was sent before. False if the connection broke meanwhile.
     pub(super) async fn echo(&self, within: Duration) -> bool {
         let (sender, receiver) = oneshot::channel();
-        self.queue.send(Job::Echo(sender)).is_ok() && matches!(timeout(within, receiver).await, Ok(Ok(())))
+        {
+            let mut state = self.lock();
+            if state.ended {
+                return false;
+            }
+            state.waiting.push_back(Job::Echo(sender));
+        }
+        self.work.notify_one();
+        matches!(timeout(within, receiver).await, Ok(Ok(())))
+    }
+
+    /// Sends what is to be sent.
+    fn send_all(&self, shared: &Arc<Shared>) -> Sent {
+        loop {
+            // Let go of in between: whoever publishes waits for it.
+            match self.lock().send_some(shared) {
+                Sent::Some => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Takes these answers, and all that have come behind the first.
+    fn hear_all(&self, shared: &Arc<Shared>, first: NatsMessage, answers: &mut Subscriber) {
+        let mut heard = vec![first];
+        while heard.len() < BUNDLE
+            && let Some(Some(answer)) = unconstrained(answers.next()).now_or_never()
+        {
+            heard.push(answer);
+        }
+        let mut done = Vec::with_capacity(heard.len());
+        {
+            let mut state = self.lock();
+            heard.iter().for_each(|answer| state.hear(shared, answer, &mut done));
+            state.drop_done();
+        }
+        for (post, outcome) in done {
+            post.finish(outcome);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every point where a panic could come from.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The task's end of the queue.
-pub(super) struct Jobs(mpsc::UnboundedReceiver<Job>);
-
 /// What waits for a message to ourselves.
-struct Echo {
-    number: u64,
+pub(super) struct Echo {
+    pub(super) number: u64,
     #[allow(clippy::vec_box, reason = "they came in boxes")]
-    posts: Vec<Box<Post>>,
-    askers: Vec<oneshot::Sender<()>>,
-    sent: Instant,
+    pub(super) posts: Vec<Box<Post>>,
+    pub(super) askers: Vec<oneshot::Sender<()>>,
+    pub(super) sent: Instant,
 }
 
+/// How much of what is to be sent is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// There may be more.
+    Some,
+    /// The client takes no more now.
+    NoMore,
+}
+
+#[derive(Default)]
 pub(super) struct State {
-    pub(super) shared: Arc<Shared>,
-    client: Client,
-    private: String,
-    waiting: VecDeque<Job>,
+    pub(super) client: Option<Client>,
+    pub(super) private: String,
+    pub(super) waiting: VecDeque<Job>,
     /// Unconfirmed events by number; those that are through are taken out.
     pub(super) sent: VecDeque<Option<Box<Post>>>,
     pub(super) first: u64,
@@ -139,15 +206,29 @@ pub(super) struct State {
     pub(super) due: Option<u64>,
     /// What is being made anew.
     pub(super) reviving: Vec<Need>,
-    echoes: VecDeque<Echo>,
-    next_echo: u64,
+    pub(super) echoes: VecDeque<Echo>,
+    pub(super) next_echo: u64,
+    /// The message of the last echo is not sent yet.
+    pub(super) echo_due: bool,
     pub(super) up: bool,
+    /// Of the connection on which everything unconfirmed is sent, or due to be.
+    epoch: u64,
+    ended: bool,
+}
+
+/// Ends the outbox with its task, however that ends.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.outbox.lock().end();
+    }
 }
 
 /// The task.
-pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
-    let Jobs(mut jobs) = jobs;
-    let mut waiting = VecDeque::new();
+pub(super) async fn run(shared: Arc<Shared>) {
+    let _end = End(shared.clone());
+    let outbox = &shared.outbox;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut link = shared.link.subscribe();
@@ -158,188 +239,88 @@ pub(super) async fn run(shared: Arc<Shared>, jobs: Jobs) {
         }
         tokio::select! {
             changed = link.changed() => if changed.is_err() { return },
-            job = jobs.recv() => match job {
-                Some(job) => waiting.push_back(job),
-                None => return,
-            },
-            _ = tick.tick() => expire_waiting(&mut waiting),
+            _ = tick.tick() => outbox.lock().expire_waiting(),
         }
     };
     let private = client.new_inbox();
     let Ok(mut answers) = client.subscribe(format!("{private}.*")).await else { return };
-    shared.outbox.max_payload.store(client.server_info().max_payload, Ordering::Relaxed);
-    let (first, next_echo) = (1, 1);
-    let up = link.borrow_and_update().up;
-    let mut state = State {
-        shared: shared.clone(),
-        client,
-        private,
-        waiting,
-        sent: VecDeque::new(),
-        first,
-        due: None,
-        reviving: Vec::new(),
-        echoes: VecDeque::new(),
-        next_echo,
-        up,
-    };
-    let mut epoch = link.borrow().epoch;
-    let mut taken = Vec::with_capacity(BUNDLE);
+    outbox.max_payload.store(client.server_info().max_payload, Ordering::Relaxed);
+    let (up, epoch) = up_and_epoch(&link.borrow_and_update());
+    {
+        let mut state = outbox.lock();
+        (state.up, state.epoch) = (up, epoch);
+        (state.client, state.private) = (Some(client.clone()), private);
+    }
     loop {
-        // What is new comes behind what is to be sent again.
-        if state.send_due().await {
-            state.send_waiting().await;
-        }
+        let sent = outbox.send_all(&shared);
         tokio::select! {
             biased;
             answer = answers.next() => match answer {
-                Some(answer) => state.hear_all(&answer, &mut answers),
+                Some(answer) => outbox.hear_all(&shared, answer, &mut answers),
                 None => break,
             },
             changed = link.changed() => {
                 if changed.is_err() {
                     break;
                 }
-                let now = link.borrow_and_update().clone();
-                state.up = now.up;
-                if !now.up || now.epoch != epoch {
-                    state.lost_connection();
-                }
-                if now.up && now.epoch != epoch {
-                    epoch = now.epoch;
+                let (up, epoch) = up_and_epoch(&link.borrow_and_update());
+                let again = outbox.lock().follow(up, epoch);
+                if again {
                     // The client tells of it a moment before it is so.
-                    while state.client.connection_state() != ConnectionState::Connected && shared.link.borrow().up {
+                    while client.connection_state() != ConnectionState::Connected && shared.link.borrow().up {
                         sleep(Duration::from_millis(1)).await;
                     }
-                    shared.outbox.max_payload.store(state.client.server_info().max_payload, Ordering::Relaxed);
+                    outbox.max_payload.store(client.server_info().max_payload, Ordering::Relaxed);
+                    let mut state = outbox.lock();
                     state.make_due(|_| true);
+                    state.epoch = epoch;
                 }
             }
-            count = jobs.recv_many(&mut taken, BUNDLE) => {
-                if count == 0 {
-                    break;
-                }
-                for job in taken.drain(..) {
-                    match job {
-                        Job::Revived(need, outcome) => state.revived(&need, &outcome),
-                        job => state.waiting.push_back(job),
-                    }
-                }
-            }
-            _ = tick.tick() => state.look_at_clock(),
+            () = outbox.work.notified() => {}
+            () = sleep(PAUSE), if sent == Sent::NoMore => {}
+            _ = tick.tick() => outbox.lock().look_at_clock(),
         }
     }
-    state.end();
 }
 
-fn expire_waiting(waiting: &mut VecDeque<Job>) {
-    let now = Instant::now();
-    let due = |job: &Job| matches!(job, Job::Post(post) if post.deadline <= now);
-    if !waiting.iter().any(due) {
-        return;
-    }
-    for job in std::mem::take(waiting) {
-        match job {
-            Job::Post(post) if post.deadline <= now => {
-                post.give_up(ErrorKind::Unavailable, "there was no connection to the server in time");
-            }
-            job => waiting.push_back(job),
-        }
-    }
+/// Taken out before the outbox is locked: whoever publishes looks at the link while it holds the lock.
+fn up_and_epoch(link: &Link) -> (bool, u64) {
+    (link.up, link.epoch)
 }
 
 impl State {
-    /// Hands over what waits, as far as the client takes it.
-    async fn send_waiting(&mut self) {
-        let mut bundle = Vec::new();
-        let mut askers = Vec::new();
-        let mut count = 0;
-        while self.up && count < BUNDLE {
-            count += 1;
-            match self.waiting.pop_front() {
-                Some(Job::Echo(asker)) => askers.push(asker),
-                Some(Job::Revived(need, outcome)) => self.revived(&need, &outcome),
-                Some(Job::Post(mut post)) if post.confirmed && self.is_reviving(&post) => {
-                    post.stage = Stage::Held;
-                    self.sent.push_back(Some(post));
-                }
-                Some(Job::Post(mut post)) => {
-                    let number = self.first + self.sent.len() as u64;
-                    match self.hand_over(&mut post, number).await {
-                        Ok(true) if post.confirmed => self.sent.push_back(Some(post)),
-                        Ok(true) => bundle.push(post),
-                        Ok(false) => {
-                            self.waiting.push_front(Job::Post(post));
-                            break;
-                        }
-                        Err(error) => post.finish(Err(error)),
-                    }
-                }
-                None => break,
-            }
+    /// Whether an event may go out now: nothing is to be sent before it.
+    fn is_clear(&self, shared: &Shared) -> bool {
+        self.up && self.due.is_none() && self.waiting.is_empty() && !self.echo_due && {
+            // The task may not have seen yet that the connection is another.
+            let link = shared.link.borrow();
+            link.up && link.epoch == self.epoch
         }
-        if bundle.is_empty() && askers.is_empty() {
-            return;
-        }
-        let number = self.next_echo;
-        self.next_echo += 1;
-        let subject = format!("{}.e{number}", self.private);
-        let sent = timeout(PATIENCE, self.client.publish(subject, Bytes::new())).await;
-        self.echoes.push_back(Echo { number, posts: bundle, askers, sent: Instant::now() });
-        if !matches!(sent, Ok(Ok(()))) {
+    }
+
+    /// Takes note of the connection; says whether everything unconfirmed is to be sent again on it.
+    fn follow(&mut self, up: bool, epoch: u64) -> bool {
+        self.up = up;
+        if !up || epoch != self.epoch {
             self.lost_connection();
         }
+        up && epoch != self.epoch
     }
 
-    /// Gives an event to the client. False if it does not take it now.
-    pub(super) async fn hand_over(&mut self, post: &mut Post, number: u64) -> Result<bool> {
-        // What the client takes now it would send before those that are to be sent again.
-        if self.client.connection_state() != ConnectionState::Connected {
-            return Ok(false);
+    fn expire_waiting(&mut self) {
+        let now = Instant::now();
+        let due = |job: &Job| matches!(job, Job::Post(post) if post.deadline <= now);
+        if !self.waiting.iter().any(due) {
+            return;
         }
-        let encoded = match post.encoded.take() {
-            Some(encoded) => encoded,
-            None => encode(&self.shared, &post.route, &post.message, &post.options)?,
-        };
-        let Encoded { subject, mut headers, body } = encoded;
-        let accepted = if post.confirmed {
-            if let Some(id) = &post.dedup {
-                headers.insert(NATS_MESSAGE_ID, id.clone());
-            }
-            let reply = format!("{}.{number}", self.private);
-            accept(self.client.publish_with_reply_and_headers(subject, reply, headers, body)).await
-        } else if headers.is_empty() {
-            accept(self.client.publish(subject, body)).await
-        } else {
-            accept(self.client.publish_with_headers(subject, headers, body)).await
-        };
-        match accepted {
-            None => Ok(false),
-            Some(Ok(())) => {
-                let now = Instant::now();
-                post.first_sent.get_or_insert(now);
-                post.last_sent = Some(now);
-                Ok(true)
-            }
-            Some(Err(cause)) => Err(match cause.kind() {
-                async_nats::PublishErrorKind::MaxPayloadExceeded => {
-                    Error::new(ErrorKind::TooLarge, "publish", "the event is larger than the server allows")
-                        .because(cause)
+        for job in std::mem::take(&mut self.waiting) {
+            match job {
+                Job::Post(post) if post.deadline <= now => {
+                    post.give_up(ErrorKind::Unavailable, "there was no connection to the server in time");
                 }
-                _ => error::client("publish", cause),
-            }),
-        }
-    }
-
-    fn hear_all(&mut self, first: &NatsMessage, answers: &mut Subscriber) {
-        self.hear(first);
-        for _ in 0..BUNDLE {
-            match answers.next().now_or_never() {
-                Some(Some(answer)) => self.hear(&answer),
-                _ => break,
+                job => self.waiting.push_back(job),
             }
         }
-        self.drop_done();
     }
 
     fn drop_done(&mut self) {
@@ -349,13 +330,14 @@ impl State {
         }
     }
 
-    fn hear(&mut self, answer: &NatsMessage) {
+    /// Takes an answer; what is over with it goes to `done`.
+    fn hear(&mut self, shared: &Arc<Shared>, answer: &NatsMessage, done: &mut Vec<(Box<Post>, Result<Receipt>)>) {
         let Some(token) = answer.subject.as_str().rsplit('.').next() else { return };
         if let Some(number) = token.strip_prefix('e') {
             let Ok(number) = number.parse::<u64>() else { return };
             while self.echoes.front().is_some_and(|echo| echo.number <= number) {
                 let Some(echo) = self.echoes.pop_front() else { break };
-                echo.posts.into_iter().for_each(|post| post.finish(Ok(Receipt::default())));
+                done.extend(echo.posts.into_iter().map(|post| (post, Ok(Receipt::default()))));
                 for asker in echo.askers {
                     let _ = asker.send(());
                 }
@@ -371,7 +353,7 @@ impl State {
                     0 => Receipt::default(),
                     born => Receipt::at(position(sequence, born)),
                 };
-                post.finish(Ok(if duplicate { receipt.duplicate() } else { receipt }));
+                done.push((post, Ok(if duplicate { receipt.duplicate() } else { receipt })));
             }
             // One that was sent twice is refused twice.
             Err(error) if error.kind() == ErrorKind::NotFound && post.stage != Stage::Sent => *slot = Some(post),
@@ -381,16 +363,17 @@ impl State {
                 post.revived = true;
                 post.stage = Stage::Held;
                 let (need, route) = (post.need(), post.route.clone());
-                self.revive(need, route);
+                self.revive(shared, need, route);
             }
             // A server that has just started may not have its streams ready.
             Err(error) if error.kind() == ErrorKind::Unavailable && post.may_go_again() => *slot = Some(post),
-            Err(error) => post.finish(Err(error)),
+            Err(error) => done.push((post, Err(error))),
         }
     }
 
     /// What nothing confirms may or may not have arrived.
-    fn lost_connection(&mut self) {
+    pub(super) fn lost_connection(&mut self) {
+        self.echo_due = false;
         for echo in self.echoes.drain(..) {
             for post in echo.posts {
                 post.give_up(ErrorKind::Unavailable, "the connection broke before the server had confirmed the event");
@@ -399,7 +382,7 @@ impl State {
     }
 
     fn look_at_clock(&mut self) {
-        expire_waiting(&mut self.waiting);
+        self.expire_waiting();
         let now = Instant::now();
         for slot in &mut self.sent {
             if let Some(post) = slot.take_if(|post| post.deadline <= now) {
@@ -424,6 +407,8 @@ impl State {
     }
 
     fn end(&mut self) {
+        self.ended = true;
+        self.client = None;
         self.lost_connection();
         for post in self.sent.drain(..).flatten() {
             post.give_up(ErrorKind::Closed, "the adapter was closed before the server had confirmed the event");
@@ -434,19 +419,4 @@ impl State {
             }
         }
     }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// Waits a moment for the client to take a message; `None` if it does not.
-async fn accept<E>(publish: impl Future<Output = Result<(), E>>) -> Option<Result<(), E>> {
-    tokio::pin!(publish);
-    if let std::task::Poll::Ready(outcome) = poll!(publish.as_mut()) {
-        return Some(outcome);
-    }
-    timeout(PATIENCE, publish).await.ok()
 }

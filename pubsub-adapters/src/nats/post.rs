@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::HeaderValue;
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Message, Result,
     driver::{PublishOptions, Receipt},
@@ -23,7 +22,8 @@ pub(super) struct Post {
     pub(super) encoded: Option<Encoded>,
     /// Whether a stream confirms it.
     pub(super) confirmed: bool,
-    pub(super) dedup: Option<HeaderValue>,
+    /// Which event of this adapter it is.
+    pub(super) serial: u64,
     pub(super) deadline: Instant,
     pub(super) first_sent: Option<Instant>,
     pub(super) last_sent: Option<Instant>,
@@ -36,7 +36,7 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn finish(mut self, outcome: Result<Receipt>) {
+    pub(super) fn finish(mut self: Box<Self>, outcome: Result<Receipt>) {
         let outcome = outcome.map_err(|error| error.on(self.message.channel()));
         if let Err(error) = &outcome {
             self.open.fail(error);
@@ -48,7 +48,7 @@ impl Post {
     }
 
     /// Ends because its time is over, or because there is nobody left to send it.
-    pub(super) fn give_up(self, kind: ErrorKind, text: &'static str) {
+    pub(super) fn give_up(self: Box<Self>, kind: ErrorKind, text: &'static str) {
         let error = Error::new(kind, "publish", text);
         let sent = self.first_sent.is_some();
         self.finish(Err(if sent { error.perhaps_applied() } else { error }));

@@ -90,7 +90,7 @@ impl Publisher for Nats {
             let text = "the server does not tell when groups have settled an event";
             return MaybeReady::ready(Err(Error::new(ErrorKind::Unsupported, "publish", text)));
         }
-        let Some(first) = batch.first() else { return MaybeReady::ready(Ok(tickets(Vec::new()))) };
+        let Some(first) = batch.first() else { return MaybeReady::ready(Ok(tickets(SmallVec::new()))) };
         let route = self.shared.routes.get(first.channel());
         let permits = u32::try_from(batch.len()).unwrap_or(u32::MAX).min(WINDOW);
         if let Some(route) = &route
@@ -141,7 +141,7 @@ fn send(
     options: &PublishOptions,
     mut room: OwnedSemaphorePermit,
 ) -> Result<Tickets> {
-    let mut encoded = Vec::with_capacity(batch.len());
+    let mut encoded: SmallVec<[_; 1]> = SmallVec::with_capacity(batch.len());
     for message in batch {
         match encode(shared, route, message, options) {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
@@ -149,7 +149,7 @@ fn send(
         }
     }
     let deadline = Instant::now() + options.timeout.min(Duration::from_secs(86_400 * 365));
-    let mut receivers = Vec::with_capacity(batch.len());
+    let mut receivers = SmallVec::with_capacity(batch.len());
     for (message, encoded) in batch.iter().zip(encoded) {
         let (sender, receiver) = oneshot::channel();
         receivers.push(receiver);
@@ -168,7 +168,7 @@ fn send(
             options: *options,
             encoded: Some(encoded),
             confirmed,
-            dedup: confirmed.then(|| shared.outbox.dedup_id(route, message)),
+            serial: shared.outbox.serial(),
             deadline,
             first_sent: None,
             last_sent: None,
@@ -179,12 +179,12 @@ fn send(
             // A batch larger than the window shares what there is.
             room: room.split(1),
         });
-        shared.outbox.put(post).map_err(|()| error::closed("publish").on(message.channel()))?;
+        shared.outbox.put(shared, post).map_err(|()| error::closed("publish").on(message.channel()))?;
     }
     Ok(tickets(receivers))
 }
 
-fn tickets(receivers: Vec<oneshot::Receiver<Result<pubsub_core::driver::Receipt>>>) -> Tickets {
+fn tickets(receivers: SmallVec<[oneshot::Receiver<Result<pubsub_core::driver::Receipt>>; 1]>) -> Tickets {
     if receivers.is_empty() {
         return MaybeReady::ready(Ok(Receipts::new()));
     }

@@ -35,8 +35,8 @@ pub(super) struct Arrived {
 }
 
 impl Arrived {
-    fn parse(message: NatsMessage) -> Option<Self> {
-        let reply = message.reply.clone()?;
+    fn parse(mut message: NatsMessage) -> Option<Self> {
+        let reply = message.reply.take()?;
         let mut parts = [""; 11];
         let mut length = 0;
         for (part, text) in parts.iter_mut().zip(reply.as_str().split('.')) {
@@ -73,8 +73,9 @@ impl Arrived {
 
 /// What came in.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are events, which are moved to where they stay at once")]
 pub(super) enum Heard {
-    Event(Box<Arrived>),
+    Event(Arrived),
     /// A sign of life.
     Nothing,
     /// Fewer events are on their way than were asked for.
@@ -175,7 +176,8 @@ impl Puller {
 
     /// What is there already.
     pub(super) fn hear_now(&mut self) -> Option<Heard> {
-        let message = self.answers.next().now_or_never()??;
+        // Outside of tokio's budget: whoever takes what is there knows how much it wants.
+        let message = tokio::task::unconstrained(self.answers.next()).now_or_never()??;
         Some(self.take(message))
     }
 
@@ -196,7 +198,7 @@ impl Puller {
         let Some(status) = message.status else {
             self.outstanding = self.outstanding.saturating_sub(1);
             return match Arrived::parse(message) {
-                Some(arrived) => Heard::Event(Box::new(arrived)),
+                Some(arrived) => Heard::Event(arrived),
                 None => Heard::Nothing, // no event of a consumer
             };
         };
@@ -234,7 +236,7 @@ impl Puller {
                 match self.hear().await {
                     Heard::Event(arrived) => {
                         came(&arrived);
-                        rest.push(*arrived);
+                        rest.push(arrived);
                     }
                     Heard::Gone(_) => break,
                     Heard::Nothing | Heard::Less => {}

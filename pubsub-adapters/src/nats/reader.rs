@@ -217,7 +217,7 @@ impl Reader {
             while let Some(heard) = next.take() {
                 match heard {
                     Heard::Event(arrived) => {
-                        if !self.hand_out(*arrived).await {
+                        if !self.hand_out(arrived).await {
                             return Stop::Again;
                         }
                     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pubsub_core::{Error, ErrorKind, Result};
 
 use super::{
+    connection::Shared,
     outbox::State,
     post::{Need, Post, Stage},
     topology::Route,
@@ -12,14 +13,15 @@ use super::{
 
 impl State {
     /// Makes a stream that is gone anew. The events that need it are held meanwhile.
-    pub(super) fn revive(&mut self, need: Need, route: Arc<Route>) {
+    pub(super) fn revive(&mut self, shared: &Arc<Shared>, need: Need, route: Arc<Route>) {
         if self.reviving.contains(&need) {
             return;
         }
         self.reviving.push(need.clone());
-        let shared = self.shared.clone();
-        self.shared.routes.forget(&need.0);
-        self.shared.spawn(async move {
+        shared.routes.forget(&need.0);
+        let task = shared.clone();
+        shared.spawn(async move {
+            let shared = task;
             let (channel, scheduled) = &need;
             let found = match shared.find_or_restore(&route).await {
                 Ok(info) if *scheduled && !info.config.allow_message_schedules => {
@@ -38,7 +40,7 @@ impl State {
                 }
                 Err(error) => Err(error),
             };
-            shared.outbox.tell_revived(need, found);
+            shared.outbox.tell_revived(&need, &found);
         });
     }
 
@@ -79,7 +81,7 @@ impl State {
     }
 
     /// Sends what is due, in its order. False if the client does not take all of it now.
-    pub(super) async fn send_due(&mut self) -> bool {
+    pub(super) fn send_due(&mut self, shared: &Arc<Shared>) -> bool {
         let Some(due) = self.due else { return true };
         if !self.up {
             return false;
@@ -88,7 +90,7 @@ impl State {
         for index in begin..self.sent.len() {
             let Some(mut post) = self.sent[index].take_if(|post| post.stage == Stage::Due) else { continue };
             let number = self.first + index as u64;
-            match self.hand_over(&mut post, number).await {
+            match self.hand_over(shared, &mut post, number) {
                 Ok(true) => {
                     post.stage = Stage::Sent;
                     self.sent[index] = Some(post);

@@ -9,13 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
-use async_nats::{Client, Request, RequestErrorKind, Subject};
+use async_nats::Subject;
 use bytes::Bytes;
-use futures_util::{future::join_all, poll};
 use pubsub_core::{
     EventId, GroupName, Result,
     driver::{AckToken, BoxFuture, Outcome, Renewal, Settler, SubscribeOptions, stale},
@@ -25,16 +23,20 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{connection::Shared, error, gauge::Slot};
+use super::{
+    connection::Shared,
+    error,
+    gauge::Slot,
+    renewal::renewing,
+    telling::{Bundle, Telling, Told},
+};
 use crate::common::{
     desk::{Desk, Held},
     feed::Feed,
 };
 
 /// How long the server may take to apply settlements.
-const SEEN_WITHIN: Duration = Duration::from_secs(3);
-/// How often consumers are told that nobody answers for: a server that has just started may not have them ready.
-const TRIES: u32 = 10;
+pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(3);
 
 /// A delivery that is out.
 pub(super) struct Item {
@@ -52,7 +54,7 @@ pub(super) struct Item {
     /// Which place of the group it was delivered at.
     pub(super) moves: u64,
     /// Its lease ran out; the server is told only if it would find out much later.
-    lapsed: bool,
+    pub(super) lapsed: bool,
     pub(super) slot: Option<Slot>,
 }
 
@@ -65,11 +67,11 @@ impl Item {
         reply: Subject,
         consumer: Arc<str>,
         ack_wait: Duration,
+        renewed: Instant,
         until: Option<Instant>,
         moves: u64,
         slot: Slot,
     ) -> Self {
-        let renewed = Instant::now();
         Self {
             id,
             attempt,
@@ -86,7 +88,7 @@ impl Item {
     }
 
     /// When the server's lease is over; a little earlier, for it began when the server sent the event.
-    fn servers_end(&self) -> Instant {
+    pub(super) fn servers_end(&self) -> Instant {
         self.renewed + self.ack_wait - (self.ack_wait / 16).min(Duration::from_millis(50))
     }
 
@@ -169,7 +171,7 @@ impl GroupSub {
     }
 
     /// How often leases are looked at.
-    fn period(&self) -> Duration {
+    pub(super) fn period(&self) -> Duration {
         let shortest = Duration::from_millis(self.shortest.load(Ordering::Relaxed));
         (self.options.lease.duration.min(shortest) / 8).clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
@@ -189,8 +191,9 @@ impl GroupSub {
         }
     }
 
-    fn is_live_at(&self, item: &Item, now: Instant) -> bool {
-        item.moves == self.moves.load(Ordering::Acquire) && !item.has_lapsed(now)
+    pub(super) fn is_live_at(&self, item: &Item, now: Instant) -> bool {
+        let void = item.slot.as_ref().is_some_and(Slot::is_void);
+        !void && item.moves == self.moves.load(Ordering::Acquire) && !item.has_lapsed(now)
     }
 
     /// Takes back a delivery whose lease is over.
@@ -199,7 +202,10 @@ impl GroupSub {
             item.lapsed = true;
             self.fall_behind();
             if item.moves == self.moves.load(Ordering::Acquire) {
-                self.desk.push(item, Outcome::Nack(Duration::ZERO));
+                item.slot.iter().for_each(Slot::lose);
+                // Of those that another one's loss voids, no handler has failed.
+                let own = item.has_lapsed(Instant::now());
+                self.desk.push(item, if own { Outcome::Nack(Duration::ZERO) } else { Outcome::Release });
             }
         }
     }
@@ -229,14 +235,20 @@ pub(super) struct GroupSettler(pub(super) Arc<GroupSub>);
 
 impl Settler for GroupSettler {
     fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
-        // Asking takes back what is over, so that the desk refuses it.
-        self.is_live(token);
-        if outcome == Outcome::Release && self.0.is_over() {
-            // Retention may remove it on its way back.
-            let orphans = &self.0.shared.orphans;
-            self.0.desk.with(token, |item| orphans.note(&item.consumer, item.sequence));
+        let now = Instant::now();
+        let leaves = outcome == Outcome::Release && self.0.is_over();
+        let settled = self.0.desk.settle_if(token, outcome, |item| {
+            let live = self.0.is_live_at(item, now);
+            if live && leaves {
+                // Retention may remove it on its way back.
+                self.0.shared.orphans.note(&item.consumer, item.sequence);
+            }
+            live
+        });
+        if settled == Some(false) {
+            self.0.lapse(token);
         }
-        self.0.desk.settle(token, outcome)
+        settled == Some(true)
     }
 
     fn is_live(&self, token: AckToken) -> bool {
@@ -284,36 +296,32 @@ impl Settler for GroupSettler {
     }
 }
 
-const ACK: Bytes = Bytes::from_static(b"+ACK");
-const NAK: Bytes = Bytes::from_static(b"-NAK");
-const TERM: Bytes = Bytes::from_static(b"+TERM");
 const PROGRESS: Bytes = Bytes::from_static(b"+WPI");
-
-fn payload(outcome: Outcome) -> Bytes {
-    match outcome {
-        Outcome::Ack => ACK,
-        Outcome::Reject => TERM,
-        Outcome::Nack(delay) if !delay.is_zero() => {
-            let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX >> 1);
-            format!("-NAK {{\"delay\":{nanos}}}").into()
-        }
-        _ => NAK,
-    }
-}
 
 /// The task of a subscription that tells the server of settlements and renews leases.
 pub(super) async fn run(sub: Arc<GroupSub>) {
     let mut next = Instant::now();
+    let mut told = Telling::default();
     loop {
         tokio::select! {
-            batch = sub.desk.next_batch() => tell(&sub, batch).await,
-            () = sleep_until(next) => {
-                renew(&sub).await;
-                next = Instant::now() + sub.period();
-            }
+            biased;
+            answer = told.answer(), if !told.is_idle() => renewing(&sub, told.take(&sub, answer)).await,
+            batch = sub.desk.next_batch(), if told.is_idle() => renewing(&sub, told.begin(&sub, batch)).await,
+            // While answers are on their way, one question for many is enough.
+            batch = sub.desk.next_bundle(), if told.has_room() => renewing(&sub, told.begin(&sub, batch)).await,
+            () = sleep_until(next) => {}
             () = sub.over() => break,
         }
+        // Asked here, so that settlements without a pause do not keep leases from being renewed.
+        if next <= Instant::now() {
+            renew(&sub).await;
+            next = Instant::now() + sub.period();
+        }
+        if sub.is_over() {
+            break;
+        }
     }
+    told.finish(&sub).await;
     // What is in somebody's hands may still be settled, unless the adapter closes.
     let mut looked = Instant::now();
     loop {
@@ -340,138 +348,12 @@ pub(super) async fn run(sub: Arc<GroupSub>) {
     }
 }
 
-/// What became of the settlements that the server was told of.
-enum Told {
-    /// They are applied.
-    Applied,
-    /// They may not have arrived.
-    Again,
-    /// Nobody answers for these consumers.
-    Unheard(Vec<Arc<str>>),
-}
-
-/// Tells the server, and waits until it has applied it.
-async fn tell(sub: &GroupSub, mut batch: Vec<(Item, Outcome)>) {
-    let count = batch.len();
-    let (mut lost, mut unheard) = (false, 0);
-    let outcome = loop {
-        if !sub.shared.wait_up().await {
-            break Err(error::closed("settle"));
-        }
-        let mut link = sub.shared.link.subscribe();
-        let (client, epoch) = {
-            let link = link.borrow_and_update();
-            (link.client().cloned(), link.epoch)
-        };
-        let Some(client) = client else { continue };
-        let now = Instant::now();
-        batch.retain(|(item, outcome)| {
-            let gone = item.moves != sub.moves.load(Ordering::Acquire);
-            // The server gives back by itself what ran out there; it need not be told shortly before.
-            let late = item.servers_end() <= now + if item.lapsed { item.ack_wait / 2 } else { Duration::ZERO };
-            lost |= late && !item.lapsed && is_final(*outcome);
-            !gone && !late
-        });
-        if batch.is_empty() {
-            break Ok(());
-        }
-        let told = tokio::select! {
-            told = publish(sub, &client, &mut batch) => told,
-            _ = link.wait_for(|link| !link.up || link.epoch != epoch) => Told::Again,
-        };
-        match told {
-            Told::Applied => break Ok(()),
-            Told::Again => {}
-            Told::Unheard(_) if unheard < TRIES => {
-                unheard += 1;
-                sleep(SEEN_WITHIN / TRIES / 2).await;
-            }
-            // Their consumer is gone, or has never given them.
-            Told::Unheard(consumers) => batch.retain(|(item, outcome)| {
-                let gone = consumers.contains(&item.consumer);
-                lost |= gone && is_final(*outcome);
-                !gone
-            }),
-        }
-        if sub.shared.kill.is_cancelled() {
-            break Err(error::closed("settle"));
-        }
-    };
-    let outcome = if lost { outcome.and(Err(stale("settle"))) } else { outcome };
-    sub.desk.told(count, outcome);
-}
-
-fn is_final(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Ack | Outcome::Reject)
-}
-
-/// Publishes settlements. The last one of each consumer asks for an answer, which comes when the server has applied it
-/// and all before it.
-async fn publish(sub: &GroupSub, client: &Client, batch: &mut [(Item, Outcome)]) -> Told {
-    let failed = batch.iter().filter(|(item, outcome)| {
-        // A lease that ran out without the member's doing is no failure of its handler; and each is recorded once.
-        let own = !item.lapsed || item.until.is_some();
-        own && item.slot.is_some() && matches!(outcome, Outcome::Nack(_))
-    });
-    let failed: Vec<_> = failed.map(|(item, _)| ((item.consumer.clone(), item.sequence), item.attempt)).collect();
-    if !failed.is_empty() {
-        sub.shared.record_failures(client, &failed).await;
-    }
-    let mut last: Vec<(Arc<str>, usize)> = Vec::new();
-    for (index, (item, _)) in batch.iter().enumerate().rev() {
-        if !last.iter().any(|(consumer, _)| *consumer == item.consumer) {
-            last.push((item.consumer.clone(), index));
-        }
-    }
-    let (mut asked, mut consumers, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, (item, outcome)) in batch.iter_mut().enumerate() {
-        let asks = last.iter().any(|(_, last)| *last == index);
-        if !asks && client.publish(item.reply.clone(), payload(*outcome)).await.is_err() {
-            return Told::Again;
-        }
-        match outcome {
-            // Counted once, though it may be told twice.
-            Outcome::Release if item.slot.is_some() => sub.shared.note_released(&item.consumer, item.sequence),
-            Outcome::Ack | Outcome::Reject => {
-                sub.shared.forget_released(&item.consumer, item.sequence);
-                if item.attempt > 1 {
-                    sub.shared.forget_failures(client, &item.consumer, item.sequence).await;
-                }
-            }
-            _ => {}
-        }
-        let slot = item.slot.take();
-        if asks {
-            slots.extend(slot);
-            let request = Request::new().payload(payload(*outcome)).timeout(Some(SEEN_WITHIN));
-            asked.push(client.send_request(item.reply.clone(), request));
-            consumers.push(item.consumer.clone());
-        }
-    }
-    let answers = join_all(asked);
-    tokio::pin!(answers);
-    // Now they are on their way, and their places are free.
-    let ready = poll!(answers.as_mut());
-    drop(slots);
-    let answers = match ready {
-        Poll::Ready(answers) => answers,
-        Poll::Pending => answers.await,
-    };
-    let mut unheard = Vec::new();
-    for (consumer, answer) in consumers.into_iter().zip(answers) {
-        match answer {
-            Ok(_) => {}
-            Err(fault) if matches!(fault.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) => {
-                unheard.push(consumer);
-            }
-            Err(_) => return Told::Again,
-        }
-    }
-    if unheard.is_empty() { Told::Applied } else { Told::Unheard(unheard) }
+async fn tell(sub: &GroupSub, batch: Vec<(Item, Outcome)>) {
+    Bundle::new(batch).conclude(sub, Told::Again).await;
 }
 
 /// Renews what is held on, and takes back what is over.
-async fn renew(sub: &GroupSub) {
+pub(super) async fn renew(sub: &GroupSub) {
     let link = sub.shared.link.borrow().clone();
     let (up, now) = (link.up, Instant::now());
     let (mut due, mut over) = (Vec::new(), Vec::new());

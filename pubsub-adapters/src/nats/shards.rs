@@ -319,7 +319,17 @@ impl Keeper {
             settler: Arc::new(GroupSettler(self.sub.clone())),
         };
         // All consumers were made when the subscription began.
-        let opened = part.open_again().await;
+        let opened = {
+            let opening = part.open_again();
+            tokio::pin!(opening);
+            loop {
+                tokio::select! {
+                    opened = &mut opening => break opened,
+                    // A server that says nothing for long must not let us keep what we cannot write.
+                    () = tokio::time::sleep(self.term / 8) => self.keep(client).await,
+                }
+            }
+        };
         let Ok(place) = opened else {
             self.write(client, shard, record, "").await;
             return false;

@@ -5,7 +5,10 @@
 //! that opens the consumer of a shard waits until all that is out has come to it, and hands it out in its order, before
 //! it asks for what lies behind.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use pubsub_core::{Delivery, driver::Outcome};
 use tokio::time::{Instant, sleep_until};
@@ -28,11 +31,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 struct Back(BTreeMap<u64, Delivery>);
 
 impl Back {
-    /// Of those that lie behind this one.
-    fn after(&self, sequence: u64) -> usize {
-        self.0.range(sequence.saturating_add(1)..).count()
-    }
-
     fn take(&mut self) -> impl Iterator<Item = Delivery> {
         std::mem::take(&mut self.0).into_values()
     }
@@ -46,37 +44,61 @@ impl Drop for Back {
     }
 }
 
+impl Part {
+    /// How many events of the consumer are out, and not here with a lease that holds.
+    async fn out_elsewhere(&self, place: &Place) -> Result<usize, Stop> {
+        match self.sub.shared.consumer("receive", self.channel(), &self.name()).await {
+            Ok(Some(info)) if info.created.unix_timestamp_nanos() == place.made => {
+                let (now, known) = (Instant::now(), info.delivered.stream_sequence);
+                let mut here = HashSet::new();
+                self.sub.desk.for_each(|_, item| {
+                    let ours = item.slot.as_ref().is_some_and(|slot| slot.is_of(&self.gauge));
+                    if ours && item.sequence <= known && self.sub.is_live_at(item, now) {
+                        here.insert(item.sequence);
+                    }
+                });
+                Ok(info.num_ack_pending.saturating_sub(here.len()))
+            }
+            Ok(_) => Err(Stop::Lost("the group's consumer is gone".to_owned())),
+            Err(error) => Err(Stop::Lost(error.to_string())),
+        }
+    }
+}
+
 /// Hands out what the consumer has out, in its order, as far as it comes back within a lease. Says what stopped it.
 pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
     part.shard?;
     let sub = &part.sub;
     let mut link = sub.shared.link.subscribe();
-    let epoch = link.borrow_and_update().epoch;
     let mut mode = part.mode.subscribe();
-    let end = Instant::now() + place.lease() + SLACK;
+    let mut turn = Instant::now();
+    let mut end = turn + place.lease() + SLACK;
     let (mut back, mut pause) = (Back::default(), PAUSE);
     loop {
         if *mode.borrow_and_update() != Mode::Run || sub.is_over() {
             return Some(Stop::End);
         }
-        let lost = {
-            let link = link.borrow_and_update();
-            !link.up || link.epoch != epoch
-        };
-        if lost {
+        link.mark_unchanged();
+        if part.is_down(place) {
             return Some(Stop::Down);
         }
         if part.is_moved(place) {
             return Some(Stop::Moved);
         }
+        if part.has_lost(place) {
+            return Some(Stop::Lapsed);
+        }
         if sub.feed.is_paused() {
             return Some(Stop::Paused);
         }
-        let missing = match part.out_elsewhere(place, |sequence| back.after(sequence)).await {
+        let missing = match part.out_elsewhere(place).await {
             Ok(missing) => missing,
             Err(stop) => return Some(stop),
         };
         let now = Instant::now();
+        // While nobody answers, or this process stands still, nothing comes back: that time does not count.
+        end += now.duration_since(turn).saturating_sub(LONGEST_PAUSE);
+        turn = now;
         if missing == 0 || now >= end {
             break;
         }
@@ -88,7 +110,7 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         while place.puller.outstanding() > 0 {
             tokio::select! {
                 heard = place.puller.hear() => match heard {
-                    Heard::Event(arrived) => came.push(*arrived),
+                    Heard::Event(arrived) => came.push(arrived),
                     Heard::Nothing | Heard::Less => {}
                     Heard::Gone(why) => return Some(Stop::Lost(why)),
                 },
@@ -102,7 +124,7 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         for arrived in came {
             let sequence = arrived.sequence;
             let failed = if arrived.delivered > 1 { failures.next().unwrap_or_default() } else { 0 };
-            let delivery = part.hand_out(place, arrived, failed);
+            let delivery = part.hand_out(place, arrived, failed, Instant::now());
             if let Some(before) = delivery.and_then(|delivery| back.0.insert(sequence, delivery)) {
                 before.forget(); // its lease is over
             }

@@ -182,9 +182,7 @@ impl Link {
         };
         match found {
             Phase::Up(live) => Ok(live),
-            Phase::Refused(error) => {
-                Err(Error::new(ErrorKind::Auth, operation, error.message().to_owned()).because(error))
-            }
+            Phase::Refused(error) => Err(error),
             Phase::Closed => Err(closed(operation)),
             Phase::Down(reason) => Err(unavailable(operation, &reason)),
         }

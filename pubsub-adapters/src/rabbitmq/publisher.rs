@@ -65,7 +65,7 @@ impl Sender {
             lanes,
             room: Arc::new(Semaphore::new(options.window)),
             ledger: Ledger::default(),
-            wire: Arc::new(Wire::new(&options.broker.source, options.broker.wire)),
+            wire: Arc::new(Wire::new(&options.broker.source, options.broker.wire.unwrap_or_default())),
             topology: topology.clone(),
             link: link.clone(),
             max_payload: options.max_payload,

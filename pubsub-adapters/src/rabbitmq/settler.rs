@@ -21,7 +21,7 @@ pub(super) struct Out {
     pub(super) id: EventId,
     pub(super) attempt: u32,
     pub(super) first_seen: Timestamp,
-    pub(super) raw: Raw,
+    pub(super) raw: Box<Raw>,
 }
 
 impl Held for Out {

@@ -12,7 +12,6 @@ use pubsub_core::{
     wire::{
         Arrival, WireFormat,
         attributes::{Attribute, Binding, HeaderText},
-        document,
     },
 };
 
@@ -25,8 +24,6 @@ pub(super) const ATTEMPT: &str = "x-pubsub-attempt";
 pub(super) const FIRST_SEEN: &str = "x-pubsub-first-seen";
 /// From when on the event is no longer delivered, in milliseconds.
 pub(super) const EXPIRES: &str = "x-pubsub-expires";
-/// When the event was sent, in milliseconds.
-pub(super) const SENT: &str = "x-pubsub-sent";
 /// Where a copy out of the history lies there.
 pub(super) const OFFSET: &str = "x-pubsub-offset";
 /// In which life of the history that is.
@@ -54,7 +51,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(source: &str, format: WireFormat) -> Self {
-        Self { binding: Binding::new("cloudEvents:", HeaderText::Utf8), source: source.to_owned(), format }
+        let binding = Binding::new("cloudEvents:", HeaderText::Utf8).of_source(source);
+        Self { binding, source: source.to_owned(), format }
     }
 
     /// The message of an event, and its body.
@@ -63,15 +61,14 @@ impl Wire {
     /// As the codec of attributes.
     pub(super) fn encode(&self, message: &Message) -> Result<(BasicProperties, Bytes)> {
         let mut headers = FieldTable::default();
-        headers.insert(short(SENT), AMQPValue::LongLongInt(Timestamp::now().as_millis()));
         let mut properties =
             BasicProperties::default().with_delivery_mode(2).with_message_id(short(&message.id().to_string()));
-        let body = match self.format {
-            WireFormat::Envelope => {
-                properties = properties.with_content_type(short("application/json"));
-                document::encode(message.envelope())?
+        let body = match self.format.document(message.envelope(), &self.source)? {
+            Some((body, content_type)) => {
+                properties = properties.with_content_type(short(content_type));
+                body
             }
-            _ => {
+            None => {
                 let mut content_type = None;
                 self.binding.encode(message.envelope(), &self.source, |attribute, text| {
                     if attribute == Attribute::DataContentType
@@ -185,8 +182,9 @@ impl Raw {
         self.time(FIRST_SEEN)
     }
 
-    pub(super) fn sent(&self) -> Option<Timestamp> {
-        self.time(SENT)
+    /// When it was sent, as far as another library says.
+    fn sent(&self) -> Option<Timestamp> {
+        time_of(&AMQPValue::Timestamp(*self.properties.timestamp().as_ref()?))
     }
 
     /// Whether its time to live is over.
@@ -260,6 +258,9 @@ impl Raw {
         // By its id a message is known that the broker returns: a copy must not be without one.
         let id = old.message_id().clone().unwrap_or_else(|| short(&self.foreign_id().to_string()));
         properties = properties.with_message_id(id);
+        if let Some(value) = old.timestamp() {
+            properties = properties.with_timestamp(*value);
+        }
         if let Some(value) = old.correlation_id() {
             properties = properties.with_correlation_id(value.clone());
         }

@@ -67,6 +67,8 @@ struct Part {
     index: Option<i64>,
     /// How many entries were ever added when last looked.
     added: i64,
+    /// Whether the cursor was ever within what the stream holds.
+    inside: bool,
 }
 
 /// A reader of durable channels.
@@ -135,9 +137,14 @@ impl Follower {
             let (cursor, index) = match start.as_str() {
                 "$" => (look.last, Some(look.added)),
                 "0" => (EntryId::default(), Some(look.dropped())),
-                id => (EntryId::parse(id.as_bytes()).unwrap_or_default(), None),
+                id => {
+                    let cursor = EntryId::parse(id.as_bytes()).unwrap_or_default();
+                    // All that is there comes after it.
+                    (cursor, is_before(cursor, &look).then(|| look.dropped()))
+                }
             };
-            parts.push(Part { channel: channel.clone(), shard, cursor, index, added: look.added });
+            let inside = index.is_none() && cursor <= look.last;
+            parts.push(Part { channel: channel.clone(), shard, cursor, index, added: look.added, inside });
         }
         Ok(parts)
     }
@@ -287,6 +294,7 @@ impl Follower {
             part.index = part.index.map(|index| index + entries.len() as i64);
             if let Some(last) = entries.last() {
                 part.cursor = part.cursor.max(last.id);
+                part.inside = true;
             }
             found.extend(entries.into_iter().map(|entry| (entry.id, index, entry)));
         }
@@ -333,15 +341,24 @@ impl Part {
         }
         self.added = look.added;
         let dropped = look.dropped();
-        let overtaken = look.first.map_or(self.cursor < look.last, |first| self.cursor < first);
-        let index = self.index?;
-        if !overtaken || dropped <= index {
+        let is_lost = match self.index {
+            Some(index) => dropped > index,
+            // How many entries there were up to the cursor is not known: only that it stood among those that are gone.
+            None => self.inside,
+        };
+        if !is_lost || !is_before(self.cursor, look) {
             return None;
         }
-        let gap = gap(u64::try_from(dropped - index).ok(), GapReason::Retention);
+        let lost = self.index.and_then(|index| u64::try_from(dropped - index).ok());
+        let gap = gap(lost, GapReason::Retention);
         (self.cursor, self.index) = (look.first.map_or(look.last, EntryId::before), Some(dropped));
         gap
     }
+}
+
+/// Whether this entry lies before everything that the stream holds.
+fn is_before(id: EntryId, look: &Look) -> bool {
+    look.first.map_or(id < look.last, |first| id < first)
 }
 
 /// A subscription without durable channels has nowhere to go.

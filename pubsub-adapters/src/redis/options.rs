@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pubsub_core::Result;
+use pubsub_core::{Error, ErrorKind, Result, wire::WireFormat};
 
 use crate::{
     common::{
@@ -223,6 +223,10 @@ impl RedisOptions {
     /// Checks them, however they were set.
     pub(super) fn check(&self) -> Result<()> {
         self.broker.check()?;
+        if self.broker.wire == Some(WireFormat::Structured) {
+            let text = "field `wire` must be `binary` or `envelope`: an entry has no content type that would tell more";
+            return Err(Error::new(ErrorKind::Unsupported, "connect", text));
+        }
         if self.hosts.is_empty() {
             return Err(bad("host", "is missing"));
         }

@@ -206,9 +206,10 @@ fn item(hub: &Hub, channel: &Channel, message: &Message, due: Option<Timestamp>,
         }
     };
     let broker = &hub.options.broker;
-    let size = wire::encode(message, &broker.source, broker.wire, hub.options.fields, |name, value| {
-        cmd.arg(name).arg(value);
-    })?;
+    let size =
+        wire::encode(message, &broker.source, broker.wire.unwrap_or_default(), hub.options.fields, |name, value| {
+            cmd.arg(name).arg(value);
+        })?;
     check_size(hub, size)?;
     let place = (shard, channel.streams.len());
     let kind = if due.is_some() || window.is_some() { Kind::Scripted(place) } else { Kind::Added(place) };

@@ -31,6 +31,10 @@ impl Client for NatsPy {
         parcel.attributes("ce-", |text| percent_decode_str(text).decode_utf8_lossy().into_owned())
     }
 
+    fn options(&self) -> &'static str {
+        "&wire=binary"
+    }
+
     fn form(&self) -> Option<Form> {
         Some(Form::Http)
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pubsub::{DeadLetter, DeadLetterBox, LetterFilter, LettersDone, PubSub};
+use pubsub::{DeadLetterBox, Letter, LetterFilter, LettersDone, PubSub};
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,12 +43,12 @@ pub(crate) async fn run(bus: &PubSub, command: Dlq, output: Output) -> Result<()
     Ok(())
 }
 
-fn line(letter: &DeadLetter) -> String {
+fn line(letter: &Letter) -> String {
     let (id, name) = (letter.id(), letter.message().name());
     format!("{id} {} {name} after {}: {}", letter.time(), letter.attempts(), printable(letter.reason()))
 }
 
-fn whole(letter: &DeadLetter) -> String {
+fn whole(letter: &Letter) -> String {
     let message = letter.message();
     let first = letter.first_seen().map_or_else(|| "-".to_owned(), |time| time.to_string());
     [
@@ -63,7 +63,7 @@ fn whole(letter: &DeadLetter) -> String {
     .join("\n")
 }
 
-fn described(letter: &DeadLetter) -> Value {
+fn described(letter: &Letter) -> Value {
     json!({
         "id": letter.id(),
         "reason": letter.reason(),

@@ -77,9 +77,9 @@ type Progress = Arc<dyn Fn(&LettersDone) + Send + Sync>;
 
 /// An event that its group gave up.
 #[derive(Clone, Debug)]
-pub struct DeadLetter(Arc<Message>);
+pub struct Letter(Arc<Message>);
 
-impl DeadLetter {
+impl Letter {
     /// The event's id.
     pub fn id(&self) -> &EventId {
         self.0.id()
@@ -163,7 +163,7 @@ impl LetterFilter {
     }
 
     /// Whether a letter is meant.
-    pub fn matches(&self, letter: &DeadLetter) -> bool {
+    pub fn matches(&self, letter: &Letter) -> bool {
         self.id.as_ref().is_none_or(|id| id == letter.id())
             && self.names.as_ref().is_none_or(|names| names.matches(letter.message().name()))
             && self.reason.as_ref().is_none_or(|text| letter.reason().contains(text.as_str()))
@@ -226,7 +226,7 @@ impl DeadLetterBox {
     ///
     /// # Errors
     /// As [`PubSub::history`]; where there are no letters at all, the list is empty.
-    pub async fn list(&self, filter: &LetterFilter, limit: usize) -> Result<Vec<DeadLetter>> {
+    pub async fn list(&self, filter: &LetterFilter, limit: usize) -> Result<Vec<Letter>> {
         let known = self.survey().await?;
         let mut found = Vec::new();
         let mut pages = Pages::new();
@@ -245,7 +245,7 @@ impl DeadLetterBox {
     ///
     /// # Errors
     /// `NotFound` if there is none of this id, or it is done with; otherwise as [`DeadLetterBox::list`].
-    pub async fn show(&self, id: &EventId) -> Result<DeadLetter> {
+    pub async fn show(&self, id: &EventId) -> Result<Letter> {
         let found = self.list(&LetterFilter::id(id.clone()), 1).await?.pop();
         found.ok_or_else(|| {
             let text = format!("group `{}` has no dead letter {id}", self.group);
@@ -295,7 +295,7 @@ impl DeadLetterBox {
     }
 
     /// The copy is confirmed before the record that the letter is done with.
-    async fn finish(&self, letter: &DeadLetter, act: Act) -> Result<()> {
+    async fn finish(&self, letter: &Letter, act: Act) -> Result<()> {
         if let Act::Redrive = act {
             let receipt = self.bus.publish_again(self.copy_of(letter)).await?;
             if receipt.duplicate {
@@ -312,7 +312,7 @@ impl DeadLetterBox {
     }
 
     /// The event as it was, for this group.
-    fn copy_of(&self, letter: &DeadLetter) -> Message {
+    fn copy_of(&self, letter: &Letter) -> Message {
         let mut copy = Message::clone(letter.message());
         let envelope = copy.envelope_mut();
         envelope.channel = self.channel.clone();
@@ -324,7 +324,7 @@ impl DeadLetterBox {
         copy
     }
 
-    fn record_of(&self, letter: &DeadLetter, act: Act) -> Result<Message> {
+    fn record_of(&self, letter: &Letter, act: Act) -> Result<Message> {
         let mut record = Envelope::new(EventName::from_static(DONE)?, self.letters.clone(), Payload::json("null"));
         record.timestamp = self.bus.clock().now();
         // With the letter's key, it lies where the letter does on a channel that is spread out.
@@ -364,7 +364,7 @@ impl DeadLetterBox {
 }
 
 /// Whether a letter is the latest of its id, and not done with.
-fn is_open(known: &HashMap<EventId, Known>, letter: &DeadLetter) -> bool {
+fn is_open(known: &HashMap<EventId, Known>, letter: &Letter) -> bool {
     // One that came after the survey is left to the next one.
     known.get(letter.id()).is_some_and(|known| {
         let turn = Some(Turn::of(letter.message()));
@@ -383,10 +383,10 @@ impl Pages {
         Self { from: StartPosition::Earliest, ended: false }
     }
 
-    async fn next(&mut self, letters: &DeadLetterBox) -> Result<Option<Vec<DeadLetter>>> {
+    async fn next(&mut self, letters: &DeadLetterBox) -> Result<Option<Vec<Letter>>> {
         let messages = self.next_messages(letters).await?;
         let letters = |messages: Vec<Arc<Message>>| {
-            messages.into_iter().filter(|message| !is_record(message)).map(DeadLetter).collect()
+            messages.into_iter().filter(|message| !is_record(message)).map(Letter).collect()
         };
         Ok(messages.map(letters))
     }

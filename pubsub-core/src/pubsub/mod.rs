@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use builder::PubSubBuilder;
-pub use letters::{DeadLetter, DeadLetterBox, LetterFilter, LettersDone};
+pub use letters::{DeadLetterBox, Letter, LetterFilter, LettersDone};
 pub use prepare::Prepared;
 pub use publish::{Publish, Ticket};
 pub use received::{Ack, Raw, Read, Received};

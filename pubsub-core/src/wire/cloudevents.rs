@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{
@@ -69,13 +70,28 @@ pub fn encode(envelope: &Envelope, source: &str) -> Result<Bytes> {
 /// # Errors
 /// `Codec` with the attribute at fault, `TooLarge` if the metadata passes the limits of [`wire`](super).
 pub fn decode(bytes: &[u8], arrival: Option<Arrival<'_>>) -> Result<Envelope> {
-    read(bytes, arrival)
+    read(bytes, arrival, None)
 }
 
-pub(super) fn read(bytes: &[u8], arrival: Option<Arrival<'_>>) -> Result<Envelope> {
+/// Reads a CloudEvent that came with foreign headers, which are kept unless it has entries of these names.
+pub(super) fn merged(bytes: &[u8], arrival: Arrival<'_>, headers: Gathered<'_>) -> Result<Envelope> {
+    let mut envelope = read(bytes, Some(arrival), headers.own)?;
+    headers.add_to(&mut envelope.meta)?;
+    Ok(envelope)
+}
+
+pub(super) fn read(bytes: &[u8], arrival: Option<Arrival<'_>>, own: Option<&str>) -> Result<Envelope> {
+    match serde_json::from_slice::<Plain<'_>>(bytes) {
+        Ok(plain) if plain.specversion.is_some() => plain.into_envelope(arrival, own),
+        // It is another library's, or none at all.
+        _ => read_any(bytes, arrival, own),
+    }
+}
+
+fn read_any(bytes: &[u8], arrival: Option<Arrival<'_>>, own: Option<&str>) -> Result<Envelope> {
     let members = serde_json::from_slice::<Members<'_, &RawValue>>(bytes);
     let members = members.map_err(|cause| misshapen::<Members<'_, &RawValue>>(bytes, cause))?;
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::of(own);
     let (mut data, mut base64) = (None, None);
     for (name, raw) in members.into_entries()? {
         let name = &*name.0;
@@ -110,6 +126,10 @@ fn payload(gathered: &Gathered<'_>, data: Option<&RawValue>, base64: Option<&Raw
         Some(raw) => scalar("data_base64", raw)?,
         None => None,
     };
+    payload_of(gathered, data, base64)
+}
+
+fn payload_of(gathered: &Gathered<'_>, data: Option<&RawValue>, base64: Option<Cow<'_, str>>) -> Result<Payload> {
     let body = match (data, base64) {
         (Some(_), Some(_)) => return Err(fault(&["data_base64"], "there is `data` as well")),
         (Some(raw), None) => Some(data_bytes(raw, &gathered.content_type()?)?),
@@ -128,6 +148,56 @@ fn data_bytes(raw: &RawValue, content_type: &ContentType) -> Result<Bytes> {
         return Ok(Bytes::copy_from_slice(text.0.as_bytes()));
     }
     Ok(Bytes::copy_from_slice(json.as_bytes()))
+}
+
+/// A CloudEvent with attributes of ours only, all of them strings: it is read in one pass.
+macro_rules! plain {
+    ($($field:ident = $attribute:ident,)*) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Plain<'a> {
+            $(#[serde(borrow)] $field: Option<Text<'a>>,)*
+            /// `null` is a value here, so an `Option` alone would not do.
+            #[serde(default, borrow, deserialize_with = "present")]
+            data: Option<&'a RawValue>,
+            #[serde(borrow)]
+            data_base64: Option<Text<'a>>,
+        }
+
+        impl Plain<'_> {
+            fn into_envelope(self, arrival: Option<Arrival<'_>>, own: Option<&str>) -> Result<Envelope> {
+                let mut gathered = Gathered::of(own);
+                $(if let Some(text) = self.$field {
+                    gathered.put(Attribute::$attribute, text.0)?;
+                })*
+                let payload = payload_of(&gathered, self.data, self.data_base64.map(|text| text.0))?;
+                gathered.into_envelope(payload, arrival)
+            }
+        }
+    };
+}
+
+plain! {
+    specversion = SpecVersion,
+    id = Id,
+    source = Source,
+    r#type = Type,
+    time = Time,
+    subject = Subject,
+    datacontenttype = DataContentType,
+    eventversion = EventVersion,
+    partitionkey = PartitionKey,
+    correlationid = CorrelationId,
+    causationid = CausationId,
+    replyto = ReplyTo,
+    deadline = Deadline,
+    traceparent = Traceparent,
+    tracestate = Tracestate,
+    pubsubmeta = Meta,
+}
+
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The text of an attribute's value, which may also be a number or a boolean; `None` for `null`.

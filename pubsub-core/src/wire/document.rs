@@ -60,7 +60,7 @@ pub fn encode(envelope: &Envelope) -> Result<Bytes> {
 /// `Codec` with the place of the fault if the bytes are no such document, `TooLarge` if the metadata passes the
 /// limits of [`wire`](super).
 pub fn decode(bytes: &[u8]) -> Result<Envelope> {
-    read(bytes, None)
+    read(bytes, None, None)
 }
 
 /// Like [`decode`], for bytes that came in on a channel: a foreign CloudEvent takes channel and time from there.
@@ -68,23 +68,23 @@ pub fn decode(bytes: &[u8]) -> Result<Envelope> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_arrived(bytes: &[u8], arrival: Arrival<'_>) -> Result<Envelope> {
-    read(bytes, Some(arrival))
+    read(bytes, Some(arrival), None)
 }
 
 /// Reads a document that came with foreign headers, which are kept unless the document has entries of these names.
 pub(super) fn merged(bytes: &[u8], arrival: Arrival<'_>, headers: Gathered<'_>) -> Result<Envelope> {
-    let mut envelope = decode_arrived(bytes, arrival)?;
+    let mut envelope = read(bytes, Some(arrival), headers.own)?;
     headers.add_to(&mut envelope.meta)?;
     Ok(envelope)
 }
 
-fn read(bytes: &[u8], arrival: Option<Arrival<'_>>) -> Result<Envelope> {
+fn read(bytes: &[u8], arrival: Option<Arrival<'_>>, own: Option<&str>) -> Result<Envelope> {
     match serde_json::from_slice::<Document<'_, &RawValue>>(bytes) {
         Ok(document) if document.specversion.is_none() => document.into_envelope(),
-        Ok(_) => cloudevents::read(bytes, arrival),
+        Ok(_) => cloudevents::read(bytes, arrival, own),
         // An extension attribute of a CloudEvent may be called like one of our members.
         Err(_) if serde_json::from_slice::<Probe>(bytes).is_ok_and(|probe| probe.specversion.is_some()) => {
-            cloudevents::read(bytes, arrival)
+            cloudevents::read(bytes, arrival, own)
         }
         Err(cause) => Err(misshapen::<Document<'_, &RawValue>>(bytes, cause)),
     }

@@ -23,9 +23,15 @@ pub(super) const OUR_SOURCE: &str = "/pubsub/";
 pub(super) struct Gathered<'a> {
     known: [Option<Cow<'a, str>>; Attribute::ALL.len()],
     pub(super) extra: Extra,
+    /// A source that is our own beside those that look so.
+    pub(super) own: Option<&'a str>,
 }
 
 impl<'a> Gathered<'a> {
+    pub(super) fn of(own: Option<&'a str>) -> Self {
+        Self { own, ..Self::default() }
+    }
+
     pub(super) fn put(&mut self, attribute: Attribute, text: Cow<'a, str>) -> Result<()> {
         match self.known[attribute as usize].replace(text) {
             None => Ok(()),
@@ -78,7 +84,7 @@ impl<'a> Gathered<'a> {
         let timestamp = self.time(arrival)?;
         self.read_own_extra()?;
         let source = self.known[Attribute::Source as usize].take().unwrap_or_default();
-        if !source.is_empty() && !source.starts_with(OUR_SOURCE) {
+        if !source.is_empty() && !source.starts_with(OUR_SOURCE) && self.own != Some(&*source) {
             self.extra.put_if_absent(FOREIGN_SOURCE, &source)?;
         }
         // Every event of ours has a version. In a foreign one the subject is what it is about, not a channel.
@@ -115,6 +121,9 @@ impl<'a> Gathered<'a> {
         let attribute = Attribute::Subject.as_str();
         match self.known[Attribute::Subject as usize].take() {
             Some(subject) if ours => {
+                if let Some(arrival) = arrival.filter(|arrival| arrival.channel.as_str() == subject) {
+                    return Ok(arrival.channel.clone());
+                }
                 return ChannelName::parse_internal(&subject).map_err(|error| refused(&[attribute], &error));
             }
             Some(subject) => self.extra.put_if_absent(attribute, &subject)?,

@@ -23,7 +23,9 @@ use std::{fmt, str::FromStr};
 
 pub use bounds::{MAX_EXTRA_DEPTH, MAX_EXTRA_ENTRIES, MAX_EXTRA_LEN, MAX_FIELD_LEN};
 
-use crate::{ChannelName, Error, ErrorKind, Result, Timestamp};
+use bytes::Bytes;
+
+use crate::{ChannelName, Envelope, Error, ErrorKind, Payload, Result, Timestamp};
 
 /// The key of [`MetaFields::extra`](crate::MetaFields::extra) that keeps an id outside the grammar of
 /// [`EventId`](crate::EventId).
@@ -44,14 +46,37 @@ pub enum WireFormat {
     Binary,
     /// One JSON document in the body: `envelope`.
     Envelope,
+    /// CloudEvents structured JSON in the body, for events whose payload is JSON; others as with `Binary`: `structured`.
+    Structured,
 }
 
 impl WireFormat {
-    /// `binary` or `envelope`.
+    /// `binary`, `envelope` or `structured`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Binary => "binary",
             Self::Envelope => "envelope",
+            Self::Structured => "structured",
+        }
+    }
+
+    /// The whole event as one body with its media type, if that is how it is written; `source` is the publisher's own.
+    ///
+    /// # Errors
+    /// `TooLarge` if the metadata passes the limits of [`wire`](self).
+    pub fn document(self, envelope: &Envelope, source: &str) -> Result<Option<(Bytes, &'static str)>> {
+        match self {
+            Self::Binary => Ok(None),
+            Self::Envelope => Ok(Some((document::encode(envelope)?, "application/json"))),
+            Self::Structured => match &envelope.payload {
+                // White space around JSON would not be kept.
+                Payload::Data { bytes, content_type }
+                    if content_type.is_json() && bytes.trim_ascii().len() == bytes.len() =>
+                {
+                    Ok(Some((cloudevents::encode(envelope, source)?, cloudevents::CONTENT_TYPE)))
+                }
+                _ => Ok(None),
+            },
         }
     }
 }
@@ -69,10 +94,11 @@ impl FromStr for WireFormat {
         match text {
             "binary" => Ok(Self::Binary),
             "envelope" => Ok(Self::Envelope),
+            "structured" => Ok(Self::Structured),
             _ => Err(Error::new(
                 ErrorKind::Invalid,
                 "parse wire format",
-                format!("field `wire` must be binary or envelope: {}", crate::data::name::shorten(text)),
+                format!("field `wire` must be binary, envelope or structured: {}", crate::data::name::shorten(text)),
             )),
         }
     }
@@ -93,7 +119,7 @@ mod tests {
 
     #[test]
     fn formats_read_back() {
-        for format in [WireFormat::Binary, WireFormat::Envelope] {
+        for format in [WireFormat::Binary, WireFormat::Envelope, WireFormat::Structured] {
             assert_eq!(format.to_string().parse::<WireFormat>().unwrap(), format);
         }
         assert!("json".parse::<WireFormat>().unwrap_err().message().contains("`wire`"));

@@ -1,4 +1,4 @@
-//! An authority and a server's certificate, made by the program `openssl`.
+//! An authority, and certificates of a server and of a client, made by the program `openssl`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,9 +20,13 @@ basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = serverAuth
 subjectAltName = IP:127.0.0.1
+[client]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = clientAuth
 ";
 
-/// Files of an authority and of a server that it vouches for, in PEM, valid for two days. The server's name is
+/// Files of an authority, and of a server and a client that it vouches for, in PEM, valid for two days. The server's name is
 /// `127.0.0.1` and no other: a client that connects to `localhost` must notice.
 #[derive(Clone, Debug)]
 pub struct Certificates {
@@ -44,10 +48,9 @@ impl Certificates {
             made.run(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &file])
         };
         let (authority, authority_key) = (shown(&made.authority()), shown(&made.file("authority.key")));
-        let (server, server_key, request) =
-            (shown(&made.server()), shown(&made.server_key()), shown(&made.file("server.csr")));
         key("authority.key")?;
         key("server.key")?;
+        key("client.key")?;
         made.run(&[
             "req",
             "-x509",
@@ -65,38 +68,34 @@ impl Certificates {
             "-out",
             &authority,
         ])?;
-        made.run(&[
-            "req",
-            "-new",
-            "-config",
-            &configuration,
-            "-key",
-            &server_key,
-            "-subj",
-            "/CN=pubsub test server",
-            "-out",
-            &request,
-        ])?;
-        made.run(&[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            &authority,
-            "-CAkey",
-            &authority_key,
-            "-set_serial",
-            "2",
-            "-extfile",
-            &configuration,
-            "-extensions",
-            "server",
-            "-days",
-            "2",
-            "-out",
-            &server,
-        ])?;
+        let vouch = |role: &str, serial: &str| {
+            let file = |ending: &str| shown(&made.file(&format!("{role}.{ending}")));
+            let (key, request, certificate) = (file("key"), file("csr"), file("pem"));
+            let name = format!("/CN=pubsub test {role}");
+            made.run(&["req", "-new", "-config", &configuration, "-key", &key, "-subj", &name, "-out", &request])?;
+            made.run(&[
+                "x509",
+                "-req",
+                "-in",
+                &request,
+                "-CA",
+                &authority,
+                "-CAkey",
+                &authority_key,
+                "-set_serial",
+                serial,
+                "-extfile",
+                &configuration,
+                "-extensions",
+                role,
+                "-days",
+                "2",
+                "-out",
+                &certificate,
+            ])
+        };
+        vouch("server", "2")?;
+        vouch("client", "3")?;
         let text = |file: &Path| fs::read_to_string(file).map_err(BrokerError::path("read", file));
         let both = text(&made.server_key())? + &text(&made.server())?;
         fs::write(made.server_with_key(), both).map_err(BrokerError::path("write", made.server_with_key()))?;
@@ -123,6 +122,18 @@ impl Certificates {
     #[must_use]
     pub fn server_key(&self) -> PathBuf {
         self.file("server.key")
+    }
+
+    /// A client's certificate.
+    #[must_use]
+    pub fn client(&self) -> PathBuf {
+        self.file("client.pem")
+    }
+
+    /// The client's private key.
+    #[must_use]
+    pub fn client_key(&self) -> PathBuf {
+        self.file("client.key")
     }
 
     /// The server's private key and certificate in one file, as Kafka reads them.

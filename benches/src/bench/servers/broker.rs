@@ -60,9 +60,14 @@ struct Bench {
     limits: bool,
     cpu: bool,
     prompt: bool,
+    history: bool,
 }
 
 impl Bench {
+    fn plain(self) -> Self {
+        Self { history: false, ..self }
+    }
+
     fn prompt(self) -> Self {
         Self { prompt: true, ..self }
     }
@@ -127,7 +132,7 @@ impl Bench {
         L: Limit,
         F: Future<Output: Send> + Send + 'static,
     {
-        let place = Place { url: self.url.clone(), name: fresh(), prompt: self.prompt };
+        let place = Place { url: self.url.clone(), name: fresh(), prompt: self.prompt, history: self.history };
         let sample = work(place.clone());
         let sample = runtime.spawn(async { timeout(LONGEST, sample).await });
         let taken = runtime.block_on(sample).map_err(|_| "a run failed as told above".to_owned())?;
@@ -145,7 +150,7 @@ fn runtime() -> Runtime {
 }
 
 pub(super) fn cases<L: Back>(broker: &'static str, url: &str, options: &Options) -> Vec<Case> {
-    let bench = Bench { url: url.to_owned(), limits: options.limits, cpu: options.cpu, prompt: false };
+    let bench = Bench { url: url.to_owned(), limits: options.limits, cpu: options.cpu, prompt: false, history: true };
     let mut cases = Vec::new();
     for (operation, size) in names::OPERATIONS {
         let counts = Counts::of(broker).scaled(size, options.quick);
@@ -155,6 +160,11 @@ pub(super) fn cases<L: Back>(broker: &'static str, url: &str, options: &Options)
         let (publish, consume, e2e, one) = (counts.publish, counts.consume, counts.e2e, counts.one);
         cases.push(match operation {
             "publish" => bench.rate::<L, _, _>(
+                name,
+                move |place| work::publish::<Ours>(place, publish, size),
+                move |place| work::publish::<Json<L>>(place, publish, size),
+            ),
+            "publish-plain" => bench.plain().rate::<L, _, _>(
                 name,
                 move |place| work::publish::<Ours>(place, publish, size),
                 move |place| work::publish::<Json<L>>(place, publish, size),

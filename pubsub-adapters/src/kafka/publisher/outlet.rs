@@ -11,18 +11,20 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use pubsub_core::Result;
+use pubsub_core::{Error, ErrorKind, Result};
 use rdkafka::{
     ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{DeliveryResult, Message as _},
-    producer::{Producer, ProducerContext, PurgeConfig, ThreadedProducer},
+    producer::{BaseProducer, Producer, ProducerContext, PurgeConfig},
 };
 use tokio::sync::Semaphore;
 
 use super::{
-    DELIVERY, LARGEST, refusal,
+    DELIVERY, LARGEST,
+    lane::{Client, Lanes},
+    refusal,
     underway::{Fault, Pending},
 };
 use crate::{
@@ -36,6 +38,8 @@ use crate::{
 
 /// The window, in units of a record and each further KiB of it.
 pub(super) const WINDOW: u32 = 16_384;
+/// How long the thread of a producer waits for reports until it looks whether it has to end.
+const REPORTS: Duration = Duration::from_millis(100);
 /// The client takes no longer time than this.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
@@ -52,11 +56,27 @@ pub(super) fn patience(limit: Duration) -> Duration {
 /// Where the client reports to, on its own thread.
 pub(super) struct Reports {
     signals: Arc<Signals>,
-    broken: Arc<AtomicBool>,
+    /// It takes nothing any more.
+    broken: AtomicBool,
+    /// Nothing more is to go out.
+    abandoned: AtomicBool,
 }
 
 impl Reports {
-    fn look_at(&self, cause: &KafkaError) {
+    pub(super) fn new(signals: Arc<Signals>) -> Self {
+        Self { signals, broken: false.into(), abandoned: false.into() }
+    }
+
+    /// Nothing more is to go out from now on.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn look_at(&self, cause: &KafkaError) {
         if code_of(cause) == Some(Code::Fatal) {
             self.broken.store(true, Ordering::SeqCst);
         }
@@ -90,10 +110,10 @@ impl ProducerContext for Reports {
     }
 }
 
-/// A producer, and whether it is of no use any more.
+/// A producer, and the thread that serves what it reports.
 pub(super) struct Outgoing {
-    pub(super) client: ThreadedProducer<Reports>,
-    broken: Arc<AtomicBool>,
+    pub(super) client: Client,
+    ends: Arc<AtomicBool>,
 }
 
 impl Outgoing {
@@ -106,19 +126,39 @@ impl Outgoing {
         config.set("linger.ms", if link.options.profile == Profile::Throughput { "5" } else { "0" });
         config.set("queue.buffering.max.messages", (4 * WINDOW).to_string());
         link.options.finish(&mut config);
-        let broken = Arc::<AtomicBool>::default();
-        let reports = Reports { signals: link.signals.clone(), broken: broken.clone() };
-        let client = ThreadedProducer::from_config_and_context(&config, reports);
-        Ok(Arc::new(Self { client: client.map_err(|cause| error("publish", cause))?, broken }))
+        let client = BaseProducer::from_config_and_context(&config, Reports::new(link.signals.clone()));
+        let client = Arc::new(client.map_err(|cause| error("publish", cause))?);
+        let ends = Arc::<AtomicBool>::default();
+        // A report may let go of the last record that holds the client: so this thread ends by itself, and nobody who
+        // drops the client waits for it, as the client crate's own thread would be waited for.
+        let (served, ended) = (client.clone(), ends.clone());
+        let serve = move || {
+            while !ended.load(Ordering::SeqCst) || served.in_flight_count() > 0 {
+                served.poll(REPORTS);
+            }
+        };
+        let no_thread =
+            |cause| Error::new(ErrorKind::Backend, "publish", "there is no thread for reports").because(cause);
+        std::thread::Builder::new().name("kafka-reports".to_owned()).spawn(serve).map_err(no_thread)?;
+        Ok(Arc::new(Self { client, ends }))
     }
 
-    /// It takes nothing any more.
-    pub(super) fn give_up(&self) {
-        self.broken.store(true, Ordering::SeqCst);
+    /// Gives up what is underway, and what waits for it: whoever waits is told.
+    fn abandon(&self) {
+        self.client.context().abandon();
+        self.client.purge(PurgeConfig::default().queue().inflight());
     }
 
     fn is_sound(&self) -> bool {
-        !self.broken.load(Ordering::SeqCst)
+        !self.client.context().broken.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // The thread that serves reports ends with the last one, and what waits in a lane holds the client.
+        self.abandon();
+        self.ends.store(true, Ordering::SeqCst);
     }
 }
 
@@ -129,6 +169,7 @@ pub(in crate::kafka) struct Outlet {
     patient: Mutex<BTreeMap<u128, Arc<Outgoing>>>,
     pub(super) window: Arc<Semaphore>,
     pub(super) ledger: Ledger,
+    pub(super) lanes: Lanes,
 }
 
 impl Outlet {
@@ -138,6 +179,7 @@ impl Outlet {
             patient: Mutex::default(),
             window: Arc::new(Semaphore::new(WINDOW as usize)),
             ledger: Ledger::default(),
+            lanes: Lanes::default(),
         }
     }
 
@@ -190,7 +232,7 @@ impl Outlet {
     /// Lets the producers go, and gives up what they have underway: whoever waits is told.
     pub(in crate::kafka) fn abandon(&self) {
         for producer in self.take_all() {
-            producer.client.purge(PurgeConfig::default().queue().inflight());
+            producer.abandon();
             reap(Retired(producer));
         }
     }

@@ -1,10 +1,9 @@
 //! Batches that the client has in hand, and who waits for them.
 
 use std::{
-    future::poll_fn,
     mem::take,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use pubsub_core::{ChannelName, Error};
@@ -12,6 +11,7 @@ use rdkafka::error::KafkaError;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::lane::Lane;
 use crate::common::ledger::OpenTickets;
 
 /// Why a record was not confirmed.
@@ -35,6 +35,8 @@ pub(super) type Confirmations = SmallVec<[Confirmed; 1]>;
 pub(super) struct Underway {
     state: Mutex<State>,
     pub(super) channel: ChannelName,
+    /// What its records go through, if it is told when they are done with.
+    pub(super) lane: Option<Arc<Lane>>,
 }
 
 struct State {
@@ -48,13 +50,14 @@ impl Underway {
     pub(super) fn new(
         records: usize,
         channel: ChannelName,
+        lane: Option<Arc<Lane>>,
         open: OpenTickets,
         room: OwnedSemaphorePermit,
     ) -> Arc<Self> {
         let mut results = Confirmations::with_capacity(records);
         results.resize_with(records, || Err(Fault::Silent));
         let state = State { results, left: records, waits: None, held: Some((open, room)) };
-        Arc::new(Self { state: Mutex::new(state), channel })
+        Arc::new(Self { state: Mutex::new(state), channel, lane })
     }
 
     /// A record is done with. Those who wait are woken once, for all of the batch.
@@ -82,20 +85,17 @@ impl Underway {
         }
     }
 
-    /// Waits for the whole batch.
-    pub(super) async fn wait(&self) -> Confirmations {
-        poll_fn(|context| {
-            let mut state = self.lock();
-            if state.left == 0 {
-                return Poll::Ready(take(&mut state.results));
-            }
-            match &mut state.waits {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-            Poll::Pending
-        })
-        .await
+    /// What became of the whole batch, once it is done.
+    pub(super) fn poll(&self, context: &mut Context<'_>) -> Poll<Confirmations> {
+        let mut state = self.lock();
+        if state.left == 0 {
+            return Poll::Ready(take(&mut state.results));
+        }
+        match &mut state.waits {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -109,15 +109,28 @@ pub(super) struct Pending {
     batch: Arc<Underway>,
     index: usize,
     ended: bool,
+    /// Its lane counts it.
+    counted: bool,
 }
 
 impl Pending {
     pub(super) fn new(batch: Arc<Underway>, index: usize) -> Self {
-        Self { batch, index, ended: false }
+        Self { batch, index, ended: false, counted: false }
     }
 
     pub(super) fn batch(&self) -> &Underway {
         &self.batch
+    }
+
+    /// Its lane counts it from now on, until it ends.
+    pub(super) fn enter(&mut self) {
+        self.counted = true;
+    }
+
+    /// It never went out.
+    pub(super) fn refuse(self, why: Error) {
+        self.batch.fail(&why);
+        self.end(Err(Fault::Refused(why)));
     }
 
     pub(super) fn end(mut self, result: Confirmed) {
@@ -130,6 +143,9 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if !self.ended {
             self.batch.end(self.index, Err(Fault::Silent));
+        }
+        if let (true, Some(lane)) = (self.counted, &self.batch.lane) {
+            lane.leave();
         }
     }
 }
@@ -147,9 +163,9 @@ mod tests {
     async fn a_batch_ends_with_its_last_record_and_then_gives_back_its_room() {
         let (ledger, room) = (Ledger::default(), Arc::new(Semaphore::new(3)));
         let permit = room.clone().try_acquire_many_owned(3).unwrap();
-        let batch = Underway::new(3, ChannelName::parse("a").unwrap(), ledger.open(3), permit);
+        let batch = Underway::new(3, ChannelName::parse("a").unwrap(), None, ledger.open(3), permit);
         let mut records: Vec<_> = (0..3).map(|index| Pending::new(batch.clone(), index)).collect();
-        let wait = batch.wait();
+        let wait = std::future::poll_fn(|context| batch.poll(context));
         tokio::pin!(wait);
         records.pop().unwrap().end(Ok((1, 9)));
         drop(records.pop());

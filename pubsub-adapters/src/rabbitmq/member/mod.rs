@@ -213,7 +213,7 @@ impl Member {
     ) -> Option<Delivery> {
         let lane = self.lanes.get_mut(&number)?;
         let tag = delivery.delivery_tag;
-        let raw = Raw::of(delivery);
+        let raw = Box::new(Raw::of(delivery));
         lane.took(tag);
         self.active.insert(queue);
         if let Some(mark) = raw.mark() {

@@ -6,13 +6,12 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 
 use super::{
-    super::{Arrival, document, fault::fault, gather::Gathered},
+    super::{Arrival, cloudevents, document, fault::fault, gather::Gathered},
     Attribute, HeaderText, encode,
 };
 use crate::{Envelope, Result};
 
 const CONTENT_TYPE: &str = "content-type";
-const STRUCTURED: &str = "application/cloudevents+json";
 
 /// The names and rules of one broker's headers. Made once per adapter.
 #[derive(Clone, Debug)]
@@ -20,6 +19,7 @@ pub struct Binding {
     prefix: Box<str>,
     text: HeaderText,
     names: [Box<str>; Attribute::ALL.len()],
+    own: Option<Box<str>>,
 }
 
 impl Binding {
@@ -32,7 +32,14 @@ impl Binding {
             Attribute::DataContentType if !prefix.is_empty() => CONTENT_TYPE.into(),
             _ => format!("{prefix}{}", attribute.as_str()).into(),
         };
-        Self { prefix: prefix.into(), text, names: Attribute::ALL.map(name) }
+        Self { prefix: prefix.into(), text, names: Attribute::ALL.map(name), own: None }
+    }
+
+    /// Sets the publisher's own source: an event that has it is not foreign, whatever it is called.
+    #[must_use]
+    pub fn of_source(mut self, source: &str) -> Self {
+        self.own = Some(source.into());
+        self
     }
 
     /// The header that carries an attribute.
@@ -78,7 +85,7 @@ impl Binding {
         body: Option<Bytes>,
         arrival: Arrival<'_>,
     ) -> Result<Envelope> {
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::of(self.own.as_deref());
         for (header, value) in headers {
             match (self.attribute(header), std::str::from_utf8(value)) {
                 (Some(attribute), Ok(text)) => gathered.put(attribute, self.unescape(attribute, text)?)?,
@@ -98,9 +105,8 @@ impl Binding {
             }
         }
         match body {
-            Some(body) if !gathered.is_event() || is_structured(&gathered) => {
-                document::merged(&body, arrival, gathered)
-            }
+            Some(body) if is_structured(&gathered) => cloudevents::merged(&body, arrival, gathered),
+            Some(body) if !gathered.is_event() => document::merged(&body, arrival, gathered),
             body => {
                 let payload = gathered.payload(body)?;
                 gathered.into_envelope(payload, Some(arrival))
@@ -131,5 +137,6 @@ fn is_separator(byte: u8) -> bool {
 
 fn is_structured(gathered: &Gathered<'_>) -> bool {
     let content_type = gathered.get(Attribute::DataContentType).unwrap_or_default();
-    content_type.get(..STRUCTURED.len()).is_some_and(|start| start.eq_ignore_ascii_case(STRUCTURED))
+    let structured = cloudevents::CONTENT_TYPE;
+    content_type.get(..structured.len()).is_some_and(|start| start.eq_ignore_ascii_case(structured))
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    super::{Arrival, FOREIGN_ID, FOREIGN_SOURCE, document, samples},
+    super::{Arrival, FOREIGN_ID, FOREIGN_SOURCE, WireFormat, document, samples},
     Attribute, Binding, HeaderText,
 };
 use crate::{ChannelName, Envelope, ErrorKind, Payload, Result, Timestamp};
@@ -211,4 +211,25 @@ fn documents_in_the_body_are_read() {
     let text = std::str::from_utf8(&structured).unwrap();
     assert_eq!(foreign(&[("content-type", "application/cloudevents+json; charset=utf-8")], text).unwrap(), event);
     assert_eq!(foreign(&[], "hello").unwrap_err().kind(), ErrorKind::Codec);
+}
+
+#[test]
+fn a_document_of_our_own_source_is_not_foreign() {
+    let event = samples::example();
+    let (body, content_type) = WireFormat::Structured.document(&event, "urn:shop").unwrap().unwrap();
+    let headers = vec![("content-type".to_owned(), content_type.as_bytes().to_vec())];
+    let binding = Binding::new("ce-", HeaderText::Ascii);
+    let foreign = read(&binding, &headers, Some(body.clone())).unwrap();
+    assert_eq!(foreign.meta.extra.get(FOREIGN_SOURCE).and_then(|source| source.as_str()), Some("urn:shop"));
+    assert_eq!(read(&binding.of_source("urn:shop"), &headers, Some(body)).unwrap(), event);
+}
+
+#[test]
+fn what_a_document_would_not_keep_goes_by_attributes() {
+    let written = |payload| {
+        let event = Envelope { payload, ..samples::example() };
+        WireFormat::Structured.document(&event, "/pubsub/test").unwrap().is_some()
+    };
+    assert!(written(Payload::json("{}")));
+    assert!(!written(Payload::json("{} ")) && !written(Payload::Tombstone));
 }

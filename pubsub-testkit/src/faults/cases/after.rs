@@ -5,7 +5,7 @@ use std::time::Duration;
 use pubsub_core::driver::Feature;
 use tokio::time::sleep;
 
-use super::tools::{ALL, next, publish};
+use super::tools::{ALL, any, next, publish};
 use crate::{
     conformance::{Verdict, ensure, quiet_for},
     faults::{Action, FaultCase, Flaw, Stage, Tally, work::serial},
@@ -62,7 +62,7 @@ async fn recovered(stage: Stage) -> Verdict {
 
 /// Nothing but errors that pass comes for this long.
 async fn quiet(events: &mut pubsub_core::Events<pubsub_core::Raw>, silence: Duration) -> Verdict {
-    match next(events, silence, "nothing").await {
+    match any(events, silence, "nothing").await? {
         Ok(event) => ensure(false, "no event", format!("{:?}", event.message())),
         Err(_) => Ok(()),
     }

@@ -1,8 +1,9 @@
-//! S1–S3: members of an ordered group come, go and die under load.
+//! S1–S4: members of an ordered group come, go, die and stand still under load.
 
 use std::time::Duration;
 
 use pubsub_core::driver::Feature;
+use tokio::time::sleep;
 
 use super::tools::ALL;
 use crate::{
@@ -35,6 +36,14 @@ pub(super) const CASES: &[FaultCase] = &[
         on: ALL,
         bites: &[Flaw::Reorders, Flaw::KeepsDead],
         run: |stage| Box::pin(changing(stage, Change::Die)),
+    },
+    FaultCase {
+        id: "S4",
+        title: "a member of an ordered group stands still beyond its lease, again and again: order per key is kept",
+        needs: &[Feature::DurableGroup, Feature::KeyOrder],
+        on: ALL,
+        bites: &[Flaw::Reorders],
+        run: |stage| Box::pin(standing_still(stage)),
     },
 ];
 
@@ -92,4 +101,29 @@ async fn changing(stage: Stage, change: Change) -> Verdict {
 
 async fn add(crew: &mut Crew, consume: &Work, change: Change) -> Verdict<u32> {
     if change == Change::Die { crew.fork(consume).await } else { crew.add(consume).await }
+}
+
+async fn standing_still(stage: Stage) -> Verdict {
+    // Few keys, so that a member has several events of each when it stops.
+    const KEYS: usize = 4;
+    let (channel, bounds, rounds) = (stage.channel("s4")?, stage.bounds(), stage.count(4, 20));
+    let mut crew = stage.crew(Tally::ordered(KEYS))?;
+    let work = Duration::from_millis(5);
+    let consuming = Consuming { in_flight: IN_FLIGHT, lease: Some(bounds.lease), work, ..Consuming::default() };
+    let consume = Work { channel: channel.clone(), shards: SHARDS, role: Role::Consume(consuming) };
+    let members = [crew.fork(&consume).await?, crew.fork(&consume).await?];
+    crew.ready(&members).await?;
+    let publishing = Publishing { lanes: KEYS, keys: KEYS, rate: 250, ..Publishing::default() };
+    crew.add(&Work { channel, shards: SHARDS, role: Role::Publish(publishing) }).await?;
+    for round in 0..rounds {
+        let enough = crew.tally().done() + 200;
+        crew.until("events to flow", stage.patience(200), |tally| tally.done() >= enough).await?;
+        let member = crew.member(members[round % members.len()])?;
+        member.pause(true)?;
+        // Its leases run out, and hardly anybody can have taken its place yet.
+        sleep(bounds.lease + Duration::from_millis(600)).await;
+        member.pause(false)?;
+    }
+    let repeats = crew.repeats(rounds, members.len(), IN_FLIGHT);
+    crew.finish(repeats).await.map(drop)
 }

@@ -105,19 +105,29 @@ pub(super) fn all_failed(stage: &Stage, attempts: &[Attempt]) -> Verdict {
 
 /// The next event; errors of a subscription that recovers are passed over.
 pub(super) async fn next(events: &mut Events<Raw>, within: Duration, what: &str) -> Verdict<Received<Raw>> {
+    match any(events, within, what).await? {
+        Ok(event) => Ok(event),
+        Err(met) => Err(Failure::new(format!("{what} within {within:?}"), format!("none{met}"))),
+    }
+}
+
+/// The next event if there is one within this time, and what passed instead if there is none. Errors that do not pass are
+/// failures.
+pub(super) async fn any(
+    events: &mut Events<Raw>,
+    within: Duration,
+    what: &str,
+) -> Verdict<std::result::Result<Received<Raw>, String>> {
     let deadline = Instant::now() + within;
     let mut met = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match timeout(left, events.next()).await {
-            Ok(Some(Ok(event))) => return Ok(event),
+            Ok(Some(Ok(event))) => return Ok(Ok(event)),
             Ok(Some(Err(error))) if is_passing(&error) => met = Some(error),
             Ok(Some(Err(error))) => return Err(error.into()),
             Ok(None) => return Err(Failure::new(what, "the end of the subscription")),
-            Err(_) => {
-                let met = met.map(|error| format!(", after {error}")).unwrap_or_default();
-                return Err(Failure::new(format!("{what} within {within:?}"), format!("none{met}")));
-            }
+            Err(_) => return Ok(Err(met.map(|error| format!(", after {error}")).unwrap_or_default())),
         }
     }
 }

@@ -15,10 +15,10 @@ use crate::{
     conformance::{Failure, Size, Verdict},
 };
 
-/// Makes a test binary run chaos instead of cases: `seed=1 seconds=60 rate=300`.
+/// Makes a test binary run chaos instead of cases: `seed=1 seconds=60 rate=400`.
 pub(super) const VARIABLE: &str = "PUBSUB_CHAOS";
 
-/// Runs a plan (`seed=1 seconds=60 rate=300`) on a broker. Must not be called from within a runtime.
+/// Runs a plan (`seed=1 seconds=60 rate=400`) on a broker. Must not be called from within a runtime.
 ///
 /// # Errors
 /// If something confirmed is lost, comes in a wrong order or more often than the faults explain.

@@ -14,7 +14,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Reads `seed=… seconds=… rate=…`; each may be left out.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut plan = Self { seed: 1, seconds: 60, rate: 300 };
+        let mut plan = Self { seed: 1, seconds: 60, rate: 400 };
         for word in text.split_whitespace() {
             let (name, value) = word.split_once('=')?;
             match name {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_seed_says_all() {
         let plan = Plan::parse("seed=7 seconds=3").unwrap();
-        assert_eq!(plan, Plan { seed: 7, seconds: 3, rate: 300 });
+        assert_eq!(plan, Plan { seed: 7, seconds: 3, rate: 400 });
         let first: Vec<_> = plan.events().take(200).collect();
         assert_eq!(first, plan.events().take(200).collect::<Vec<_>>());
         assert_ne!(first, Plan { seed: 8, ..plan }.events().take(200).collect::<Vec<_>>());
