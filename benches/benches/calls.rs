@@ -10,7 +10,7 @@ use pubsub_benches::{
 use tokio::runtime::{Builder, Runtime};
 
 fn one<C: Calls>(criterion: &mut Criterion, name: &str, runtime: &Runtime) {
-    let place = Place { url: format!("memory://{name}"), name: "calls".to_owned(), prompt: true };
+    let place = Place { url: format!("memory://{name}"), name: "calls".to_owned(), prompt: true, history: true };
     let calls = runtime.block_on(C::open(&place, usize::MAX));
     let order = order(256);
     criterion.bench_function(name, |bencher| bencher.to_async(runtime).iter(|| calls.call(order.clone())));

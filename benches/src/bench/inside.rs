@@ -92,7 +92,7 @@ fn call_cases(count: usize) -> Vec<Case> {
     let place = || {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("calls-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        Place { url: format!("memory://{name}"), name, prompt: true }
+        Place { url: format!("memory://{name}"), name, prompt: true, history: true }
     };
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let together = move |pairs| {
