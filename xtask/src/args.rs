@@ -40,9 +40,9 @@ cargo xtask brokers up [--yes] [redis] [nats] [kafka] [rabbitmq] | down | status
 cargo xtask chaos [--minutes N] [--seed S] [--broker B]… [--yes]
         breaks brokers, connections and consumers at random, and fails if something confirmed is lost;
         4 minutes over all four brokers; a seed makes the same things happen again
-cargo xtask bench [--quick] [--limits] [--cpu] [CASE…]
+cargo xtask bench [--quick] [--pairs=N] [--limits] [--cpu] [CASE…]
         measures, and prints case, ours, limit, ratio, unit, pairs, spread; starts the brokers that the cases need
-        --quick       three pairs and fewer events
+        --quick       three pairs, or as many as `--pairs` says, and fewer events
         --limits      the bare clients of the brokers alone
         --cpu         also what this process spends on an event, with brokers
 cargo xtask bench rss [--quick] [memory] [redis] [nats] [kafka] [rabbitmq]

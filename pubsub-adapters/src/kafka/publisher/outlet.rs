@@ -40,6 +40,8 @@ use crate::{
 pub(super) const WINDOW: u32 = 16_384;
 /// How long the thread of a producer waits for reports until it looks whether it has to end.
 const REPORTS: Duration = Duration::from_millis(100);
+/// How much later than its time the client tells that a record is out of time: it looks at all of them once a second.
+const LATE: Duration = Duration::from_secs(3);
 /// The client takes no longer time than this.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
@@ -113,6 +115,8 @@ impl ProducerContext for Reports {
 /// A producer, and the thread that serves what it reports.
 pub(super) struct Outgoing {
     pub(super) client: Client,
+    /// For how long it tries a record.
+    patience: Duration,
     ends: Arc<AtomicBool>,
 }
 
@@ -140,7 +144,7 @@ impl Outgoing {
         let no_thread =
             |cause| Error::new(ErrorKind::Backend, "publish", "there is no thread for reports").because(cause);
         std::thread::Builder::new().name("kafka-reports".to_owned()).spawn(serve).map_err(no_thread)?;
-        Ok(Arc::new(Self { client, ends }))
+        Ok(Arc::new(Self { client, patience, ends }))
     }
 
     /// Gives up what is underway, and what waits for it: whoever waits is told.
@@ -257,8 +261,9 @@ struct Retired(Arc<Outgoing>);
 
 impl Drop for Retired {
     fn drop(&mut self) {
-        // What is underway ends by its own timeout, and is told of.
-        let _ = self.0.client.flush(DELIVERY);
+        // What is underway ends by its own timeout, and is told of: were it given up here, it would look as if the
+        // adapter were closed.
+        let _ = self.0.client.flush(self.0.patience.saturating_add(LATE).min(LONGEST));
     }
 }
 
