@@ -22,7 +22,7 @@ pub struct Listener(pub(super) u64);
 /// What a handler gives back: nothing, or a result whose error goes to the hook.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not what a listener gives back",
-    label = "neither `()` nor `Result<(), E>`",
+    label = "neither `()` nor a `Result`",
     note = "an error must convert into `Box<dyn std::error::Error + Send + Sync>`"
 )]
 pub trait Outcome {
@@ -39,9 +39,10 @@ impl Outcome for () {
     }
 }
 
-impl<E: Into<BoxError>> Outcome for Result<(), E> {
+/// What a handler that ends with a call returns beside its error, as the receipt of an `emit`, is of no use to anybody.
+impl<T, E: Into<BoxError>> Outcome for Result<T, E> {
     fn into_result(self) -> Result<(), BoxError> {
-        self.map_err(Into::into)
+        self.map(drop).map_err(Into::into)
     }
 }
 
