@@ -51,6 +51,17 @@ fn pem(field: &str, path: &Path, section: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What servers say of a certificate of the client that is missing, or that they do not trust.
+const CLIENT_REFUSED: [&str; 7] = [
+    "CertificateRequired",
+    "certificate required",
+    "HandshakeFailure",
+    "BadCertificate",
+    "DecryptError",
+    "UnknownCA",
+    "CertificateUnknown",
+];
+
 /// What a failed attempt to connect over rustls has to do with TLS, if anything, with the remedy. `cause` is the
 /// text of all causes.
 pub(crate) fn explain(cause: &str, encrypted: bool) -> Option<(ErrorKind, &'static str)> {
@@ -60,8 +71,7 @@ pub(crate) fn explain(cause: &str, encrypted: bool) -> Option<(ErrorKind, &'stat
                     `ca=`, and the host as the certificate does";
         return Some((ErrorKind::Auth, text));
     }
-    let alerts = ["CertificateRequired", "certificate required", "HandshakeFailure", "BadCertificate", "DecryptError"];
-    if has(&alerts) || has(&["UnknownCA", "CertificateUnknown"]) {
+    if has(&CLIENT_REFUSED) {
         let text =
             "TLS: the server wants a certificate of the client that it trusts: name its files with `cert=` and `key=`";
         return Some((ErrorKind::Auth, text));
@@ -129,6 +139,7 @@ mod tests {
         assert!(kind == ErrorKind::Auth && text.contains("`ca=`"));
         assert!(explain("received corrupt message of type InvalidContentType", true).unwrap().1.contains("without it"));
         assert!(explain("Connection reset by peer (os error 104)", false).unwrap().1.contains("may want TLS"));
+        assert!(explain("received fatal alert: UnknownCA", true).unwrap().1.contains("`cert=`"));
         assert_eq!(explain("Connection refused", true), None);
     }
 }

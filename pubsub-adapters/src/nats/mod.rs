@@ -13,7 +13,7 @@
 //! |---|---|
 //! | durable channel | a stream of its own, file storage, `Limits` retention; `Interest` where the policy offers no history |
 //! | ephemeral channel | a core subject |
-//! | event | body = payload, headers `ce-*` with CloudEvents names, ASCII, percent-encoded |
+//! | event | CloudEvents structured JSON; by `wire=binary`, and where the payload is no JSON: body = payload, headers `ce-*`, ASCII, percent-encoded |
 //! | group | a durable pull consumer with explicit acks, `ack_wait` = the lease of the member that made it, at most 6 s: what is held longer is renewed |
 //! | group on an ordered channel | a consumer per shard, owned by one member at a time through a record in the stream `<prefix>~_leases` |
 //! | broadcast of a durable channel | a consumer without acks, made anew from where it was |
