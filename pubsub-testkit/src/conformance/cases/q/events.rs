@@ -63,7 +63,7 @@ async fn listeners(ctx: Ctx) -> Verdict {
             }
         })
         .await?;
-    let gone = listening.once(|_: Add| async { Err("a listener that was taken off") }).await?;
+    let gone = listening.once(|_: Add| async { Err::<(), &str>("a listener that was taken off") }).await?;
     same("whether a listener was there", (listening.off(gone), listening.off(gone)), (true, false))?;
     let count = ctx.count(50, 1_000);
     for left in 0..count as u64 {
