@@ -1,0 +1,56 @@
+//! The seam between what the server can do and how it is asked: the tRPC wire and the plain endpoints call the same
+//! procedures.
+
+use futures_util::future::BoxFuture;
+use serde_json::value::RawValue;
+
+use crate::ApiError;
+
+/// What a procedure is, and so by which method it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProcedureKind {
+    /// Reads; by `GET`.
+    Query,
+    /// Changes something; by `POST`.
+    Mutation,
+    /// Answers with a stream of events; by `GET`.
+    Subscription,
+}
+
+/// What `connectionParams` said, checked: an object of strings.
+pub(crate) type ConnectionParams = serde_json::Map<String, serde_json::Value>;
+
+/// All that the wire has to know of the server.
+pub(crate) trait Procedures: Send + Sync + 'static {
+    /// Who asks, as the application's hook finds it; told once per HTTP request and given to each of its calls.
+    type Caller: Send + Sync;
+    /// An accepted subscription, which the stream writer turns into a body.
+    type Stream: Send;
+
+    /// What stands behind a dotted path, if anything does.
+    fn kind(&self, path: &str) -> Option<ProcedureKind>;
+
+    /// Who asks.
+    fn caller<'a>(
+        &'a self,
+        parts: &'a http::request::Parts,
+        params: Option<ConnectionParams>,
+    ) -> BoxFuture<'a, Result<Self::Caller, ApiError>>;
+
+    /// Runs a query or a mutation. The answer is JSON text.
+    fn call<'a>(
+        &'a self,
+        caller: &'a Self::Caller,
+        path: &'a str,
+        input: Option<&'a RawValue>,
+    ) -> BoxFuture<'a, Result<Box<RawValue>, ApiError>>;
+
+    /// Opens a subscription. `position` is what the `Last-Event-ID` header or the query said, and wins over the input.
+    fn subscribe<'a>(
+        &'a self,
+        caller: &'a Self::Caller,
+        path: &'a str,
+        input: Option<&'a RawValue>,
+        position: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Self::Stream, ApiError>>;
+}
