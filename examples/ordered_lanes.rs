@@ -22,9 +22,11 @@ struct Moved {
     number: u32,
 }
 
-/// When each move was handled.
+/// By car: which move was handled, and when.
+type Moves = BTreeMap<String, Vec<(u32, Instant)>>;
+
 #[derive(Clone, Default)]
-struct Track(Arc<Mutex<BTreeMap<String, Vec<(u32, Instant)>>>>);
+struct Track(Arc<Mutex<Moves>>);
 
 impl Track {
     fn note(&self, car: String, number: u32) {
@@ -32,7 +34,7 @@ impl Track {
         track.entry(car).or_default().push((number, Instant::now()));
     }
 
-    fn moves(&self) -> BTreeMap<String, Vec<(u32, Instant)>> {
+    fn moves(&self) -> Moves {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
