@@ -37,56 +37,68 @@ pub(crate) fn type_name(name: &str) -> String {
 
 /// Types that the documents have of their own, whatever the catalog holds.
 const OWN_TYPES: &[&str] = &[
+    "AppRecord",
     "AppRouter",
     "Array",
+    "AsyncIterable",
     "BatchResponse",
     "Boolean",
     "ChannelInfo",
     "ChannelList",
-    "ClientEvents",
+    "ClientEventName",
     "Cursor",
     "Date",
     "Error",
     "ErrorObject",
     "ErrorResponse",
     "ErrorShape",
+    "EventChannels",
     "EventDefinition",
     "EventDefinitions",
     "EventEnvelope",
     "EventMeta",
     "EventOf",
+    "EventResults",
     "Events",
+    "FetchHistoryInput",
+    "GetChannelInfoInput",
     "HealthReport",
     "History",
     "Issue",
     "Item",
-    "JsonValue",
+    "ListChannelsInput",
     "Map",
+    "Mutation",
     "Number",
     "Object",
     "Partial",
     "Promise",
     "PublishInput",
+    "PublishOptions",
     "PublishOutput",
+    "PublishToChannelInput",
+    "Query",
     "Readiness",
     "Record",
+    "ResumeInput",
     "SendEventInput",
     "SendEventOutput",
     "SendOptions",
-    "ServerEvents",
+    "ServerEventName",
     "ServiceStatus",
     "Set",
     "SseTicket",
     "String",
     "SubscribeInput",
+    "SubscribeOptions",
+    "Subscription",
     "SubscriptionStats",
     "Symbol",
-    "UndeclaredEvent",
     "UndeclaredEventName",
 ];
 
 /// One name per type, whoever asks for it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Taken(BTreeSet<String>);
 
 impl Taken {
@@ -94,11 +106,14 @@ impl Taken {
         Self(OWN_TYPES.iter().map(|&name| name.to_owned()).collect())
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
     /// The name, or the name with the first number that makes it another one.
     pub(crate) fn claim(&mut self, name: &str) -> String {
         let candidates = std::iter::once(name.to_owned()).chain((2_u32..).map(|number| format!("{name}_{number}")));
         for candidate in candidates {
-            // Some file systems and people do not tell upper from lower case, but languages do.
             if self.0.insert(candidate.clone()) {
                 return candidate;
             }

@@ -53,4 +53,9 @@ impl DocumentOptions {
         self.internal = shown;
         self
     }
+
+    /// The title.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
 }

@@ -65,7 +65,7 @@ impl Parts {
         let names = types.get(contract);
         let channel = contract.channel.as_str().to_owned();
         self.message(&names.payload, contract, &contract.payload_schema);
-        self.on_channel(&channel, json!(channel), &names.payload);
+        self.on_channel(&channel, &json!(channel), &names.payload);
         let on_channel = |channel: &str, message: &str| {
             let channel = channel.replace('/', "~1");
             json!({ "$ref": format!("#/channels/{channel}/messages/{message}") })
@@ -82,7 +82,7 @@ impl Parts {
             // No channel of a catalog begins with an underscore. Each caller has an inbox of its own.
             let inbox = format!("_replies.{channel}");
             self.message(&names.reply, contract, schema);
-            self.on_channel(&inbox, Value::Null, &names.reply);
+            self.on_channel(&inbox, &Value::Null, &names.reply);
             json!({
                 "channel": { "$ref": format!("#/channels/{inbox}") },
                 "messages": [on_channel(&inbox, &names.reply)],
@@ -118,7 +118,7 @@ impl Parts {
         self.schemas.insert(name.to_owned(), draft7::of(schema, &format!("#/components/schemas/{name}")));
     }
 
-    fn on_channel(&mut self, channel: &str, address: Value, message: &str) {
+    fn on_channel(&mut self, channel: &str, address: &Value, message: &str) {
         let entry = self.channels.entry(channel.to_owned());
         let channel = entry.or_insert_with(|| json!({ "address": address, "messages": {} }));
         channel["messages"][message] = json!({ "$ref": format!("#/components/messages/{message}") });

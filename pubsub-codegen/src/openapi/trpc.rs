@@ -10,33 +10,54 @@ use super::{
     plain::CALL_FAILURES,
     schema_ref,
 };
-use crate::{Procedure, ProcedureKind, names::Types, procedure::OWN_ROUTER};
+use crate::{
+    Procedure,
+    ProcedureKind::{self, Mutation, Query, Subscription},
+    names::Types,
+    procedure::OWN_ROUTER,
+};
 
 /// How a query may fail.
 const QUERY_FAILURES: &[FailureCode] =
     &[BadRequest, Unauthorized, Forbidden, NotFound, PreconditionFailed, ServiceUnavailable];
 
-/// The library's own procedures: name, kind, input and whether it must be there, output, what it does.
-const OWN: &[(&str, ProcedureKind, Option<(&str, bool)>, &str, &str)] = {
-    use ProcedureKind::{Mutation, Query, Subscription};
-    &[
-        ("publish", Mutation, Some(("PublishInput", true)), "PublishOutput", "Puts an event on a channel"),
-        ("sendEvent", Mutation, Some(("SendEventInput", true)), "SendEventOutput", "Sends an event as a client"),
-        ("fetchHistory", Query, Some(("FetchHistoryInput", true)), "History", "Past events of a channel"),
-        ("listChannels", Query, Some(("ListChannelsInput", false)), "ChannelList", "The channels to read"),
-        ("getChannelInfo", Query, Some(("GetChannelInfoInput", true)), "ChannelInfo", "What is known of a channel"),
-        ("getEventDefinitions", Query, None, "EventDefinitions", "The events that there are"),
-        ("getServiceStatus", Query, None, "ServiceStatus", "What the service does"),
-        ("getSubscriptionStats", Query, None, "SubscriptionStats", "Who listens"),
-        ("health", Query, None, "HealthReport", "Whether the service is healthy"),
-        ("subscribe", Subscription, Some(("SubscribeInput", true)), "EventEnvelope", "The events of channels"),
-    ]
-};
+/// A procedure of the library itself.
+struct Own {
+    name: &'static str,
+    kind: ProcedureKind,
+    /// The schema of the input, and whether there must be one.
+    input: Option<(&'static str, bool)>,
+    output: &'static str,
+    summary: &'static str,
+}
+
+const fn own(
+    name: &'static str,
+    kind: ProcedureKind,
+    input: Option<(&'static str, bool)>,
+    output: &'static str,
+    summary: &'static str,
+) -> Own {
+    Own { name, kind, input, output, summary }
+}
+
+const OWN: &[Own] = &[
+    own("publish", Mutation, Some(("PublishInput", true)), "PublishOutput", "Puts an event on a channel"),
+    own("sendEvent", Mutation, Some(("SendEventInput", true)), "SendEventOutput", "Sends an event as a client"),
+    own("fetchHistory", Query, Some(("FetchHistoryInput", true)), "History", "Past events of a channel"),
+    own("listChannels", Query, Some(("ListChannelsInput", false)), "ChannelList", "The channels to read"),
+    own("getChannelInfo", Query, Some(("GetChannelInfoInput", true)), "ChannelInfo", "What is known of a channel"),
+    own("getEventDefinitions", Query, None, "EventDefinitions", "The events that there are"),
+    own("getServiceStatus", Query, None, "ServiceStatus", "What the service does"),
+    own("getSubscriptionStats", Query, None, "SubscriptionStats", "Who listens"),
+    own("health", Query, None, "HealthReport", "Whether the service is healthy"),
+    own("subscribe", Subscription, Some(("SubscribeInput", true)), "EventEnvelope", "The events of channels"),
+];
 
 pub(super) fn paths(procedures: &[Procedure<'_>], types: &Types) -> Map<String, Value> {
     let mut paths = Map::new();
     paths.insert("/trpc/{procedures}".into(), batch());
-    for (name, kind, input, output, summary) in OWN {
+    for Own { name, kind, input, output, summary } in OWN {
         let input = input.map(|(schema, required)| (schema_ref(schema), required));
         let call =
             Call { path: format!("{OWN_ROUTER}.{name}"), kind: *kind, input, output: schema_ref(output), summary };
@@ -45,8 +66,8 @@ pub(super) fn paths(procedures: &[Procedure<'_>], types: &Types) -> Map<String, 
     for procedure in procedures {
         let (contract, names) = (procedure.contract, types.get(procedure.contract));
         let (input, output) = match procedure.kind {
-            ProcedureKind::Subscription => ((schema_ref("ResumeInput"), false), schema_ref(&names.envelope)),
-            ProcedureKind::Query | ProcedureKind::Mutation => {
+            Subscription => ((schema_ref("ResumeInput"), false), schema_ref(&names.envelope)),
+            Query | Mutation => {
                 let output = match contract.reply_schema {
                     Some(_) => schema_ref(&names.reply),
                     None => json!({ "description": "What the action returned; `null` without action." }),
@@ -78,12 +99,12 @@ impl Call<'_> {
         });
         let in_query = || self.input.as_ref().map(|(schema, required)| json_query("input", "JSON.", schema, *required));
         match self.kind {
-            ProcedureKind::Query => {
+            Query => {
                 operation["parameters"] = json!(in_query().into_iter().collect::<Vec<_>>());
                 operation["responses"] = responses(&[("200", self.result())], QUERY_FAILURES);
                 json!({ "get": operation })
             }
-            ProcedureKind::Mutation => {
+            Mutation => {
                 let key = json!({ "type": "string", "pattern": "^[!-~]{1,128}$" });
                 operation["parameters"] = json!([header("idempotency-key", "The `clientEventId`.", &key)]);
                 if let Some((schema, required)) = &self.input {
@@ -92,7 +113,7 @@ impl Call<'_> {
                 operation["responses"] = responses(&[("200", self.result())], &CALL_FAILURES);
                 json!({ "post": operation })
             }
-            ProcedureKind::Subscription => {
+            Subscription => {
                 let parameters: Vec<_> = in_query().into_iter().chain(position()).collect();
                 operation["parameters"] = json!(parameters);
                 let live = stream(
