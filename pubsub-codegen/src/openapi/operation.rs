@@ -51,8 +51,10 @@ pub(super) fn answer(description: &str, schema: &Value) -> Value {
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 
-/// An answer that is a stream of events, each with data of this schema.
-pub(super) fn stream(description: &str, data: &Value) -> Value {
+/// An answer that is a stream of events, each with data of the schema of this name.
+pub(super) fn stream(description: &str, data: &str) -> Value {
+    // As text: in an extension, tools follow no references.
+    let data = format!("#/components/schemas/{data}");
     json!({
         "description": description,
         "content": { "text/event-stream": { "schema": { "type": "string" }, "x-sse-data": data } },

@@ -34,7 +34,7 @@ fn events() -> Value {
     let [last_event_id, position] = position();
     let mut live = stream(
         "`event`, `id` (a cursor) and `data` of each event. `pubsub:gap` tells where events may be missing.",
-        &schema_ref("EventEnvelope"),
+        "EventEnvelope",
     );
     live["headers"] = json!({
         "pubsub-last-event-id": {

@@ -59,24 +59,24 @@ pub(super) fn paths(procedures: &[Procedure<'_>], types: &Types) -> Map<String, 
     paths.insert("/trpc/{procedures}".into(), batch());
     for Own { name, kind, input, output, summary } in OWN {
         let input = input.map(|(schema, required)| (schema_ref(schema), required));
-        let call =
-            Call { path: format!("{OWN_ROUTER}.{name}"), kind: *kind, input, output: schema_ref(output), summary };
+        let answer = if *kind == Subscription { live(output) } else { result(&schema_ref(output)) };
+        let call = Call { path: format!("{OWN_ROUTER}.{name}"), kind: *kind, input, answer, summary };
         paths.insert(format!("/trpc/{}", call.path), call.item());
     }
     for procedure in procedures {
         let (contract, names) = (procedure.contract, types.get(procedure.contract));
-        let (input, output) = match procedure.kind {
-            Subscription => ((schema_ref("ResumeInput"), false), schema_ref(&names.envelope)),
+        let (input, answer) = match procedure.kind {
+            Subscription => ((schema_ref("ResumeInput"), false), live(&names.envelope)),
             Query | Mutation => {
                 let output = match contract.reply_schema {
                     Some(_) => schema_ref(&names.reply),
                     None => json!({ "description": "What the action returned; `null` without action." }),
                 };
-                ((schema_ref(&names.payload), true), output)
+                ((schema_ref(&names.payload), true), result(&output))
             }
         };
         let summary = contract.meaning().unwrap_or(contract.name.as_str());
-        let call = Call { path: procedure.path(), kind: procedure.kind, input: Some(input), output, summary };
+        let call = Call { path: procedure.path(), kind: procedure.kind, input: Some(input), answer, summary };
         paths.insert(format!("/trpc/{}", call.path), call.item());
     }
     paths
@@ -86,7 +86,8 @@ struct Call<'a> {
     path: String,
     kind: ProcedureKind,
     input: Option<(Value, bool)>,
-    output: Value,
+    /// When all goes well.
+    answer: Value,
     summary: &'a str,
 }
 
@@ -101,7 +102,7 @@ impl Call<'_> {
         match self.kind {
             Query => {
                 operation["parameters"] = json!(in_query().into_iter().collect::<Vec<_>>());
-                operation["responses"] = responses(&[("200", self.result())], QUERY_FAILURES);
+                operation["responses"] = responses(&[("200", self.answer.clone())], QUERY_FAILURES);
                 json!({ "get": operation })
             }
             Mutation => {
@@ -110,27 +111,27 @@ impl Call<'_> {
                 if let Some((schema, required)) = &self.input {
                     operation["requestBody"] = body(schema, *required);
                 }
-                operation["responses"] = responses(&[("200", self.result())], &CALL_FAILURES);
+                operation["responses"] = responses(&[("200", self.answer.clone())], &CALL_FAILURES);
                 json!({ "post": operation })
             }
             Subscription => {
                 let parameters: Vec<_> = in_query().into_iter().chain(position()).collect();
                 operation["parameters"] = json!(parameters);
-                let live = stream(
-                    "`connected`, then each event with its cursor as `id`; failures as `serialized-error`, also those \
-                     of the input.",
-                    &self.output,
-                );
-                operation["responses"] = responses(&[("200", live)], &[]);
+                operation["responses"] = responses(&[("200", self.answer.clone())], &[]);
                 json!({ "get": operation })
             }
         }
     }
+}
 
-    fn result(&self) -> Value {
-        let result = json!({ "type": "object", "properties": { "data": self.output }, "required": ["data"] });
-        answer("The result.", &json!({ "type": "object", "properties": { "result": result }, "required": ["result"] }))
-    }
+fn result(data: &Value) -> Value {
+    let result = json!({ "type": "object", "properties": { "data": data }, "required": ["data"] });
+    answer("The result.", &json!({ "type": "object", "properties": { "result": result }, "required": ["result"] }))
+}
+
+fn live(data: &str) -> Value {
+    let what = "`connected`, then each event with its cursor as `id`; failures as `serialized-error`, also those of the input.";
+    stream(what, data)
 }
 
 /// Several calls in one request, and what is the same for all procedures.

@@ -38,7 +38,7 @@ export interface PubSubOptions {
   /** For runtimes that have none of their own. */
   EventSource?: new (url: string) => Source;
   /** For runtimes that have none of their own. */
-  fetch?: (url: string, init?: any) => Promise<any>;
+  fetch?: (url: any, init?: any) => Promise<any>;
   reconnect?: {
     /** The pause before the first new attempt, in milliseconds; each further one is twice as long. 500. */
     first?: number;

@@ -221,6 +221,20 @@ type Subscription<Input, Event> = TRPCSubscriptionProcedure<{
 }>;
 "#;
 
+pub(super) const APP_ROUTER: &str = r#"/** The type for `createTRPCClient<AppRouter>`. */
+export type AppRouter = TRPCBuiltRouter<
+  {
+    ctx: object;
+    meta: object;
+    errorShape: ErrorShape;
+    // There is none. But by `false`, tRPC would make each type what JSON leaves of it, which these are already, and in
+    // doing so would let everything `unknown` be missing.
+    transformer: boolean;
+  },
+  AppRecord
+>;
+"#;
+
 /// The procedures of the library itself.
 pub(super) const OWN_ROUTER: &str = r#"  pubsub: {
     /** Puts an event on a channel; no action runs. */

@@ -1,20 +1,28 @@
 //! How TypeScript is spelled.
 
-/// A type expression, and whether it needs parentheses inside another one.
+/// A type expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Expr {
     pub(super) text: String,
-    is_compound: bool,
+    shape: Shape,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shape {
+    Atom,
+    Intersection,
+    /// Of these.
+    Union(Vec<Expr>),
 }
 
 impl Expr {
     pub(super) fn atom(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_compound: false }
+        Self { text: text.into(), shape: Shape::Atom }
     }
 
-    /// The expression where an operator is beside it.
+    /// The expression where something follows that binds closer than any operator.
     pub(super) fn operand(&self) -> String {
-        if self.is_compound { format!("({})", self.text) } else { self.text.clone() }
+        if self.shape == Shape::Atom { self.text.clone() } else { format!("({})", self.text) }
     }
 
     /// One of these. What is there twice counts once.
@@ -22,37 +30,50 @@ impl Expr {
         if parts.iter().any(|part| part.text == "unknown") {
             return Self::atom("unknown");
         }
-        Self::joined(parts, "never", " | ")
+        let flat = parts.into_iter().flat_map(|part| match part.shape {
+            Shape::Union(parts) => parts,
+            _ => vec![part],
+        });
+        let parts = distinct(flat, "never");
+        let text = parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(" | ");
+        match parts.as_slice() {
+            [] => Self::atom("never"),
+            [one] => one.clone(),
+            _ => Self { text, shape: Shape::Union(parts) },
+        }
     }
 
     /// All of these at once. What anything fits says nothing.
-    pub(super) fn intersection(mut parts: Vec<Self>) -> Self {
-        parts.retain(|part| part.text != "unknown");
-        Self::joined(parts, "unknown", " & ")
-    }
-
-    fn joined(parts: Vec<Self>, none: &str, operator: &str) -> Self {
-        let mut distinct: Vec<Self> = Vec::with_capacity(parts.len());
-        for part in parts {
-            if part.text != none && !distinct.contains(&part) {
-                distinct.push(part);
-            }
-        }
-        match distinct.as_slice() {
-            [] => Self::atom(none),
+    pub(super) fn intersection(parts: Vec<Self>) -> Self {
+        match distinct(parts, "unknown").as_slice() {
+            [] => Self::atom("unknown"),
             [one] => one.clone(),
             several => {
-                let text = several.iter().map(Self::operand).collect::<Vec<_>>().join(operator);
-                Self { text, is_compound: true }
+                let bound =
+                    |part: &Self| if part.shape == Shape::Intersection { part.text.clone() } else { part.operand() };
+                let text = several.iter().map(bound).collect::<Vec<_>>().join(" & ");
+                Self { text, shape: Shape::Intersection }
             }
         }
     }
 }
 
+/// Each part once, without those that say nothing.
+fn distinct(parts: impl IntoIterator<Item = Expr>, says_nothing: &str) -> Vec<Expr> {
+    let mut distinct = Vec::new();
+    for part in parts {
+        if part.text != says_nothing && !distinct.contains(&part) {
+            distinct.push(part);
+        }
+    }
+    distinct
+}
+
 /// Text as a string literal.
 pub(super) fn quoted(text: &str) -> String {
-    // JSON's strings are TypeScript's.
-    serde_json::Value::from(text).to_string()
+    // JSON's strings are TypeScript's, too.
+    let json = serde_json::Value::from(text).to_string();
+    if json.contains(['\\', '\'']) { json } else { json.replace('"', "'") }
 }
 
 /// The key of a property: as it is where that is a name.
@@ -87,10 +108,7 @@ mod tests {
         assert_eq!(doc("ends */ early", 2), "  /** ends *\\/ early */\n");
         assert_eq!(doc("two\n\nparts", 0), "/**\n * two\n *\n * parts\n */\n");
         assert_eq!(quoted("a'b\"c\n"), r#""a'b\"c\n""#);
-        assert_eq!(
-            [key("orderId"), key("order-id"), key("9"), key("ü")],
-            ["orderId", "\"order-id\"", "\"9\"", "\"ü\""]
-        );
+        assert_eq!([key("orderId"), key("order-id"), key("9"), key("ü")], ["orderId", "'order-id'", "'9'", "'ü'"]);
     }
 
     #[test]
@@ -98,7 +116,11 @@ mod tests {
         let atom = |text: &str| Expr::atom(text);
         let union = Expr::union(vec![atom("A"), atom("B"), atom("A")]);
         assert_eq!(union.text, "A | B");
-        assert_eq!(Expr::intersection(vec![union, atom("C"), atom("unknown")]).text, "(A | B) & C");
+        let both = Expr::intersection(vec![union.clone(), atom("C"), atom("unknown")]);
+        assert_eq!(both.text, "(A | B) & C");
+        assert_eq!(Expr::intersection(vec![both.clone(), atom("D")]).text, "(A | B) & C & D");
+        assert_eq!(Expr::union(vec![union.clone(), atom("B"), both]).text, "A | B | (A | B) & C");
+        assert_eq!(union.operand(), "(A | B)");
         assert_eq!(Expr::union(vec![atom("never"), atom("A")]).text, "A");
         assert_eq!(Expr::union(vec![atom("A"), atom("unknown")]).text, "unknown");
         assert_eq!(Expr::intersection(vec![]).text, "unknown");

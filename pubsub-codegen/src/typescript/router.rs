@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    fixed::OWN_ROUTER,
+    fixed::{APP_ROUTER, OWN_ROUTER},
     print::{doc, key, quoted},
 };
 use crate::{Contract, Contracts, Procedure, ProcedureKind, names::Types};
@@ -62,9 +62,5 @@ pub(super) fn app_router(procedures: &[Procedure<'_>], types: &Types) -> String 
         *lines += &format!("    {}: {value};\n", key(&procedure.name));
     }
     let routers: String = routers.iter().map(|(name, lines)| format!("  {}: {{\n{lines}  }};\n", key(name))).collect();
-    format!(
-        "{}export type AppRouter = TRPCBuiltRouter<\n  {{ ctx: object; meta: object; errorShape: ErrorShape; \
-         transformer: false }},\n  AppRecord\n>;\n\ntype AppRecord = {{\n{OWN_ROUTER}{routers}}};\n",
-        doc("The type for `createTRPCClient<AppRouter>`.", 0)
-    )
+    format!("{APP_ROUTER}\ntype AppRecord = {{\n{OWN_ROUTER}{routers}}};\n")
 }

@@ -12,6 +12,9 @@ use crate::{
     schema,
 };
 
+/// Longer arrays of a fixed length are arrays.
+const LONGEST_TUPLE: usize = 8;
+
 /// The declarations that the payloads and replies of a catalog need. A part that several of them share by name and form is
 /// declared once.
 pub(super) struct Declarations {
@@ -136,11 +139,15 @@ impl<'a> Writer<'a> {
         };
         let rest = rest.map(|schema| self.expr(schema, indent)).transpose()?;
         let of_rest = |rest: &Expr| Expr::atom(format!("{}[]", rest.operand()));
-        if tuple.is_empty() {
-            return Ok(rest.map_or_else(|| Expr::atom("unknown[]"), |rest| of_rest(&rest)));
-        }
         let number = |keyword: &str| map.get(keyword).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         let least = number("minItems").unwrap_or(0);
+        if tuple.is_empty() {
+            let item = rest.unwrap_or_else(|| Expr::atom("unknown"));
+            // Arrays of a fixed length are tuples, as long as people can count them.
+            let is_tuple = (1..=LONGEST_TUPLE).contains(&least) && number("maxItems") == Some(least);
+            let tuple = || format!("[{}]", vec![item.text.as_str(); least].join(", "));
+            return Ok(if is_tuple { Expr::atom(tuple()) } else { of_rest(&item) });
+        }
         let mut items = Vec::with_capacity(tuple.len() + 1);
         for (index, schema) in tuple.iter().enumerate() {
             let item = self.expr(schema, indent)?;

@@ -80,7 +80,7 @@ export interface Line {
    * @minItems 4
    * @maxItems 4
    */
-  corners: number[];
+  corners: [number, number, number, number];
   /** What belongs to it, in the same form. */
   parts?: Line[] | null;
   /**
@@ -102,9 +102,9 @@ export interface OddEveryThing {
   both?: A1b & {
     extra?: string;
   };
-  constant: "yes";
+  constant: 'yes';
   itself?: OddEveryThing;
-  literals?: 1 | "two" | null | true;
+  literals?: 1 | 'two' | null | true;
   never?: never;
   open?: {
     known?: string;
@@ -164,14 +164,14 @@ export interface OrdersCreated {
   tags: string[];
   /** @format double */
   total: number;
-  "user-id"?: string | null;
+  'user-id'?: string | null;
 }
 
 /** Only words. */
-export type State = ("in-work" | "done") | "open";
+export type State = 'in-work' | 'done' | 'open';
 
 /** With the tag outside, as serde does by itself. */
-export type Shape = "Nothing" | {
+export type Shape = 'Nothing' | {
   /** @format double */
   Circle: number;
 } | {
@@ -189,7 +189,7 @@ export type Shape = "Nothing" | {
 /** With a tag inside. */
 export type Payment = {
   expires?: string | null;
-  kind: "card";
+  kind: 'card';
   number: string;
 } | {
   /**
@@ -198,9 +198,9 @@ export type Payment = {
    * @maximum 65535
    */
   days: number;
-  kind: "invoice";
+  kind: 'invoice';
 } | {
-  kind: "cash";
+  kind: 'cash';
 };
 
 /** Without any. */
@@ -254,38 +254,38 @@ export interface StatsMeasuredLine {
 
 /** The payload of each event, in its newest version. */
 export interface Events {
-  "chat:left": ChatLeft;
-  "chat:said": ChatSaid;
-  "net-targets:list-all": NetTargetsListAll;
-  "odd:every-thing": OddEveryThing;
-  "orders:created": OrdersCreated;
-  "stats:measured": StatsMeasured;
+  'chat:left': ChatLeft;
+  'chat:said': ChatSaid;
+  'net-targets:list-all': NetTargetsListAll;
+  'odd:every-thing': OddEveryThing;
+  'orders:created': OrdersCreated;
+  'stats:measured': StatsMeasured;
 }
 
 /** The channel of each event. */
 export interface EventChannels {
-  "chat:left": "chat";
-  "chat:said": "chat";
-  "net-targets:list-all": "net.targets";
-  "odd:every-thing": "odd_ones";
-  "orders:created": "orders";
-  "stats:measured": "stats";
+  'chat:left': 'chat';
+  'chat:said': 'chat';
+  'net-targets:list-all': 'net.targets';
+  'odd:every-thing': 'odd_ones';
+  'orders:created': 'orders';
+  'stats:measured': 'stats';
 }
 
 /** What the action behind each event returns. */
 export interface EventResults {
-  "chat:left": unknown;
-  "chat:said": unknown;
-  "net-targets:list-all": NetTargetsListAllReply;
-  "odd:every-thing": unknown;
-  "orders:created": OrdersCreatedReply;
+  'chat:left': unknown;
+  'chat:said': unknown;
+  'net-targets:list-all': NetTargetsListAllReply;
+  'odd:every-thing': unknown;
+  'orders:created': OrdersCreatedReply;
 }
 
 /** The events that the server sends to clients. */
-export type ServerEventName = "chat:said" | "odd:every-thing" | "orders:created" | "stats:measured";
+export type ServerEventName = 'chat:said' | 'odd:every-thing' | 'orders:created' | 'stats:measured';
 
 /** The events that clients may send. */
-export type ClientEventName = "chat:left" | "chat:said" | "net-targets:list-all" | "odd:every-thing" | "orders:created";
+export type ClientEventName = 'chat:left' | 'chat:said' | 'net-targets:list-all' | 'odd:every-thing' | 'orders:created';
 
 /** The event of a name, as it comes from the server. */
 export type EventOf<Name extends ServerEventName> = Name extends ServerEventName
@@ -463,7 +463,14 @@ type Subscription<Input, Event> = TRPCSubscriptionProcedure<{
 
 /** The type for `createTRPCClient<AppRouter>`. */
 export type AppRouter = TRPCBuiltRouter<
-  { ctx: object; meta: object; errorShape: ErrorShape; transformer: false },
+  {
+    ctx: object;
+    meta: object;
+    errorShape: ErrorShape;
+    // There is none. But by `false`, tRPC would make each type what JSON leaves of it, which these are already, and in
+    // doing so would let everything `unknown` be missing.
+    transformer: boolean;
+  },
   AppRecord
 >;
 
@@ -489,7 +496,7 @@ type AppRecord = {
     /** Nothing at all. */
     left: Mutation<ChatLeft, unknown>;
     /** A word and nothing else. */
-    onSaid: Subscription<ResumeInput | void, EventOf<"chat:said">>;
+    onSaid: Subscription<ResumeInput | void, EventOf<'chat:said'>>;
     /** A word and nothing else. */
     said: Mutation<ChatSaid, unknown>;
   };
@@ -499,16 +506,16 @@ type AppRecord = {
   };
   oddOnes: {
     everyThing: Mutation<OddEveryThing, unknown>;
-    onEveryThing: Subscription<ResumeInput | void, EventOf<"odd:every-thing">>;
+    onEveryThing: Subscription<ResumeInput | void, EventOf<'odd:every-thing'>>;
   };
   orders: {
     /** A customer has placed an order. */
     created: Mutation<OrdersCreated, OrdersCreatedReply>;
     /** A customer has placed an order. */
-    onCreated: Subscription<ResumeInput | void, EventOf<"orders:created">>;
+    onCreated: Subscription<ResumeInput | void, EventOf<'orders:created'>>;
   };
   stats: {
     /** Everything that is a map or has no form. */
-    onMeasured: Subscription<ResumeInput | void, EventOf<"stats:measured">>;
+    onMeasured: Subscription<ResumeInput | void, EventOf<'stats:measured'>>;
   };
 };

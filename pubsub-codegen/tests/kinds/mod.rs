@@ -167,7 +167,7 @@ fn odd() -> serde_json::Value {
             "literals": { "enum": [1, "two", null, true] },
             "several": { "type": ["string", "number", "null"] },
             "tuple": { "type": "array", "prefixItems": [{ "type": "string" }], "items": { "type": "number" } },
-            "pair": { "type": "array", "prefixItems": [true, { "type": "boolean" }], "minItems": 1, "maxItems": 2 },
+            "pair": { "type": "array", "prefixItems": [{}, { "type": "boolean" }], "minItems": 1, "maxItems": 2 },
             "both": { "allOf": [{ "$ref": "#/$defs/A~1b" }, { "properties": { "extra": { "type": "string" } } }] },
             "open": { "type": "object", "properties": { "known": { "type": "string" } }, "additionalProperties": { "type": "number" } },
             "itself": { "$ref": "#" },
