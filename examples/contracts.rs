@@ -1,6 +1,7 @@
 //! Everything that follows from event definitions, as a command of the program that has them:
 //! `cargo run --example contracts -- codegen --out examples/contracts`, and `-- contracts check`, without which it says how
 //! it is used. `cargo xtask codegen` keeps `examples/contracts` fresh with it.
+#![allow(clippy::print_stderr, reason = "a program's messages go to standard error")]
 
 #[allow(dead_code, reason = "of the events of the example `orders` only the definitions are wanted here")]
 #[path = "orders/order.rs"]

@@ -1,4 +1,5 @@
 //! The command line over real folders.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::{
     fs,
