@@ -166,7 +166,9 @@ async fn refused(response: Response) -> Refusal {
     };
     let error = &body["error"];
     let named = error["data"]["code"].as_str().and_then(|code| code.parse::<FailureCode>().ok());
-    let by_status = FailureCode::ALL.iter().copied().find(|code| code.http_status() == status);
+    // A proxy's 400 says nothing of JSON.
+    let mut codes = FailureCode::ALL.iter().copied().filter(|code| *code != FailureCode::ParseError);
+    let by_status = codes.find(|code| code.http_status() == status);
     let code =
         named.or(by_status).unwrap_or(if status >= 500 { FailureCode::BadGateway } else { FailureCode::BadRequest });
     let message = error["message"].as_str().map_or_else(|| format!("HTTP status {status}"), str::to_owned);
