@@ -50,6 +50,12 @@ pub use pubsub_adapters::rabbitmq;
 /// The adapter for Redis (feature `redis`).
 #[cfg(feature = "redis")]
 pub use pubsub_adapters::redis;
+/// A client for the web edge (feature `client-http`).
+#[cfg(feature = "client-http")]
+pub use pubsub_client::http;
+/// What is written from the event definitions, and the command line for it (feature `codegen`).
+#[cfg(feature = "codegen")]
+pub use pubsub_codegen as codegen;
 /// Outbox, inbox and idempotency store on SQLite and PostgreSQL (feature `sql`).
 #[cfg(feature = "sql")]
 pub use pubsub_sql as sql;
@@ -57,6 +63,16 @@ pub use pubsub_sql as sql;
 #[cfg(all(doctest, feature = "sql", feature = "macros"))]
 #[doc = include_str!("../docs/sql.md")]
 mod sql_guide {}
+
+/// The guide's programs compile.
+#[cfg(all(doctest, feature = "client-http", feature = "macros"))]
+#[doc = include_str!("../docs/http-client.md")]
+mod http_client_guide {}
+
+/// The guide's programs compile.
+#[cfg(all(doctest, feature = "codegen", feature = "macros"))]
+#[doc = include_str!("../docs/contracts.md")]
+mod contracts_guide {}
 
 #[doc(hidden)]
 pub use pubsub_core::__private;

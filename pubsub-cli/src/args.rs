@@ -36,6 +36,26 @@ pub(crate) enum Command {
         #[arg(default_value = "catalog.json")]
         file: PathBuf,
     },
+    /// Writes schemas, documents, types and pages from such a catalog; `pubsub codegen --help` tells how.
+    #[command(disable_help_flag = true)]
+    Codegen(Words),
+    /// Checks such a catalog against what was published, and keeps that list; `pubsub contracts --help` tells how.
+    #[command(disable_help_flag = true)]
+    Contracts(Words),
+}
+
+/// Words that somebody else reads: a program that offers the same over its own catalog.
+#[derive(Debug, Group)]
+pub(crate) struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl Words {
+    /// The words behind the command.
+    pub(crate) fn behind(self, command: &str) -> Vec<String> {
+        std::iter::once(command.to_owned()).chain(self.words).collect()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,6 +250,18 @@ mod tests {
         };
         assert!(parse(&["--all"]) && parse(&["--reason", "timeout"]) && parse(&["--id", "7"]));
         assert!(!parse(&[]) && !parse(&["--all", "--reason", "timeout"]) && !parse(&["--name", "no name"]));
+    }
+
+    #[test]
+    fn words_for_others_are_left_as_they_are() {
+        let parse = |line: &str| match Args::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Codegen(words) => words.behind("codegen"),
+            Command::Contracts(words) => words.behind("contracts"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parse("pubsub codegen --check --out x"), ["codegen", "--check", "--out", "x"]);
+        assert_eq!(parse("pubsub contracts check --lock x"), ["contracts", "check", "--lock", "x"]);
+        assert_eq!(parse("pubsub codegen --help"), ["codegen", "--help"]);
     }
 
     #[test]

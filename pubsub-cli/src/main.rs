@@ -22,7 +22,11 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::parse() {
+        Args { command: Command::Codegen(words), .. } => return commands::contracts::run(&words.behind("codegen")),
+        Args { command: Command::Contracts(words), .. } => return commands::contracts::run(&words.behind("contracts")),
+        args => args,
+    };
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
@@ -49,7 +53,8 @@ async fn run(args: Args) -> Result<(), Fault> {
         Command::Tail(tail) => commands::tail::run(&bus, &tail, output).await,
         Command::Publish(publish) => commands::publish::run(&bus, &publish, output).await,
         Command::Request(request) => commands::request::run(&bus, &request, output).await,
-        Command::Catalog { .. } => Ok(()),
+        // They need no bus, and are done with.
+        Command::Catalog { .. } | Command::Codegen(_) | Command::Contracts(_) => Ok(()),
     };
     let closed = bus.close(CLOSE).await;
     outcome?;

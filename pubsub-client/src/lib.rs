@@ -3,8 +3,11 @@
 //!
 //! Both are ordinary clients of the handle: they open the inboxes and subscriptions that they need, own the tasks that
 //! serve them, and end them when they are closed or dropped.
+//! With the feature `http` there is a client for the web edge, too, which needs no broker.
 
 pub mod bus;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod rpc;
 mod task;
 

@@ -14,6 +14,7 @@ pub(crate) enum Request {
     BrokersDown,
     BrokersStatus,
     Bench(Vec<String>),
+    Codegen { check: bool },
     Chaos(ChaosOptions),
 }
 
@@ -37,6 +38,8 @@ cargo xtask test [--only PART…] [--no-brokers] [--long] [--yes]
         --yes         installs packages without asking, as CI=true does
 cargo xtask brokers up [--yes] [redis] [nats] [kafka] [rabbitmq] | down | status
         the same servers for a person; `up` prints their URLs as environment lines
+cargo xtask codegen [--check]
+        writes what follows from the events of the examples into examples/contracts; `--check` fails if it is stale
 cargo xtask chaos [--minutes N] [--seed S] [--broker B]… [--yes]
         breaks brokers, connections and consumers at random, and fails if something confirmed is lost;
         4 minutes over all four brokers; a seed makes the same things happen again
@@ -63,6 +66,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, Fault> {
         [] | ["help" | "--help" | "-h", ..] => Ok(Request::Help),
         ["test", ref rest @ ..] => test(rest).map(Request::Test),
         ["brokers", "up", ref rest @ ..] => up(rest),
+        ["codegen"] => Ok(Request::Codegen { check: false }),
+        ["codegen", "--check"] => Ok(Request::Codegen { check: true }),
         ["brokers", "down"] => Ok(Request::BrokersDown),
         ["brokers", "status"] => Ok(Request::BrokersStatus),
         ["chaos", ref rest @ ..] => chaos(rest).map(Request::Chaos),

@@ -1,19 +1,23 @@
-//! The project's one command for a developer and for CI: `cargo xtask test`, `brokers`, `bench`, `chaos`.
+//! The project's one command for a developer and for CI: `cargo xtask test`, `brokers`, `codegen`, `bench`,
+//! `chaos`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to a terminal")]
 
 mod args;
 mod bench;
 mod brokers;
 mod chaos;
+mod codegen;
 mod compose;
 mod examples;
 mod fleet;
 mod gates;
 mod install;
 mod log;
+mod node;
 mod parts;
 mod report;
 mod test;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -57,6 +61,7 @@ fn obey(request: Request) -> Result<bool, Fault> {
         Request::BrokersDown => brokers::down(&workspace),
         Request::BrokersStatus => brokers::status(&workspace),
         Request::Chaos(options) => chaos::run(&workspace, &options),
+        Request::Codegen { check } => codegen::run(&workspace, check),
         Request::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }

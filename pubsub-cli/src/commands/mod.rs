@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod catalog;
+pub(crate) mod contracts;
 pub(crate) mod dlq;
 pub(crate) mod publish;
 pub(crate) mod request;

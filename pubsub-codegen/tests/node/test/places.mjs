@@ -1,0 +1,16 @@
+// Where things lie. The tests run in a copy of this package, so that nothing is installed into the tree.
+
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const here = resolve(dirname(fileURLToPath(import.meta.url)), '..');
+
+const named = process.env.PUBSUB_CONTRACTS;
+if (!named) throw new Error('PUBSUB_CONTRACTS names the folders of generated files, with `:` between them');
+
+/** The folders of generated files; the first has every kind of type. */
+export const folders = named.split(':').map((folder) => resolve(folder));
+export const kinds = folders[0];
+
+export const json = (folder, name) => JSON.parse(readFileSync(join(folder, name), 'utf8'));
