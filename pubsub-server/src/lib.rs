@@ -2,5 +2,7 @@
 
 mod error;
 mod procedure;
+mod sse;
+mod trpc;
 
 pub use error::{ApiError, Issue};

@@ -1,0 +1,3 @@
+//! The tRPC 11 wire.
+
+pub(crate) mod frames;
