@@ -2,30 +2,25 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use bytes::Bytes;
-use futures_util::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use axum::response::Response;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::request::Parts;
 use pubsub_core::rpc::FailureCode;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     ApiError, Issue,
-    body::BodyLimits,
     procedure::{ConnectionParams, ProcedureKind, Procedures},
-    trpc::{Settings, frames},
+    trpc::Settings,
 };
 
 pub(super) fn settings() -> Settings {
     Settings {
         max_batch_size: 4,
-        body: BodyLimits { size: 100, time: Duration::from_secs(30) },
+        max_body_size: 100,
+        body_timeout: Duration::from_secs(30),
         method_override: false,
-        ping: Duration::from_secs(15),
-        reconnect_after_inactivity: Some(Duration::from_secs(45)),
+        reconnect_after_inactivity: Duration::from_secs(45),
         retry: Duration::from_millis(2000),
     }
 }
@@ -38,13 +33,12 @@ pub(super) struct Fake {
 
 impl Procedures for Fake {
     type Caller = Result<String, ApiError>;
-    type Stream = BoxStream<'static, Bytes>;
 
     fn kind(&self, path: &str) -> Option<ProcedureKind> {
         match path {
             "echo" | "fail" | "wait" | "who" | "health" => Some(ProcedureKind::Query),
             "add" | "a,b" => Some(ProcedureKind::Mutation),
-            "live" | "silent" => Some(ProcedureKind::Subscription),
+            "live" => Some(ProcedureKind::Subscription),
             _ => None,
         }
     }
@@ -52,7 +46,8 @@ impl Procedures for Fake {
     fn caller<'a>(&'a self, parts: &'a Parts, params: Option<ConnectionParams>) -> BoxFuture<'a, Self::Caller> {
         self.seen.lock().unwrap().push("caller".into());
         let header = parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
-        let token = header.or_else(|| params?.remove("token")).unwrap_or_else(|| "nobody".into());
+        let token = header.or_else(|| Some(params?.get("token")?.as_str()?.to_owned()));
+        let token = token.unwrap_or_else(|| "nobody".into());
         let refused = || ApiError::new(FailureCode::Unauthorized, "no such token");
         let caller = if token == "bad" { Err(refused()) } else { Ok(token) };
         std::future::ready(caller).boxed()
@@ -79,22 +74,19 @@ impl Procedures for Fake {
     fn subscribe<'a>(
         &'a self,
         caller: &'a Self::Caller,
-        path: &'a str,
+        _: &'a str,
         input: Option<&'a RawValue>,
         position: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Self::Stream, ApiError>> {
+    ) -> BoxFuture<'a, Result<Response, ApiError>> {
         let input = input.map_or("-", RawValue::get).to_owned();
         async move {
             let caller = caller.clone()?;
-            if path == "silent" {
-                return Ok(stream::pending().boxed());
-            }
+
             if input == "\"later\"" {
                 let error = ApiError::new(FailureCode::ServiceUnavailable, "draining");
                 return Err(error.with_retry_after(Duration::from_millis(700)));
             }
-            let data = json!({ "caller": caller, "input": input, "position": position });
-            Ok(stream::iter([frames::event("c1", data.to_string().as_bytes()), frames::event("c2", b"2")]).boxed())
+            Ok(Response::new(json!({ "caller": caller, "input": input, "position": position }).to_string().into()))
         }
         .boxed()
     }
