@@ -15,17 +15,29 @@ use crate::ApiError;
 /// sends would not be read: the connection breaks under it.
 const DRAINED: u64 = 8;
 
-/// The whole body: at most `size` bytes within `time`.
+/// Bounds of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimits {
+    /// In bytes.
+    pub(crate) size: usize,
+    /// From the first byte to the last.
+    pub(crate) time: Duration,
+}
+
+/// The whole body.
 ///
 /// # Errors
 /// `PAYLOAD_TOO_LARGE` over the size, `TIMEOUT` over the time, `BAD_REQUEST` if it breaks off.
-pub(crate) async fn read(body: Body, size: usize, time: Duration) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::new(FailureCode::PayloadTooLarge, format!("The body is larger than {size} bytes"));
-    let most = (size as u64).saturating_mul(DRAINED);
+pub(crate) async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, ApiError> {
+    let too_large = || {
+        let message = format!("The body is larger than {} bytes", limits.size);
+        ApiError::new(FailureCode::PayloadTooLarge, message)
+    };
+    let most = (limits.size as u64).saturating_mul(DRAINED);
     if body.size_hint().lower() > most {
         return Err(too_large());
     }
-    let in_time = timeout(time, collect(body, size, most)).await;
+    let in_time = timeout(limits.time, collect(body, limits.size, most)).await;
     match in_time {
         Ok(Ok(Some(bytes))) => Ok(bytes),
         Ok(Ok(None)) => Err(too_large()),
@@ -67,9 +79,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(body: Body) -> Result<Bytes, ApiError> {
-        super::read(body, 10, Duration::from_secs(5)).await
-    }
+    const LIMITS: BodyLimits = BodyLimits { size: 10, time: Duration::from_secs(5) };
 
     fn parts(parts: impl IntoIterator<Item = &'static str, IntoIter: Send + 'static>) -> Body {
         Body::from_stream(stream::iter(parts.into_iter().map(Ok::<_, Infallible>)))
@@ -77,10 +87,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_up_to_the_limit() {
-        assert_eq!(read(Body::empty()).await.unwrap(), "");
-        assert_eq!(read(parts(["01234", "56789"])).await.unwrap(), "0123456789");
-        assert_eq!(read(Body::from("0123456789")).await.unwrap(), "0123456789");
-        let refused = read(parts(["01234", "567890"])).await.unwrap_err();
+        assert_eq!(read(Body::empty(), LIMITS).await.unwrap(), "");
+        assert_eq!(read(parts(["01234", "56789"]), LIMITS).await.unwrap(), "0123456789");
+        assert_eq!(read(Body::from("0123456789"), LIMITS).await.unwrap(), "0123456789");
+        let refused = read(parts(["01234", "567890"]), LIMITS).await.unwrap_err();
         assert_eq!(refused.code(), FailureCode::PayloadTooLarge);
     }
 
@@ -92,11 +102,11 @@ mod tests {
             counted.fetch_add(7, Ordering::Relaxed);
             Ok::<_, Infallible>("0123456")
         });
-        let refused = read(Body::from_stream(long.take(1000))).await.unwrap_err();
+        let refused = read(Body::from_stream(long.take(1000)), LIMITS).await.unwrap_err();
         assert_eq!(refused.code(), FailureCode::PayloadTooLarge);
         let taken = taken.load(Ordering::Relaxed);
         assert!((80..100).contains(&taken), "{taken}");
-        let announced = read(Body::from("x".repeat(81))).await.unwrap_err();
+        let announced = read(Body::from("x".repeat(81)), LIMITS).await.unwrap_err();
         assert_eq!(announced.code(), FailureCode::PayloadTooLarge);
     }
 
@@ -106,14 +116,14 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, Infallible>("x"), ()))
         });
-        let refused = read(Body::from_stream(trickle)).await.unwrap_err();
+        let refused = read(Body::from_stream(trickle), LIMITS).await.unwrap_err();
         assert_eq!(refused.code(), FailureCode::Timeout);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_no_body() {
         let broken = stream::iter([Ok("{}"), Err(std::io::Error::other("reset"))]);
-        let refused = read(Body::from_stream(broken)).await.unwrap_err();
+        let refused = read(Body::from_stream(broken), LIMITS).await.unwrap_err();
         assert_eq!(refused.code(), FailureCode::BadRequest);
     }
 }

@@ -5,7 +5,7 @@ mod connection_params;
 mod error;
 mod procedure;
 mod query;
-
+mod sse;
 mod trpc;
 
 pub use error::{ApiError, Issue};

@@ -1,8 +1,10 @@
 //! The seam between what the server can do and how it is asked: the tRPC wire and the plain endpoints call the same
 //! procedures.
 
-use axum::response::Response;
-use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::{future::BoxFuture, stream::Stream};
 use serde_json::value::RawValue;
 
 use crate::ApiError;
@@ -18,8 +20,8 @@ pub(crate) enum ProcedureKind {
     Subscription,
 }
 
-/// What `connectionParams` said, checked: an object of strings.
-pub(crate) type ConnectionParams = serde_json::Map<String, serde_json::Value>;
+/// What `connectionParams` said: credentials of clients that cannot set headers.
+pub(crate) type ConnectionParams = BTreeMap<String, String>;
 
 /// All that the wire has to know of the server.
 ///
@@ -28,6 +30,10 @@ pub(crate) trait Procedures: Send + Sync + 'static {
     /// Who asks, as the application's hook finds it; told once per HTTP request and given to each of its calls. Credentials
     /// that are refused are a caller, too: which calls fail for it (not `pubsub.health`) and how is up to each call.
     type Caller: Send + Sync + 'static;
+    /// An accepted subscription, which began before it was handed over. Each item is one or several whole events as
+    /// [`frames`](crate::trpc::frames) writes them; the wire adds what comes first, and pings. When it ends so does the
+    /// response, and clients come back.
+    type Stream: Stream<Item = Bytes> + Send + 'static;
 
     /// What stands behind a dotted path, if anything does.
     fn kind(&self, path: &str) -> Option<ProcedureKind>;
@@ -47,13 +53,13 @@ pub(crate) trait Procedures: Send + Sync + 'static {
         input: Option<&'a RawValue>,
     ) -> BoxFuture<'a, Result<Box<RawValue>, ApiError>>;
 
-    /// Opens a subscription, and answers with its stream. `position` is what the `Last-Event-ID` header or the query said,
-    /// and wins over the input; it may hold anything.
+    /// Opens a subscription. `position` is what the `Last-Event-ID` header or the query said, and wins over the input; it
+    /// may hold anything.
     fn subscribe<'a>(
         &'a self,
         caller: &'a Self::Caller,
         path: &'a str,
         input: Option<&'a RawValue>,
         position: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Response, ApiError>>;
+    ) -> BoxFuture<'a, Result<Self::Stream, ApiError>>;
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::response::Response;
 use pubsub_core::rpc::FailureCode;
 use serde_json::value::RawValue;
 
@@ -44,7 +43,7 @@ impl<P: Procedures> Call<P> {
     }
 
     /// Opens a subscription.
-    pub(super) async fn subscribe(&self, position: Option<&str>) -> Result<Response, ApiError> {
+    pub(super) async fn subscribe(&self, position: Option<&str>) -> Result<P::Stream, ApiError> {
         self.checked()?;
         self.procedures.subscribe(&self.caller, &self.path, self.input()?, position).await
     }

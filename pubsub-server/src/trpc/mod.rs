@@ -6,11 +6,10 @@
 //! 200 whatever happens: its client sees no other error than one inside the stream.
 
 mod call;
-
+pub(crate) mod frames;
 mod input;
 mod request;
 mod response;
-mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +22,10 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 
 use self::{call::Call, request::Asked};
 use crate::{
-    ApiError, body,
+    ApiError,
+    body::{self, BodyLimits},
     procedure::{ProcedureKind, Procedures},
+    sse::{self, EventBody},
 };
 
 /// Where the procedures lie below the server's own prefix.
@@ -33,17 +34,17 @@ const PREFIX: &str = "/trpc";
 /// What the application may set of the wire.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The largest body of a request, in bytes.
-    pub(crate) max_body_size: usize,
-    /// How long the body of a request may take to arrive.
-    pub(crate) body_timeout: Duration,
-    /// How many calls one batch may hold.
+    /// The most calls of one request.
     pub(crate) max_batch_size: usize,
+    /// Bounds of what is sent by `POST`.
+    pub(crate) body: BodyLimits,
     /// Whether queries and subscriptions may come by `POST`, with their input as body.
     pub(crate) method_override: bool,
-    /// After how much silence clients reconnect by themselves.
-    pub(crate) reconnect_after_inactivity: Duration,
-    /// How long clients wait before they reconnect.
+    /// A subscription sends a ping after that much silence. Shorter than `reconnect_after_inactivity`.
+    pub(crate) ping: Duration,
+    /// After how much silence a subscription's client should take the connection for broken.
+    pub(crate) reconnect_after_inactivity: Option<Duration>,
+    /// How long a subscription's client should wait before it reconnects.
     pub(crate) retry: Duration,
 }
 
@@ -70,7 +71,7 @@ async fn answer<P: Procedures>(procedures: Arc<P>, settings: &Settings, request:
         // Before anything is refused: a client that still sends would not read why.
         let text = match parts.method {
             Method::GET => Ok(Bytes::new()),
-            _ => body::read(body, settings.max_body_size, settings.body_timeout).await,
+            _ => body::read(body, settings.body).await,
         };
         let path = parts.uri.path();
         let path = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
@@ -113,10 +114,7 @@ async fn dispatch<P: Procedures>(
     } else {
         match calls.pop() {
             Some(call) if call.kind == Some(ProcedureKind::Subscription) => {
-                match call.subscribe(position.as_deref()).await {
-                    Ok(response) => response,
-                    Err(error) => stream::refused(&error, &call.path, settings),
-                }
+                subscription(call, position.as_deref(), settings).await
             }
             Some(call) => response::single(&call.answer().await),
             // A request that is no batch has one path.
@@ -126,5 +124,22 @@ async fn dispatch<P: Procedures>(
     if let Some(allow) = allow {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     }
+    response
+}
+
+/// A stream of events, or of the one error.
+async fn subscription<P: Procedures>(call: Call<P>, position: Option<&str>, settings: &Settings) -> Response {
+    let opened = call.subscribe(position).await;
+    // Not before the subscription has begun: once a client sees it connected, what it publishes must arrive.
+    let connected = |retry| frames::connected(retry, settings.reconnect_after_inactivity);
+    let body = match opened {
+        Ok(events) => Body::new(EventBody::new(connected(settings.retry), events, frames::PING, settings.ping)),
+        Err(error) => {
+            let first = connected(error.retry_after().unwrap_or(settings.retry));
+            Body::from([first, frames::error(&error, &call.path)].concat())
+        }
+    };
+    let mut response = Response::new(body);
+    response.headers_mut().extend(sse::HEADERS);
     response
 }

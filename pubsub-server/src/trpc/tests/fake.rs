@@ -2,25 +2,30 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use axum::response::Response;
-use futures_util::{FutureExt, future::BoxFuture};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use http::request::Parts;
 use pubsub_core::rpc::FailureCode;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     ApiError, Issue,
+    body::BodyLimits,
     procedure::{ConnectionParams, ProcedureKind, Procedures},
-    trpc::Settings,
+    trpc::{Settings, frames},
 };
 
 pub(super) fn settings() -> Settings {
     Settings {
         max_batch_size: 4,
-        max_body_size: 100,
-        body_timeout: Duration::from_secs(30),
+        body: BodyLimits { size: 100, time: Duration::from_secs(30) },
         method_override: false,
-        reconnect_after_inactivity: Duration::from_secs(45),
+        ping: Duration::from_secs(15),
+        reconnect_after_inactivity: Some(Duration::from_secs(45)),
         retry: Duration::from_millis(2000),
     }
 }
@@ -33,12 +38,13 @@ pub(super) struct Fake {
 
 impl Procedures for Fake {
     type Caller = Result<String, ApiError>;
+    type Stream = BoxStream<'static, Bytes>;
 
     fn kind(&self, path: &str) -> Option<ProcedureKind> {
         match path {
             "echo" | "fail" | "wait" | "who" | "health" => Some(ProcedureKind::Query),
             "add" | "a,b" => Some(ProcedureKind::Mutation),
-            "live" => Some(ProcedureKind::Subscription),
+            "live" | "silent" => Some(ProcedureKind::Subscription),
             _ => None,
         }
     }
@@ -46,8 +52,7 @@ impl Procedures for Fake {
     fn caller<'a>(&'a self, parts: &'a Parts, params: Option<ConnectionParams>) -> BoxFuture<'a, Self::Caller> {
         self.seen.lock().unwrap().push("caller".into());
         let header = parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
-        let token = header.or_else(|| Some(params?.get("token")?.as_str()?.to_owned()));
-        let token = token.unwrap_or_else(|| "nobody".into());
+        let token = header.or_else(|| params?.remove("token")).unwrap_or_else(|| "nobody".into());
         let refused = || ApiError::new(FailureCode::Unauthorized, "no such token");
         let caller = if token == "bad" { Err(refused()) } else { Ok(token) };
         std::future::ready(caller).boxed()
@@ -74,19 +79,22 @@ impl Procedures for Fake {
     fn subscribe<'a>(
         &'a self,
         caller: &'a Self::Caller,
-        _: &'a str,
+        path: &'a str,
         input: Option<&'a RawValue>,
         position: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<Response, ApiError>> {
+    ) -> BoxFuture<'a, Result<Self::Stream, ApiError>> {
         let input = input.map_or("-", RawValue::get).to_owned();
         async move {
             let caller = caller.clone()?;
-
+            if path == "silent" {
+                return Ok(stream::pending().boxed());
+            }
             if input == "\"later\"" {
                 let error = ApiError::new(FailureCode::ServiceUnavailable, "draining");
                 return Err(error.with_retry_after(Duration::from_millis(700)));
             }
-            Ok(Response::new(json!({ "caller": caller, "input": input, "position": position }).to_string().into()))
+            let data = json!({ "caller": caller, "input": input, "position": position });
+            Ok(stream::iter([frames::event("c1", data.to_string().as_bytes()), frames::event("c2", b"2")]).boxed())
         }
         .boxed()
     }
