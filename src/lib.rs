@@ -28,7 +28,7 @@ pub use pubsub_router::{
     Attempt, Batch, BatchArgs, BatchItem, Batching, BoxError, CircuitBreaker, ConcurrencyLimit, ConsumerState,
     ConsumerStatus, Correlate, DeadLetter, Decision, Dedup, Done, Emitter, FromDelivery, FromState, Handled,
     HandlerArgs, HandlerError, HandlerFn, Incoming, IntoBatchOutcome, IntoOutcome, IntoReply, ManualAck, MemoryDedup,
-    RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout, Trace, User, Verdict, Watch,
+    Performed, RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout, Trace, User, Verdict, Watch,
     terminated,
 };
 

@@ -2,7 +2,6 @@
 
 #[cfg(feature = "jwt")]
 mod jwt;
-mod params;
 mod ticket;
 mod tokens;
 
@@ -13,7 +12,6 @@ use pubsub_core::{ChannelName, Envelope, Timestamp, driver::BoxFuture};
 
 #[cfg(feature = "jwt")]
 pub use jwt::{Jwt, JwtBuilder};
-pub(crate) use params::parse as parse_params;
 pub use ticket::Ticket;
 pub(crate) use ticket::Tickets;
 pub use tokens::Tokens;
@@ -68,7 +66,7 @@ impl<'a> Credentials<'a> {
 
     /// A value of the query parameter `connectionParams`.
     pub fn param(&self, name: &str) -> Option<&'a str> {
-        self.params?.get(name)?.as_str()
+        self.params?.get(name).map(String::as_str)
     }
 
     /// The token: of the header `Authorization: Bearer`, else of `connectionParams.token`, else of the cookie that the
