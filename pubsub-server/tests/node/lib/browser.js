@@ -30,7 +30,7 @@ function program() {
 }
 
 /** The modules that pages may import, where the packages have them. */
-const MODULES = ['@trpc/client', '@trpc/server/observable', '@trpc/server/unstable-core-do-not-import'];
+const MODULES = ['@trpc/client', ...['', '/observable', '/rpc', '/unstable-core-do-not-import'].map((part) => `@trpc/server${part}`)];
 
 /** An application's own web server: a page, and the packages that it imports. It is another origin than the demo's. */
 export class Site {
