@@ -73,7 +73,7 @@ test('publish refuses what breaks a rule', async () => {
   await refuses('FORBIDDEN', 'pubsub.publish', publish({ channel: 'pingpong', name: 'ping:message', payload: { message: 'x' } }));
   await refuses('BAD_REQUEST', 'pubsub.publish', publish({ channel: 'system', name: 'orders:created', payload: { orderId: 'x', total: 1 } }));
   const faulty = await refuses('BAD_REQUEST', 'pubsub.publish', publish({ channel: 'orders', name: 'orders:created', payload: { orderId: 1, total: '2' } }));
-  assert.deepEqual(faulty.data.issues.map((issue) => issue.pointer).sort(), ['/orderId', '/total']);
+  assert.deepEqual(faulty.data.issues.map((issue) => issue.pointer).sort(), ['/payload/orderId', '/payload/total']);
   assert.ok(faulty.data.issues.every((issue) => typeof issue.message === 'string'));
   await refuses('PAYLOAD_TOO_LARGE', 'pubsub.publish', publish({ channel: channel('tiny'), name: 'a:b', payload: 'x'.repeat(1023) }));
   await publish({ channel: channel('tiny'), name: 'a:b', payload: 'x'.repeat(1022) });

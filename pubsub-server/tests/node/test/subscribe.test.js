@@ -167,7 +167,7 @@ test('why a subscription is refused is told to its client', async () => {
   for (const [input, code, token] of cases) {
     const subscription = new Subscription(client(demo.url, { token }).pubsub.subscribe, input);
     const error = await subscription.fails();
-    assert.equal(error.data?.code, code, `${JSON.stringify(input).slice(0, 100)}: ${error.message}`);
+    assert.equal(error.data?.code, code, `${JSON.stringify(input ?? null).slice(0, 100)}: ${error.message}`);
     assert.equal(error.data.path, 'pubsub.subscribe');
   }
   // There is no stream that could tell it.
