@@ -50,6 +50,9 @@ pub use pubsub_adapters::rabbitmq;
 /// The adapter for Redis (feature `redis`).
 #[cfg(feature = "redis")]
 pub use pubsub_adapters::redis;
+/// The web edge (feature `server`).
+#[cfg(feature = "server")]
+pub use pubsub_server as server;
 /// Outbox, inbox and idempotency store on SQLite and PostgreSQL (feature `sql`).
 #[cfg(feature = "sql")]
 pub use pubsub_sql as sql;

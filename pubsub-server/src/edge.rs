@@ -7,11 +7,12 @@ use std::{
 };
 
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use pubsub_core::{
     ChannelName, ChannelPolicy, ErrorKind, PubSub,
-    rpc::FailureCode,
+    rpc::{FailureCode, Forward},
     store::Idempotency,
 };
 use pubsub_router::Running;
@@ -52,14 +53,28 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) store: Arc<dyn Idempotency>,
     pub(crate) actions: Option<Running>,
+    pub(crate) forward: Option<Arc<dyn Forward>>,
     pub(crate) table: Table,
     pub(crate) rates: Rates,
     pub(crate) checks: Checks,
+    pub(crate) documents: Documents,
+    /// What the application measures, as Prometheus text.
+    pub(crate) metrics: Option<Metrics>,
     pub(crate) started: Instant,
     /// Calls that go on when their client goes away.
     pub(crate) tasks: TaskTracker,
     /// Channels below patterns that somebody has used at this node.
     pub(crate) met: Mutex<HashMap<ChannelName, ()>>,
+}
+
+/// Gives Prometheus text.
+pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// The documents of the service, as JSON text.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    pub(crate) openapi: Bytes,
+    pub(crate) asyncapi: Bytes,
 }
 
 /// Who asks, for all calls of one request.

@@ -73,7 +73,7 @@ impl ApiError {
     }
 
     /// The inner error object of tRPC, without the wrapper: `{"message","code","data":{"code","httpStatus","path"?,"issues"?}}`.
-    pub fn to_object(&self, path: Option<&str>) -> serde_json::Value {
+    pub fn to_object(&self, path: Option<&str>) -> Value {
         let mut data = serde_json::Map::new();
         data.insert("code".into(), self.code.as_str().into());
         data.insert("httpStatus".into(), self.code.http_status().into());

@@ -20,3 +20,10 @@ impl<'a> Query<'a> {
         self.get(name).filter(|value| !value.is_empty())
     }
 }
+
+impl Query<'_> {
+    /// Every value of a name, in order.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| &**value)
+    }
+}

@@ -34,10 +34,11 @@ pub(crate) fn readiness(edge: &Inner) -> (bool, Value) {
         _ => Some("the connection is being restored".to_owned()),
     };
     note("adapter".to_owned(), adapter);
-    for (channel, occupied) in edge.hub.occupied() {
-        let down = (!occupied.is_up).then(|| "the subscription is interrupted".to_owned());
-        note(format!("channel {channel}"), down);
-    }
+    // By number: who may not read a channel is not to learn its name here.
+    let occupied = edge.hub.occupied();
+    let down = occupied.iter().filter(|(_, occupied)| !occupied.is_up).count();
+    let interrupted = || format!("{down} of {} channels are interrupted", occupied.len());
+    note("streams".to_owned(), (down > 0).then(interrupted));
     for status in edge.actions.iter().flat_map(pubsub_router::Running::status) {
         let down = (!status.is_ready()).then(|| "its subscription does not work now".to_owned());
         note(format!("handlers {} on {}", status.group, status.channel), down);

@@ -53,6 +53,8 @@ pub struct Settings {
     pub dedup_window: Duration,
     /// How long a call waits for the same call that is underway elsewhere.
     pub idempotency_wait: Duration,
+    /// How long a request that is passed on to another service waits for its reply.
+    pub forward_timeout: Duration,
     /// How long a broker subscription may be interrupted before its streams are ended.
     pub outage_grace: Duration,
 }
@@ -74,6 +76,7 @@ impl Default for Settings {
             call_rate: None,
             dedup_window: Duration::from_secs(300),
             idempotency_wait: Duration::from_secs(10),
+            forward_timeout: Duration::from_secs(10),
             outage_grace: Duration::from_secs(1),
         }
     }
@@ -100,6 +103,7 @@ impl Settings {
             (self.buffer_bytes == 0, "field `buffer_bytes` must not be zero"),
             (self.max_streams == 0, "field `max_streams` must not be zero"),
             (rate, "field `call_rate` must not hold a zero"),
+            (self.forward_timeout.is_zero(), "field `forward_timeout` must not be zero"),
             (self.dedup_window.is_zero(), "field `dedup_window` must not be zero"),
         ];
         let broken: Vec<_> = rules.into_iter().filter(|(broken, _)| *broken).map(|(_, text)| text).collect();

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,18 +27,17 @@ pub(crate) struct EventBody<S> {
     events: Pin<Box<S>>,
     heartbeat: &'static [u8],
     every: Duration,
-    next: Pin<Box<Sleep>>,
+    /// When something was last sent.
+    sent: Instant,
+    /// When to look whether there was silence. It is set anew when it is over, and not with each event.
+    look: Pin<Box<Sleep>>,
 }
 
 impl<S: Stream<Item = Bytes>> EventBody<S> {
     /// `first` is sent at once, `heartbeat` whenever nothing was for `every`.
     pub(crate) fn new(first: Bytes, events: S, heartbeat: &'static [u8], every: Duration) -> Self {
-        Self { first: Some(first), events: Box::pin(events), heartbeat, every, next: Box::pin(sleep(every)) }
-    }
-
-    fn rest(&mut self) {
-        let next = Instant::now() + self.every;
-        self.next.as_mut().reset(next);
+        let look = Box::pin(sleep(every));
+        Self { first: Some(first), events: Box::pin(events), heartbeat, every, sent: Instant::now(), look }
     }
 }
 
@@ -51,17 +50,20 @@ impl<S: Stream<Item = Bytes>> http_body::Body for EventBody<S> {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
-        let bytes = match this.events.as_mut().poll_next(cx) {
-            Poll::Ready(Some(bytes)) => bytes,
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Pending => {
-                if this.next.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                Bytes::from_static(this.heartbeat)
+        if let Poll::Ready(next) = this.events.as_mut().poll_next(cx) {
+            this.sent = Instant::now();
+            return Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))));
+        }
+        loop {
+            ready!(this.look.as_mut().poll(cx));
+            let silent = this.sent.elapsed() >= this.every;
+            if silent {
+                this.sent = Instant::now();
             }
-        };
-        this.rest();
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+            this.look.as_mut().reset(this.sent + this.every);
+            if silent {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(this.heartbeat)))));
+            }
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! Who calls, and what they may do.
 
-#[cfg(feature = "jwt")]
-mod jwt;
 mod ticket;
 mod tokens;
 
@@ -10,8 +8,6 @@ use std::{fmt, sync::Arc};
 use http::{header, request::Parts};
 use pubsub_core::{ChannelName, Envelope, Timestamp, driver::BoxFuture};
 
-#[cfg(feature = "jwt")]
-pub use jwt::{Jwt, JwtBuilder};
 pub use ticket::Ticket;
 pub(crate) use ticket::Tickets;
 pub use tokens::Tokens;

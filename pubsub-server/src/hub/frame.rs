@@ -28,8 +28,6 @@ pub(crate) struct Frame {
 pub(crate) struct Run {
     key: ChannelKey,
     pub(crate) frames: Vec<Frame>,
-    /// Whether some are hidden.
-    pub(crate) has_hidden: bool,
     named: OnceLock<Text>,
     plain: OnceLock<Text>,
 }
@@ -60,8 +58,7 @@ pub(crate) enum Heading {
 
 impl Run {
     pub(crate) fn new(key: ChannelKey, frames: Vec<Frame>) -> Self {
-        let has_hidden = frames.iter().any(|frame| frame.hidden);
-        Self { key, frames, has_hidden, named: OnceLock::new(), plain: OnceLock::new() }
+        Self { key, frames, named: OnceLock::new(), plain: OnceLock::new() }
     }
 
     fn text(&self, heading: Heading) -> &Text {
@@ -191,7 +188,6 @@ mod tests {
     #[test]
     fn what_is_hidden_leaves_nothing() {
         let run = run(&["1", "", "3"]);
-        assert!(run.has_hidden);
         assert!(run.slice(Heading::Plain, 1..2).is_empty());
         let all = run.slice(Heading::Plain, 0..3);
         assert_eq!(text(&all).matches("data: ").count(), 2);

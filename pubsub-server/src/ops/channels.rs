@@ -63,9 +63,8 @@ impl Edge {
                 ChannelPattern::Exact(name) => {
                     names.insert(name.clone());
                 }
-                ChannelPattern::Family(family) => {
-                    // A name that stands for all of them: policies do not differ within a pattern.
-                    let sample = ChannelName::parse(&format!("{family}.x")).unwrap_or_else(|_| family.clone());
+                ChannelPattern::Family(_) => {
+                    let sample = sample(pattern);
                     let Ok(allowed) = self.exposed(&sample) else { continue };
                     if self.may(user, &sample, Operation::Read, &allowed).await? {
                         infos.push(self.describe(pattern.to_string(), true, web, &allowed.core, None));
@@ -137,6 +136,16 @@ impl Inner {
             pattern,
             name,
         }
+    }
+}
+
+/// A channel that stands for all of a pattern.
+pub(super) fn sample(pattern: &ChannelPattern) -> ChannelName {
+    match pattern {
+        ChannelPattern::Exact(name) => name.clone(),
+        ChannelPattern::Family(family) => ChannelName::parse(&format!("{family}.x")).unwrap_or_else(|_| family.clone()),
+        // No policy of a server has it.
+        ChannelPattern::All => ChannelName::from_static("x").unwrap_or_else(|_| unreachable!("the name is good")),
     }
 }
 

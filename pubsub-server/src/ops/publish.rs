@@ -140,21 +140,23 @@ impl Inner {
     ) -> Result<pubsub_core::driver::Receipt, ApiError> {
         let published = self.bus.publish_envelope(envelope).await;
         self.hub.shared().note_activity();
-        published.map_err(|error| of_publish(&error, policy))
+        published.map_err(|error| of_publish(&error, policy, PAYLOAD))
     }
 }
 
-/// What callers get to know of a publish that failed.
-pub(super) fn of_publish(error: &Error, policy: &ChannelPolicy) -> ApiError {
+/// Where most inputs have their payload.
+pub(super) const PAYLOAD: &str = "/payload";
+
+/// What callers get to know of a publish that failed, whose payload is `at` this place of their input.
+pub(super) fn of_publish(error: &Error, policy: &ChannelPolicy, at: &str) -> ApiError {
     match error.kind() {
         ErrorKind::Backpressure if policy.rate.is_some() => {
             ApiError::new(FailureCode::TooManyRequests, "the channel takes no more events now")
         }
         ErrorKind::Codec => {
             let error = ApiError::of(error);
-            // Clients gave the payload, and find it below this member.
             let issues = error.issues().iter().cloned().map(|mut issue| {
-                issue.pointer.insert_str(0, "/payload");
+                issue.pointer.insert_str(0, at);
                 issue
             });
             let issues = issues.collect();
@@ -182,7 +184,7 @@ pub(super) fn set_key(envelope: &mut Envelope, definition: Option<&EventDefiniti
     if envelope.key.is_none()
         && let Some(definition) = definition
     {
-        envelope.key = definition.key_of(&envelope.payload).map_err(|error| of_publish(&error, &ChannelPolicy::default()))?;
+        envelope.key = definition.key_of(&envelope.payload).map_err(|error| of_publish(&error, &ChannelPolicy::default(), PAYLOAD))?;
     }
     Ok(())
 }

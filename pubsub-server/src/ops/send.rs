@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use pubsub_core::{
-    Direction, Envelope, EventDefinition, EventName, Origin, Payload,
-    rpc::{Failure, FailureCode},
+    Direction, Envelope, EventDefinition, EventName, Origin,
+    rpc::{CallError, FailureCode},
 };
 use pubsub_router::Performed;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{
     action_id, input,
-    publish::{fresh, of_publish, set_key, stamp, text_of, unreadable},
+    publish::{PAYLOAD, fresh, of_publish, set_key, stamp, text_of, unreadable},
     write,
 };
 use crate::{
@@ -70,6 +70,8 @@ pub(crate) struct Sent {
 pub(crate) struct Sending<'a> {
     pub(crate) definition: &'a Arc<EventDefinition>,
     pub(crate) payload: Option<&'a RawValue>,
+    /// Where in the input the payload is, as a JSON pointer.
+    pub(crate) at: &'static str,
     pub(crate) client_event_id: Option<String>,
     pub(crate) correlation_id: Option<String>,
 }
@@ -91,6 +93,7 @@ impl Edge {
         let sending = Sending {
             definition,
             payload: input.payload.as_deref(),
+            at: PAYLOAD,
             client_event_id: input.client_event_id.or(options.client_event_id),
             correlation_id: input.correlation_id.or(options.correlation_id),
         };
@@ -100,7 +103,7 @@ impl Edge {
     /// Runs the action of an event and publishes it, and what the action emitted behind it: nothing if the action fails.
     pub(crate) async fn send(&self, caller: &Caller, sending: Sending<'_>) -> Result<Sent, ApiError> {
         let user = caller.user()?;
-        let Sending { definition, payload, client_event_id, correlation_id } = sending;
+        let Sending { definition, payload, at, client_event_id, correlation_id } = sending;
         if !definition.direction().from_clients() {
             return Err(ApiError::forbidden(format!("event `{}` is not sent by clients", definition.name())));
         }
@@ -108,7 +111,7 @@ impl Edge {
         let operation = if reads { Operation::Read } else { Operation::Write };
         let allowed = self.allow(user.map(|user| &**user), definition.channel(), operation).await?;
         let payload = input::payload(payload, allowed.web.max_event_size)?;
-        definition.validate(&payload).map_err(|error| of_publish(&error, &allowed.core))?;
+        definition.validate(&payload).map_err(|error| of_publish(&error, &allowed.core, at))?;
         let client_event_id = client_event_id.or_else(|| caller.key.clone());
         let client_event_id = client_event_id.map(|id| input::id(&id, "/clientEventId")).transpose()?;
 
@@ -137,6 +140,14 @@ impl Edge {
     }
 }
 
+/// What an action did.
+struct Ran {
+    result: Box<RawValue>,
+    emitted: Vec<Envelope>,
+    /// Whether the event itself is on its channel already.
+    published: bool,
+}
+
 /// An event that is about to be sent, with all that is needed to do so when nobody waits any more.
 struct Work {
     edge: Edge,
@@ -148,20 +159,12 @@ struct Work {
 impl Work {
     async fn run(self) -> Result<Sent, ApiError> {
         let Self { edge, user, definition, request } = self;
-        let performed = match edge.perform(&request).await {
-            Some(performed) => Some(performed.map_err(ApiError::from)?),
-            None if definition.is_read_only() => {
-                let text = format!("nobody answers `{}` here", definition.name());
-                return Err(ApiError::new(FailureCode::NotImplemented, text));
-            }
-            None => None,
-        };
-        let result = performed.as_ref().map_or_else(|| RawValue::NULL.to_owned(), |done| text_of(&done.reply));
+        let Ran { result, emitted, published } = edge.act(&request, &definition).await?;
         let mut events = Vec::new();
         if !definition.is_read_only() {
             events.push(request.clone());
         }
-        for mut event in performed.into_iter().flat_map(|done| done.emitted) {
+        for mut event in emitted {
             if event.meta.correlation_id.is_none() {
                 event.meta.correlation_id.clone_from(&request.meta.correlation_id);
             }
@@ -172,7 +175,7 @@ impl Work {
             events.push(event);
         }
         // One after the other: they may be on several channels, and their order is promised.
-        for event in &events {
+        for event in events.iter().skip(usize::from(published)) {
             let policy = edge.bus.policy(&event.channel).map_err(|error| ApiError::of(&error))?;
             edge.send_out(event.clone(), &policy).await?;
         }
@@ -200,9 +203,35 @@ impl Work {
 }
 
 impl Edge {
-    /// Runs the action of a request, wherever it is; `None` if there is none.
-    async fn perform(&self, request: &Envelope) -> Option<Result<Performed, Failure>> {
-        self.actions.as_ref()?.perform(request.clone()).await
+    /// Has a request answered: by the action of this process, or by whoever it is passed on to. An event that is no request
+    /// needs no answer.
+    async fn act(&self, request: &Envelope, definition: &EventDefinition) -> Result<Ran, ApiError> {
+        if let Some(actions) = &self.actions
+            && let Some(performed) = actions.perform(request.clone()).await
+        {
+            let Performed { reply, emitted, .. } = performed?;
+            return Ok(Ran { result: text_of(&reply), emitted, published: false });
+        }
+        if definition.reply_schema().is_none() {
+            return Ok(Ran { result: RawValue::NULL.to_owned(), emitted: Vec::new(), published: false });
+        }
+        let Some(forward) = &self.forward else {
+            let text = format!("nobody answers `{}` here", definition.name());
+            return Err(ApiError::new(FailureCode::NotImplemented, text));
+        };
+        match forward.forward(request.clone(), self.settings.forward_timeout).await {
+            // The request that was passed on is the event, and is on its channel by that.
+            Ok(reply) => Ok(Ran {
+                result: text_of(&reply),
+                emitted: Vec::new(),
+                published: !definition.is_read_only(),
+            }),
+            Err(CallError::Failed(failure)) => Err(failure.into()),
+            Err(error) => {
+                tracing::debug!(%error, event = %definition.name(), "a request was not answered");
+                Err(ApiError::new(FailureCode::GatewayTimeout, "the request was not answered in time"))
+            }
+        }
     }
 
     /// Whether a caller may see an event that its own one led to.

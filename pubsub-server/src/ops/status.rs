@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pubsub_core::{ChannelPattern, Direction, EventDefinition, driver::AdapterState};
+use pubsub_core::{Direction, EventDefinition, driver::AdapterState};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+use super::channels::sample;
 use crate::{ApiError, Operation, User, edge::Inner};
 
 impl Inner {
@@ -59,13 +60,10 @@ impl Inner {
         };
         let mut channels = Vec::new();
         for (pattern, _) in self.policies.iter() {
-            let ChannelPattern::Exact(channel) = pattern else {
+            let channel = sample(pattern);
+            let allowed = self.exposed(&channel)?;
+            if self.may(user, &channel, Operation::Read, &allowed).await? {
                 channels.push(pattern.to_string());
-                continue;
-            };
-            let allowed = self.exposed(channel)?;
-            if self.may(user, channel, Operation::Read, &allowed).await? {
-                channels.push(channel.to_string());
             }
         }
         Ok(json!({
