@@ -2,8 +2,7 @@
 
 use pubsub_core::{
     ChannelName, ChannelPolicy, Envelope, Error, ErrorKind, EventDefinition, EventId, EventName, Key, Meta, Origin,
-    Payload, Timestamp,
-    rpc::FailureCode,
+    Payload, Timestamp, rpc::FailureCode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
@@ -184,7 +183,11 @@ pub(super) fn set_key(envelope: &mut Envelope, definition: Option<&EventDefiniti
     if envelope.key.is_none()
         && let Some(definition) = definition
     {
-        envelope.key = definition.key_of(&envelope.payload).map_err(|error| of_publish(&error, &ChannelPolicy::default(), PAYLOAD))?;
+        envelope.key = definition.key_of(&envelope.payload).map_err(|first| {
+            // Reading stops at the first fault; callers are told all of them.
+            let error = definition.validate(&envelope.payload).err().unwrap_or(first);
+            of_publish(&error, &ChannelPolicy::default(), PAYLOAD)
+        })?;
     }
     Ok(())
 }
@@ -202,7 +205,8 @@ fn take_meta(envelope: &mut Envelope, meta: Map<String, Value>) -> Result<(), Ap
             }
             "version" => {
                 let version = value.as_u64().and_then(|version| u32::try_from(version).ok()).filter(|one| *one > 0);
-                envelope.version = version.ok_or_else(|| input::fault("/meta/version", "a version is a number from 1"))?;
+                envelope.version =
+                    version.ok_or_else(|| input::fault("/meta/version", "a version is a number from 1"))?;
             }
             _ => {
                 envelope.meta.extra.insert(key, value);

@@ -221,11 +221,9 @@ impl Edge {
         };
         match forward.forward(request.clone(), self.settings.forward_timeout).await {
             // The request that was passed on is the event, and is on its channel by that.
-            Ok(reply) => Ok(Ran {
-                result: text_of(&reply),
-                emitted: Vec::new(),
-                published: !definition.is_read_only(),
-            }),
+            Ok(reply) => {
+                Ok(Ran { result: text_of(&reply), emitted: Vec::new(), published: !definition.is_read_only() })
+            }
             Err(CallError::Failed(failure)) => Err(failure.into()),
             Err(error) => {
                 tracing::debug!(%error, event = %definition.name(), "a request was not answered");
@@ -261,4 +259,3 @@ impl Sent {
         self.result
     }
 }
-
