@@ -172,7 +172,32 @@ test('calls have plain endpoints', async () => {
     const { status, body: told } = await demo.fetch('/events', { method: 'POST', body, headers });
     assert.deepEqual([status, told.error.data.code], [415, 'UNSUPPORTED_MEDIA_TYPE']);
   }
-  assert.equal((await demo.fetch('/no/such')).status, 404);
+});
+
+test('whatever is refused has the one form of errors', async () => {
+  for (const [method, path, status, code] of [
+    ['GET', '/no/such', 404, 'NOT_FOUND'],
+    ['GET', '/', 404, 'NOT_FOUND'],
+    ['PUT', '/events', 405, 'METHOD_NOT_SUPPORTED'],
+    ['DELETE', '/channels', 405, 'METHOD_NOT_SUPPORTED'],
+    ['GET', '/sse-ticket', 405, 'METHOD_NOT_SUPPORTED'],
+    ['POST', '/health', 405, 'METHOD_NOT_SUPPORTED'],
+    ['GET', '/channels/%ff/history', 400, 'BAD_REQUEST'],
+    ['POST', '/channels/%ff/events', 400, 'BAD_REQUEST'],
+    ['GET', '/channels/nowhere/history', 404, 'NOT_FOUND'],
+    ['GET', `/channels/${channel()}/history?limit=0`, 400, 'BAD_REQUEST'],
+    ['GET', `/channels/${channel()}/history?limit=many`, 400, 'BAD_REQUEST'],
+    ['GET', `/channels/${channel()}/history?since=yesterday`, 400, 'BAD_REQUEST'],
+    ['GET', `/channels/${channel('secure')}/history`, 401, 'UNAUTHORIZED'],
+  ]) {
+    const headers = method === 'POST' ? { 'content-type': 'application/json' } : {};
+    const told = await demo.fetch(path, { method, headers, body: method === 'POST' ? '{"name":"a:b"}' : undefined });
+    assert.deepEqual([told.status, told.body?.error?.data.code], [status, code], `${method} ${path}: ${told.text.slice(0, 200)}`);
+    assert.equal(told.headers.get('content-type'), 'application/json', path);
+    if (status === 405) assert.match(told.headers.get('allow') ?? '', /GET|POST/, path);
+  }
+  const { status } = await demo.fetch('/health', { method: 'HEAD' });
+  assert.equal(status, 200);
 });
 
 test('foreign pages may ask, as the application allows', async () => {
