@@ -12,7 +12,7 @@ pub use pubsub_core::driver::{
     Confirm, Gap, GapReason, HistoryRange, PublishOptions, Receipt, RetryPolicy, SlowConsumer, TopologyMode,
 };
 // What callers and responders meet; all of it is in `rpc`.
-pub use pubsub_core::rpc::{CallError, Failure, FailureCode};
+pub use pubsub_core::rpc::{CallError, Failure, FailureCode, Forward};
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
     DeadLetterBox, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg, EventDefinition,
@@ -28,7 +28,7 @@ pub use pubsub_router::{
     Attempt, Batch, BatchArgs, BatchItem, Batching, BoxError, CircuitBreaker, ConcurrencyLimit, ConsumerState,
     ConsumerStatus, Correlate, DeadLetter, Decision, Dedup, Done, Emitter, FromDelivery, FromState, Handled,
     HandlerArgs, HandlerError, HandlerFn, Incoming, IntoBatchOutcome, IntoOutcome, IntoReply, ManualAck, MemoryDedup,
-    RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout, Trace, User, Verdict, Watch,
+    Performed, RateLimit, Retry, Route, Router, Running, Settle, State, TimedOut, Timeout, Trace, User, Verdict, Watch,
     terminated,
 };
 
@@ -56,6 +56,9 @@ pub use pubsub_client::http;
 /// What is written from the event definitions, and the command line for it (feature `codegen`).
 #[cfg(feature = "codegen")]
 pub use pubsub_codegen as codegen;
+/// The web edge (feature `server`).
+#[cfg(feature = "server")]
+pub use pubsub_server as server;
 /// Outbox, inbox and idempotency store on SQLite and PostgreSQL (feature `sql`).
 #[cfg(feature = "sql")]
 pub use pubsub_sql as sql;

@@ -29,6 +29,8 @@ struct Inner {
     outbox: Mutex<Outbox>,
     /// Where a handler that settles by itself finds the right to do so.
     manual: Mutex<Option<Box<Ack>>>,
+    /// What went out with the last call that succeeded, where whoever asked publishes it.
+    held: Option<Mutex<Vec<Envelope>>>,
 }
 
 /// What all deliveries of a subscription have in common.
@@ -65,6 +67,7 @@ impl Inner {
             site,
             outbox: Mutex::default(),
             manual: Mutex::default(),
+            held: None,
         }
     }
 }
@@ -83,6 +86,11 @@ impl Incoming {
     /// A request that no broker has delivered.
     pub(crate) fn local(message: Arc<Message>, site: Arc<Site>) -> Self {
         Self(Arc::new(Inner::local(message, site)))
+    }
+
+    /// A request that no broker has delivered, and whose events are given to whoever asked.
+    pub(crate) fn holding(message: Arc<Message>, site: Arc<Site>) -> Self {
+        Self(Arc::new(Inner { held: Some(Mutex::default()), ..Inner::local(message, site) }))
     }
 
     /// The message as it came.
@@ -173,6 +181,19 @@ impl Incoming {
         let mut outbox = self.outbox();
         outbox.open = 0;
         std::mem::take(&mut outbox.events)
+    }
+
+    /// Keeps what a call emitted for whoever asked; gives it back where it is to be published.
+    pub(crate) fn hold(&self, events: Vec<Envelope>) -> Vec<Envelope> {
+        let Some(held) = &self.0.held else { return events };
+        *held.lock().unwrap_or_else(PoisonError::into_inner) = events;
+        Vec::new()
+    }
+
+    /// What is held.
+    pub(crate) fn take_held(&self) -> Vec<Envelope> {
+        let held = self.0.held.as_ref();
+        held.map_or_else(Vec::new, |held| std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     pub(crate) fn lend_ack(&self, ack: Ack) {

@@ -30,7 +30,7 @@ pub use route::Route;
 pub use router::Router;
 #[cfg(feature = "signal")]
 pub use run::terminated;
-pub use run::{ConsumerState, ConsumerStatus, Handled, Running, Watch};
+pub use run::{ConsumerState, ConsumerStatus, Handled, Performed, Running, Watch};
 
 /// The programs of the guide compile and run.
 #[cfg(doctest)]

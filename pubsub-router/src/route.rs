@@ -104,7 +104,7 @@ where
             incoming.begin();
             let args = A::extract(&incoming, &endpoint.state, &endpoint.definition)?;
             let done = (endpoint.verdict)(endpoint.handler.invoke(args).await)?;
-            let emitted = incoming.take_emitted();
+            let emitted = incoming.hold(incoming.take_emitted());
             if !emitted.is_empty() {
                 publish(incoming.bus(), emitted).await?;
             }

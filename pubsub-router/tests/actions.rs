@@ -189,3 +189,26 @@ async fn a_request_may_come_by_another_way_than_the_broker() {
     assert_eq!(failure.code, FailureCode::BadRequest);
     assert!(running.act(bus.envelope(&Charged { number: 1 }).unwrap()).await.is_none());
 }
+
+#[tokio::test]
+async fn who_publishes_by_itself_gets_what_an_action_emits() {
+    let (bus, log) = (bus().await, Log::default());
+    let seen = log.clone();
+    let charged = Router::new().group("books").on(move |charged: Charged| {
+        seen.add(charged.number);
+        async {}
+    });
+    let router: Router = Router::new().group("quoting").action(quote).merge(charged);
+    let running = router.start(&bus).await.unwrap();
+    let request = |sku: &str| bus.envelope(&get(sku)).unwrap();
+    let performed = running.perform(request("lamp")).await.unwrap().unwrap();
+    assert_eq!(performed.reply.data().unwrap(), b"{\"cents\":1990}".as_slice());
+    let names: Vec<_> = performed.emitted.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, [<Charged as pubsub::Event>::NAME]);
+    let failure = running.perform(request("none")).await.unwrap().unwrap_err();
+    assert_eq!(failure.code, FailureCode::NotFound);
+    assert!(running.perform(bus.envelope(&Charged { number: 1 }).unwrap()).await.is_none());
+    // Nothing went out by itself: the first that arrives is what is published now.
+    bus.publish(&Charged { number: 7 }).await.unwrap();
+    assert_eq!(log.reach(1).await, [7]);
+}

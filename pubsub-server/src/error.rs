@@ -2,8 +2,17 @@
 
 use std::{fmt, time::Duration};
 
-use pubsub_core::rpc::{Failure, FailureCode};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use pubsub_core::{
+    Error, ErrorKind,
+    rpc::{Failure, FailureCode},
+};
 use serde::Serialize;
+use serde_json::Value;
+
+/// When to try again, where nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One fault of an input, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,7 +73,7 @@ impl ApiError {
     }
 
     /// The inner error object of tRPC, without the wrapper: `{"message","code","data":{"code","httpStatus","path"?,"issues"?}}`.
-    pub fn to_object(&self, path: Option<&str>) -> serde_json::Value {
+    pub fn to_object(&self, path: Option<&str>) -> Value {
         let mut data = serde_json::Map::new();
         data.insert("code".into(), self.code.as_str().into());
         data.insert("httpStatus".into(), self.code.http_status().into());
@@ -78,9 +87,98 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    /// The request breaks a rule.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::BadRequest, message)
+    }
+
+    /// What the request is about does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::NotFound, message)
+    }
+
+    /// The caller has to say who it is.
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::Unauthorized, message)
+    }
+
+    /// The caller may not do this.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::Forbidden, message)
+    }
+
+    /// The server, or what it relies on, cannot do it now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::ServiceUnavailable, message)
+    }
+
+    /// What callers get to know of an error of the library. Only what is wrong with the request itself is told in its own
+    /// words.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Invalid | ErrorKind::Codec => Self::bad_request(error.message()).with_issues(issues_of(error)),
+            ErrorKind::TooLarge => Self::new(FailureCode::PayloadTooLarge, error.message()),
+            ErrorKind::NotFound => Self::not_found(error.message()),
+            ErrorKind::Conflict => Self::new(FailureCode::Conflict, error.message()),
+            ErrorKind::PositionExpired => {
+                Self::new(FailureCode::PreconditionFailed, "events after this position are no longer there")
+            }
+            ErrorKind::Unsupported => Self::new(FailureCode::NotImplemented, "the channel cannot do this"),
+            ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::DeadlineExceeded
+            | ErrorKind::Backpressure
+            | ErrorKind::Closed
+            | ErrorKind::Cancelled
+            | ErrorKind::Backend
+            | ErrorKind::Unroutable => Self::unavailable("the broker cannot be reached, or does not keep up"),
+            _ => Self::new(FailureCode::InternalServerError, "the server failed"),
+        }
+    }
+
+    /// When to try again, if the caller is to be told: always for 429 and 503.
+    pub(crate) fn retry_after_header(&self) -> Option<HeaderValue> {
+        let always = matches!(self.code.http_status(), 429 | 503);
+        let after = self.retry_after.or_else(|| always.then_some(RETRY_AFTER))?;
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Some(HeaderValue::from(seconds.max(1)))
+    }
+}
+
+/// The faults that an error tells of.
+fn issues_of(error: &Error) -> Vec<Issue> {
+    let faults = error.faults().iter();
+    faults.map(|fault| Issue { pointer: fault.pointer.clone(), message: fault.message.clone() }).collect()
+}
+
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
-        Self::new(failure.code, failure.message)
+        let faults = failure.details.as_ref().and_then(|details| details.get("faults")).and_then(Value::as_array);
+        let issue = |fault: &Value| {
+            let text = |key| fault.get(key).and_then(Value::as_str).map(str::to_owned);
+            Some(Issue { pointer: text("pointer")?, message: text("message")? })
+        };
+        let issues = faults.into_iter().flatten().filter_map(issue).collect();
+        Self::new(failure.code, failure.message).with_issues(issues)
+    }
+}
+
+/// On plain endpoints: the status of the code, and `{"error": …}`.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({ "error": self.to_object(None) }).to_string();
+        let status = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(after) = self.retry_after_header() {
+            headers.insert(header::RETRY_AFTER, after);
+        }
+        if self.code == FailureCode::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Direction, Event, codec,
     upcast::{Upcaster, Upcasters, unknown_version},
 };
-use crate::{ChannelName, Error, ErrorKind, EventName, Message, Payload, Result};
+use crate::{ChannelName, Error, ErrorKind, EventName, Key, Message, Payload, Result};
 
 /// Everything that is known of one version of an event: what catalog, validation, generators and web edge work from.
 pub struct EventDefinition {
@@ -23,12 +23,16 @@ pub struct EventDefinition {
     upcasters: Upcasters,
     rust_type: Option<TypeId>,
     check: Option<Check>,
+    key: Option<KeyOf>,
     #[cfg(feature = "validate")]
     validator: OnceLock<std::result::Result<jsonschema::Validator, String>>,
 }
 
 /// Reads a payload as the event's own type, and forgets it.
 type Check = fn(&[u8]) -> Result<()>;
+
+/// Reads a payload as the event's own type, and gives its key.
+type KeyOf = fn(&[u8]) -> Result<Option<Key>>;
 
 /// A JSON Schema that is made when somebody asks: a program that only publishes never pays for it.
 struct Schema {
@@ -67,6 +71,7 @@ impl EventDefinition {
         definition.reply_schema = E::REPLY_SCHEMA.map(Schema::lazy);
         definition.rust_type = Some(TypeId::of::<E>());
         definition.check = Some(|bytes| codec::decode::<E>(bytes).map(drop));
+        definition.key = Some(|bytes| codec::decode::<E>(bytes)?.key().map(|key| Key::new(&key)).transpose());
         Ok(definition)
     }
 
@@ -95,6 +100,7 @@ impl EventDefinition {
             upcasters: Upcasters::default(),
             rust_type: None,
             check: None,
+            key: None,
             #[cfg(feature = "validate")]
             validator: OnceLock::new(),
         })
@@ -249,6 +255,18 @@ impl EventDefinition {
     #[cfg(feature = "validate")]
     fn validator(&self) -> &std::result::Result<jsonschema::Validator, String> {
         self.validator.get_or_init(|| super::validate::compile(self.payload_schema()))
+    }
+
+    /// The ordering key that the event's type gives to a payload of this version; none for a definition without a type, for
+    /// whose events the publisher sets it.
+    ///
+    /// # Errors
+    /// `Codec` if the payload does not fit, `Invalid` if the key is too long.
+    pub fn key_of(&self, payload: &Payload) -> Result<Option<Key>> {
+        match (self.key, payload.data()) {
+            (Some(key), Some(bytes)) => key(bytes).map_err(|error| error.on(&self.channel)),
+            _ => Ok(None),
+        }
     }
 
     /// Checks that a message is this event at all.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, Control, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
+    ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
     Unknown,
     driver::{Drain, RetryPolicy, SubscriptionState},
 };
@@ -318,11 +318,26 @@ impl Consumer {
 
     /// Runs the action for a request that no broker has delivered, if there is one.
     pub(super) async fn act(&self, request: &Arc<Message>) -> Option<Verdict> {
+        Some(self.run_action(self.action_for(request)?, Incoming::local(request.clone(), self.site())).await)
+    }
+
+    /// As [`Consumer::act`], with what the action emitted, which is not published.
+    pub(super) async fn perform(&self, request: &Arc<Message>) -> Option<(Verdict, Vec<Envelope>)> {
+        let served = self.action_for(request)?;
+        let incoming = Incoming::holding(request.clone(), self.site());
+        let verdict = self.run_action(served, incoming.clone()).await;
+        Some((verdict, incoming.take_held()))
+    }
+
+    fn action_for(&self, request: &Message) -> Option<&Served> {
         let claims = |served: &&Served| served.kind == Kind::Action && served.name == *request.name();
-        let served = self.plan.served.iter().find(claims)?;
-        let verdict = action::execute(&served.route, Incoming::local(request.clone(), self.site())).await;
+        self.plan.served.iter().find(claims)
+    }
+
+    async fn run_action(&self, served: &Served, incoming: Incoming) -> Verdict {
+        let verdict = action::execute(&served.route, incoming).await;
         self.count(verdict.is_ok());
-        Some(verdict)
+        verdict
     }
 
     fn count(&self, success: bool) {

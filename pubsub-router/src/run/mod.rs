@@ -49,6 +49,16 @@ struct Inner {
     draining: AtomicBool,
 }
 
+/// What an action did for a request that no broker has delivered.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Performed {
+    /// Its reply.
+    pub reply: Payload,
+    /// What it emitted, in order. Whoever asked publishes it.
+    pub emitted: Vec<Envelope>,
+}
+
 /// A subscription and the task that serves it.
 struct Active {
     consumer: Arc<Consumer>,
@@ -160,13 +170,32 @@ impl Running {
     /// What the caller is to be told, as in a reply.
     pub async fn act(&self, request: Envelope) -> Option<std::result::Result<Payload, Failure>> {
         let request = Arc::new(Message::from(request));
-        let all: Vec<_> = self.active().iter().map(|active| active.consumer.clone()).collect();
-        for consumer in all.iter().filter(|consumer| consumer.consumes(request.channel())) {
+        for consumer in self.consumers_of(&request) {
             if let Some(verdict) = consumer.act(&request).await {
                 return Some(action::answer_of(verdict));
             }
         }
         None
+    }
+
+    /// As [`Running::act`], for who publishes what the action emits: it comes with the reply, and nothing has gone out.
+    ///
+    /// # Errors
+    /// As [`Running::act`]; what the action emitted is dropped then.
+    pub async fn perform(&self, request: Envelope) -> Option<std::result::Result<Performed, Failure>> {
+        let request = Arc::new(Message::from(request));
+        for consumer in self.consumers_of(&request) {
+            if let Some((verdict, emitted)) = consumer.perform(&request).await {
+                return Some(action::answer_of(verdict).map(|reply| Performed { reply, emitted }));
+            }
+        }
+        None
+    }
+
+    fn consumers_of(&self, request: &Message) -> Vec<Arc<Consumer>> {
+        let active = self.active();
+        let all = active.iter().map(|active| &active.consumer);
+        all.filter(|consumer| consumer.consumes(request.channel())).cloned().collect()
     }
 
     /// All subscriptions, and how they are; those that have ended by themselves among them.
