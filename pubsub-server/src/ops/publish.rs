@@ -60,15 +60,12 @@ impl Edge {
         }
         stamp(&mut envelope.meta, user, Origin::Api);
         envelope.meta.correlation_id = input.correlation_id;
+        set_key(&mut envelope, definition);
         let by_broker = allowed.core.dedup_window.is_some();
         match id {
-            None => {
-                set_key(&mut envelope, definition)?;
-                self.put(envelope, &allowed.core).await
-            }
+            None => self.put(envelope, &allowed.core).await,
             Some(id) => {
                 envelope.id = id.clone();
-                set_key(&mut envelope, definition)?;
                 if by_broker {
                     return self.put(envelope, &allowed.core).await;
                 }
@@ -176,17 +173,12 @@ pub(super) fn stamp(meta: &mut Meta, user: Option<&User>, origin: Origin) {
     meta.origin = Some(origin);
 }
 
-/// Gives an event the ordering key of its type, unless the caller gave one.
-///
-/// # Errors
-/// `BAD_REQUEST` if the payload is not what the definition says.
-pub(super) fn set_key(envelope: &mut Envelope, definition: Option<&EventDefinition>) -> Result<(), ApiError> {
-    if envelope.key.is_none()
-        && let Some(definition) = definition
-    {
-        envelope.key = definition.key_of(&envelope.payload).map_err(|error| of_publish(&error, &ChannelPolicy::default(), PAYLOAD))?;
+/// Gives an event the ordering key of its type, unless the caller gave one. What has no key because it cannot be read is
+/// refused when it is published, with all its faults.
+pub(super) fn set_key(envelope: &mut Envelope, definition: Option<&EventDefinition>) {
+    if envelope.key.is_none() {
+        envelope.key = definition.and_then(|definition| definition.key_of(&envelope.payload).ok().flatten());
     }
-    Ok(())
 }
 
 /// Takes over the caller's metadata. What is the server's to say goes; `key` and `version` are what they are in the

@@ -118,7 +118,7 @@ impl Edge {
         let mut request = Envelope::new(definition.name().clone(), definition.channel().clone(), payload);
         request.version = definition.version();
         request.timestamp = self.bus.clock().now();
-        set_key(&mut request, Some(definition))?;
+        set_key(&mut request, Some(definition));
         stamp(&mut request.meta, user.map(|user| &**user), Origin::Api);
         request.meta.correlation_id = correlation_id;
         request.meta.client_event_id = client_event_id.as_ref().map(ToString::to_string);
