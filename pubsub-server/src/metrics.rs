@@ -18,7 +18,12 @@ pub(crate) fn text(edge: &Inner) -> String {
         ),
         ("pubsub_server_calls_underway", "gauge", "Calls that run to their end.", edge.tasks.len() as f64),
         ("pubsub_server_ready", "gauge", "Whether every part works.", f64::from(u8::from(readiness(edge).0))),
-        ("pubsub_server_uptime_seconds", "gauge", "Time since the server was built.", edge.started.elapsed().as_secs_f64()),
+        (
+            "pubsub_server_uptime_seconds",
+            "gauge",
+            "Time since the server was built.",
+            edge.started.elapsed().as_secs_f64(),
+        ),
     ];
     let mut out = String::new();
     for (name, kind, help, value) in figures {

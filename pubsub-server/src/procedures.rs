@@ -122,7 +122,9 @@ impl Procedures for Edge {
                 Procedure::FetchHistory => {
                     ops::write(&self.fetch_history(caller, ops::read::<HistoryInput>(input)?).await?)
                 }
-                Procedure::ListChannels => ops::write(&self.list_channels(caller, ops::read::<ListInput>(input)?).await?),
+                Procedure::ListChannels => {
+                    ops::write(&self.list_channels(caller, ops::read::<ListInput>(input)?).await?)
+                }
                 Procedure::ChannelInfo => ops::write(&self.channel_info(caller, ops::read::<InfoInput>(input)?).await?),
                 Procedure::Definitions => ops::write(&self.definitions(user).await?),
                 Procedure::Status => ops::write(&self.service_status(user).await?),

@@ -14,6 +14,7 @@ mod log;
 mod parts;
 mod report;
 mod test;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;

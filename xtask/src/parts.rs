@@ -5,6 +5,7 @@ use crate::gates;
 use crate::install::{self, Consent};
 use crate::log::Log;
 use crate::report::Outcome;
+use crate::web;
 use crate::workspace::Workspace;
 
 pub(crate) struct Part {
@@ -86,6 +87,12 @@ pub(crate) const PARTS: &[Part] = &[
         "every example builds with the features that it names, or the default ones, and runs to its end",
         Nothing,
         &[Step::Check(examples::check)],
+    ),
+    tests(
+        "web",
+        "stock clients of tRPC and a browser speak to the demonstration server; its documents are valid",
+        Nothing,
+        &[Step::Install(web::check)],
     ),
     tests("fuzz", "no reader of foreign bytes panics; two seconds each", Nothing, &[Step::Tests("short")]),
     tests("sql", "outbox, relay, inbox and idempotency store on SQLite", Nothing, &[Step::Tests("sqlite")]),

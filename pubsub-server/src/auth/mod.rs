@@ -10,8 +10,8 @@ use pubsub_core::{ChannelName, Envelope, Timestamp, driver::BoxFuture};
 
 pub use ticket::Ticket;
 pub(crate) use ticket::Tickets;
-pub use tokens::Tokens;
 pub(crate) use tokens::ByToken;
+pub use tokens::Tokens;
 
 use crate::{ApiError, Operation, procedure::ConnectionParams};
 

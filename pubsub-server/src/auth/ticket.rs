@@ -174,9 +174,8 @@ mod tests {
         let (theirs, _) = tickets(b"another secret, as long.");
         let good = ours.issue(&User::new("u-1", ["reader"])).unwrap().ticket;
         let (text, signature) = good.split_once('.').unwrap();
-        let forged = URL_SAFE_NO_PAD.encode(
-            String::from_utf8(URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap().replace("reader", "writer"),
-        );
+        let forged = URL_SAFE_NO_PAD
+            .encode(String::from_utf8(URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap().replace("reader", "writer"));
         for bad in ["", ".", "a.b", text, &format!("{forged}.{signature}"), &format!("{text}.")] {
             assert!(ours.redeem(bad).await.is_err(), "{bad}");
         }

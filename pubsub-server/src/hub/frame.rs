@@ -70,7 +70,8 @@ impl Run {
     }
 
     fn write(&self, heading: Heading) -> Text {
-        let mut out = BytesMut::with_capacity(self.frames.iter().map(|frame| 512 + frame.message.payload().len()).sum());
+        let mut out =
+            BytesMut::with_capacity(self.frames.iter().map(|frame| 512 + frame.message.payload().len()).sum());
         let mut events = Vec::with_capacity(self.frames.len());
         for frame in &self.frames {
             let start = out.len();

@@ -99,7 +99,6 @@ impl Log {
         let offset = usize::try_from(seq - first).ok()?;
         (offset < run.frames.len()).then(|| (run.clone(), offset))
     }
-
 }
 
 #[cfg(test)]

@@ -11,10 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use pubsub_core::{
-    Envelope, ErrorKind, EventName, Message, Payload, Result,
-    driver::BoxFuture,
-};
+use pubsub_core::{Envelope, ErrorKind, EventName, Message, Payload, Result, driver::BoxFuture};
 use tokio::time::sleep;
 
 use super::{
@@ -52,7 +49,9 @@ impl Filter {
     }
 
     fn takes(&self, frame: &Frame) -> bool {
-        !frame.hidden && (self.names.is_empty() || self.names.contains(frame.message.name())) && self.shows(&frame.message)
+        !frame.hidden
+            && (self.names.is_empty() || self.names.contains(frame.message.name()))
+            && self.shows(&frame.message)
     }
 
     /// Whether the application lets the user see an event.
@@ -146,8 +145,18 @@ impl EventStream {
         gap: Option<usize>,
     ) -> Self {
         let Wanted { start, on_gap, filter, .. } = wanted;
-        let mut stream =
-            Self { shared, subscriber, parts, filter, on_gap, requested: None, gap, began: None, turn: 0, out: VecDeque::new() };
+        let mut stream = Self {
+            shared,
+            subscriber,
+            parts,
+            filter,
+            on_gap,
+            requested: None,
+            gap,
+            began: None,
+            turn: 0,
+            out: VecDeque::new(),
+        };
         stream.began = match &start {
             Start::Live => None,
             Start::Earliest => Some(EARLIEST.to_owned()),

@@ -2,8 +2,7 @@
 
 use pubsub_core::{
     ChannelName, ChannelPolicy, Envelope, Error, ErrorKind, EventDefinition, EventId, EventName, Key, Meta, Origin,
-    Payload, Timestamp,
-    rpc::FailureCode,
+    Payload, Timestamp, rpc::FailureCode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
@@ -60,7 +59,7 @@ impl Edge {
         }
         stamp(&mut envelope.meta, user, Origin::Api);
         envelope.meta.correlation_id = input.correlation_id;
-        set_key(&mut envelope, definition);
+        set_key(&mut envelope, definition)?;
         let by_broker = allowed.core.dedup_window.is_some();
         match id {
             None => self.put(envelope, &allowed.core).await,
@@ -173,12 +172,21 @@ pub(super) fn stamp(meta: &mut Meta, user: Option<&User>, origin: Origin) {
     meta.origin = Some(origin);
 }
 
-/// Gives an event the ordering key of its type, unless the caller gave one. What has no key because it cannot be read is
-/// refused when it is published, with all its faults.
-pub(super) fn set_key(envelope: &mut Envelope, definition: Option<&EventDefinition>) {
-    if envelope.key.is_none() {
-        envelope.key = definition.and_then(|definition| definition.key_of(&envelope.payload).ok().flatten());
+/// Gives an event the ordering key of its type, unless the caller gave one.
+///
+/// # Errors
+/// `BAD_REQUEST` if the payload is not what the definition says.
+pub(super) fn set_key(envelope: &mut Envelope, definition: Option<&EventDefinition>) -> Result<(), ApiError> {
+    if envelope.key.is_none()
+        && let Some(definition) = definition
+    {
+        envelope.key = definition.key_of(&envelope.payload).map_err(|first| {
+            // Reading stops at the first fault; callers are told all of them.
+            let error = definition.validate(&envelope.payload).err().unwrap_or(first);
+            of_publish(&error, &ChannelPolicy::default(), PAYLOAD)
+        })?;
     }
+    Ok(())
 }
 
 /// Takes over the caller's metadata. What is the server's to say goes; `key` and `version` are what they are in the
@@ -194,7 +202,8 @@ fn take_meta(envelope: &mut Envelope, meta: Map<String, Value>) -> Result<(), Ap
             }
             "version" => {
                 let version = value.as_u64().and_then(|version| u32::try_from(version).ok()).filter(|one| *one > 0);
-                envelope.version = version.ok_or_else(|| input::fault("/meta/version", "a version is a number from 1"))?;
+                envelope.version =
+                    version.ok_or_else(|| input::fault("/meta/version", "a version is a number from 1"))?;
             }
             _ => {
                 envelope.meta.extra.insert(key, value);

@@ -118,7 +118,7 @@ impl Edge {
         let mut request = Envelope::new(definition.name().clone(), definition.channel().clone(), payload);
         request.version = definition.version();
         request.timestamp = self.bus.clock().now();
-        set_key(&mut request, Some(definition));
+        set_key(&mut request, Some(definition))?;
         stamp(&mut request.meta, user.map(|user| &**user), Origin::Api);
         request.meta.correlation_id = correlation_id;
         request.meta.client_event_id = client_event_id.as_ref().map(ToString::to_string);
@@ -221,11 +221,9 @@ impl Edge {
         };
         match forward.forward(request.clone(), self.settings.forward_timeout).await {
             // The request that was passed on is the event, and is on its channel by that.
-            Ok(reply) => Ok(Ran {
-                result: text_of(&reply),
-                emitted: Vec::new(),
-                published: !definition.is_read_only(),
-            }),
+            Ok(reply) => {
+                Ok(Ran { result: text_of(&reply), emitted: Vec::new(), published: !definition.is_read_only() })
+            }
             Err(CallError::Failed(failure)) => Err(failure.into()),
             Err(error) => {
                 tracing::debug!(%error, event = %definition.name(), "a request was not answered");
@@ -261,4 +259,3 @@ impl Sent {
         self.result
     }
 }
-

@@ -123,7 +123,8 @@ impl Edge {
             Some(_) => return Err(fault("/onGap", "`onGap` is `replay` or `error`")),
         };
         let names = plan.names.iter().map(|name| EventName::parse(name));
-        let names = names.collect::<pubsub_core::Result<Vec<_>>>().map_err(|error| fault("/eventTypes", error.message()))?;
+        let names =
+            names.collect::<pubsub_core::Result<Vec<_>>>().map_err(|error| fault("/eventTypes", error.message()))?;
         let mut channels: Vec<ChannelName> = Vec::new();
         for text in &plan.channels {
             let channel = input::channel(text)?;

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, request::Parts};
 
 use crate::{
-    ApiError,
-    connection_params,
+    ApiError, connection_params,
     edge::Edge,
     hub::Heading,
     ops::{Plan, fault},

@@ -110,6 +110,8 @@ mod tests {
                 assert_eq!(input.unwrap_err().code(), FailureCode::BadRequest, "{bad}");
             }
         }
+        assert!(batch(b"[]", 1)[0].as_ref().unwrap_err().message().contains("keyed by the number"));
+        assert!(batch(b"{", 1)[0].as_ref().unwrap_err().message().contains("not JSON"));
         // Nothing is counted on that depth of the stack.
         let deep = format!("{{\"0\":{}{}}}", "[".repeat(500_000), "]".repeat(500_000));
         assert!(batch(deep.as_bytes(), 1)[0].is_ok());

@@ -6,6 +6,7 @@ mod kafka;
 mod nats;
 pub(crate) mod postgres;
 pub(crate) mod toolchain;
+pub(crate) mod web;
 
 use std::env;
 use std::io::{self, BufRead, IsTerminal, Write};

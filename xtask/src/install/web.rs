@@ -1,0 +1,55 @@
+//! What the tests of the web edge need: Node with npm, which the machine must bring (Debian's may be too old), and Chromium.
+
+use std::process::Command;
+
+use super::{Consent, apt, runs};
+use crate::Fault;
+use crate::log::Log;
+
+/// The oldest Node that the clients of the tests run on.
+const NODE: u32 = 20;
+/// The names under which a browser is looked for, as the tests do.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// Gets the browser, and says what is missing beside it.
+pub(crate) fn ensure(consent: Consent, log: &mut Log) -> Result<(), Fault> {
+    let version = Command::new("node").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    check_node(&String::from_utf8_lossy(&version))?;
+    if !runs("npm", &["--version"]) {
+        return Err("npm is not on this machine; it usually comes with Node".into());
+    }
+    let named = std::env::var_os("PUBSUB_CHROMIUM").is_some();
+    if !named && !has_browser() {
+        apt::install_with(consent, &["chromium"], log)?;
+        if !has_browser() {
+            return Err("Chromium does not run, though it was installed".into());
+        }
+    }
+    Ok(())
+}
+
+fn has_browser() -> bool {
+    BROWSERS.iter().any(|browser| runs(browser, &["--version"]))
+}
+
+/// `version` is what `node --version` prints.
+fn check_node(version: &str) -> Result<(), String> {
+    let major = version.trim().trim_start_matches('v').split('.').next().unwrap_or_default();
+    match major.parse::<u32>().ok() {
+        Some(major) if major >= NODE => Ok(()),
+        Some(major) => Err(format!("Node is {major} here; the tests of the web edge need {NODE} or later")),
+        None => Err(format!("Node is not on this machine; the tests of the web edge need {NODE} or later")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_must_be_new_enough() {
+        assert!(check_node("v20.11.1\n").is_ok() && check_node("v24.0.0\n").is_ok());
+        assert!(check_node("v18.20.4\n").unwrap_err().contains("Node is 18"));
+        assert!(check_node("").unwrap_err().contains("not on this machine"));
+    }
+}
