@@ -19,7 +19,7 @@ pub use pubsub_core::{
     EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, Letter, LetterFilter,
     LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin, Payload, Policies,
     Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result, Retention,
-    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, rpc, store, wire,
+    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, observe, rpc, store, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
