@@ -58,6 +58,11 @@ pub use pubsub_sql as sql;
 #[doc = include_str!("../docs/sql.md")]
 mod sql_guide {}
 
+/// The guide's programs compile.
+#[cfg(all(doctest, feature = "otel", feature = "metrics", feature = "macros"))]
+#[doc = include_str!("../docs/observability.md")]
+mod observability_guide {}
+
 #[doc(hidden)]
 pub use pubsub_core::__private;
 

@@ -309,7 +309,7 @@ async fn gather<H, A, S>(
                 let args = A::assemble(Batch(items), &shared.state);
                 shared.handler.invoke(args).await.into_outcomes(count)
             };
-            tell(hop.instrument(isolate(call)).await, verdicts);
+            tell(hop.run(isolate(call)).await, verdicts);
         }
     }
 }

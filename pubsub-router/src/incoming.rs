@@ -7,8 +7,7 @@ use std::{
 
 use pubsub_core::{
     Ack, ChannelName, Control, Envelope, Error, ErrorKind, GroupName, Message, Position, PubSub, Result, Timestamp,
-    driver::Drain,
-    observe::Hop,
+    driver::Drain, observe::Hop,
 };
 
 /// The most events that one call of a handler may emit: they are kept in memory until it succeeds.

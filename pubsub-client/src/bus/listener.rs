@@ -193,7 +193,8 @@ impl Call {
             let hop = Hop::process(heard.bus.bus().observer(), "", &message, 1);
             // Calling the handler may panic as well as polling what it gives.
             let work = AssertUnwindSafe(async { (self.handle)(heard).await }).catch_unwind();
-            let ended = hop.instrument(work).await.unwrap_or_else(|_| Err((FaultKind::Panicked, "the handler panicked".into())));
+            let ended =
+                hop.run(work).await.unwrap_or_else(|_| Err((FaultKind::Panicked, "the handler panicked".into())));
             if let Err((kind, cause)) = ended {
                 hop.failed(kind.as_str(), &cause);
                 self.faults.of_listener(kind, &message, &self.text, cause);

@@ -113,7 +113,7 @@ impl<R: Send + 'static> Call<'_, R> {
         let asking = Asking::prepare(self, Waiter::One(sender), None)?;
         let receive =
             move |cx: &mut Context<'_>, _| Pin::new(&mut answer).poll(cx).map(|sent| sent.unwrap_or_else(unheard));
-        let ended = hop.instrument(asking.until(receive)).await;
+        let ended = hop.run(asking.until(receive)).await;
         table.count_timeout(ended.late);
         let outcome = ended.outcome.inspect_err(|error| hop.failed(error.kind().as_str(), error));
         let reply = outcome?;

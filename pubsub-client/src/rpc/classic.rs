@@ -124,7 +124,7 @@ impl EventRpc {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
                 Poll::Pending => over.as_mut().poll(cx).map(|()| None),
             });
-            hop.instrument(ended).await
+            hop.run(ended).await
         };
         match &outcome {
             Some(Ok(Ok(answer) | Err(answer))) => hop.link(answer.meta().traceparent.as_deref()),

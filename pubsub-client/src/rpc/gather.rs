@@ -46,7 +46,7 @@ pub(super) async fn gather<R: Send + 'static>(call: Call<'_, R>, max: usize) -> 
         }
         std::task::Poll::Ready(Ok(()))
     };
-    let ended = hop.instrument(asking.until(collect)).await;
+    let ended = hop.run(asking.until(collect)).await;
     table.count_timeout(ended.late && answers.is_empty());
     match ended.outcome {
         Err(error) if answers.is_empty() || !ended.late => {

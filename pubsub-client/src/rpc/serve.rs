@@ -1,12 +1,6 @@
 //! A responder at work.
 
-use std::{
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll};
 
 use futures_util::FutureExt;
 use pubsub_core::{
@@ -125,7 +119,7 @@ pub(super) async fn serve(
 impl Server {
     async fn answer(&self, request: Received<Raw>) {
         let hop = request.hop();
-        hop.instrument(self.answer_within(&hop, request)).await;
+        hop.run(self.answer_within(&hop, request)).await;
     }
 
     async fn answer_within(&self, hop: &Hop, request: Received<Raw>) {

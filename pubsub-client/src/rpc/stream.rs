@@ -52,12 +52,25 @@ pub(super) async fn open<R: Send + 'static>(call: Call<'_, R>) -> Result<Replies
     let asking = Asking::prepare(call, Waiter::Many(Many::Stream(sender)), Some(u64::from(window)))?;
     let over = rpc.inner.bus.clock().sleep(timeout);
     let sent = |_: &mut Context<'_>, sent| if sent { Poll::Ready(Ok(())) } else { Poll::Pending };
-    let ended = hop.instrument(asking.until(sent)).await;
+    let ended = hop.run(asking.until(sent)).await;
     rpc.inner.table.count_timeout(ended.late);
     ended.outcome.inspect_err(|error| hop.failed(error.kind().as_str(), error))?;
     let entry = ended.entry.ok_or_else(|| call::timed_out(timeout, false))?;
     let window = u64::from(window);
-    Ok(Replies { rpc, queue, read, entry, timeout, over, window, taken: 0, limit: window, control: None, ended: false, hop })
+    Ok(Replies {
+        rpc,
+        queue,
+        read,
+        entry,
+        timeout,
+        over,
+        window,
+        taken: 0,
+        limit: window,
+        control: None,
+        ended: false,
+        hop,
+    })
 }
 
 impl<R> Replies<R> {

@@ -162,7 +162,13 @@ pub struct Capabilities {
 impl Capabilities {
     /// An adapter that supports nothing yet.
     pub fn new(adapter: &'static str) -> Self {
-        Self { adapter, system: adapter, limits: Limits::default(), order_keeper: OrderKeeper::default(), support: Vec::new() }
+        Self {
+            adapter,
+            system: adapter,
+            limits: Limits::default(),
+            order_keeper: OrderKeeper::default(),
+            support: Vec::new(),
+        }
     }
 
     /// Declares features.

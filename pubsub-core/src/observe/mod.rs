@@ -5,9 +5,9 @@
 //! observed needs no conditions.
 
 mod hop;
+mod meter;
 #[cfg(feature = "metrics")]
 mod metered;
-mod meter;
 pub mod names;
 mod observer;
 mod publishing;
@@ -22,6 +22,6 @@ pub use names::{Metric, MetricKind};
 pub use observer::{Observer, Series};
 pub(crate) use publishing::Publishing;
 #[cfg(feature = "metrics")]
-pub use sampler::Sampler;
-#[cfg(feature = "metrics")]
 pub(crate) use sampler::Sample;
+#[cfg(feature = "metrics")]
+pub use sampler::Sampler;

@@ -33,7 +33,7 @@ pub(super) async fn publish(bus: &PubSub, mut drafts: Vec<Draft>) -> Result<Vec<
     let mut publishing: Vec<Publishing> =
         drafts.iter_mut().map(|draft| observer.publishing_in_batch(&mut draft.message)).collect();
     let hop = Hop::send(observer, drafts.iter().map(|draft| &*draft.message));
-    let outcome = hop.instrument(publish_unobserved(bus, drafts)).await;
+    let outcome = hop.run(publish_unobserved(bus, drafts)).await;
     match &outcome {
         Ok(results) => publishing.iter_mut().zip(results).for_each(|(publishing, result)| publishing.ended(result)),
         Err(error) => {

@@ -80,7 +80,8 @@ impl Writer {
         }
         let runtime = Handle::try_current().ok()?;
         let (queue, receiver) = mpsc::unbounded_channel();
-        let running = runtime.spawn(write_all(self.adapter.clone(), self.clock.clone(), self.observer.clone(), receiver));
+        let running =
+            runtime.spawn(write_all(self.adapter.clone(), self.clock.clone(), self.observer.clone(), receiver));
         let before = mem::replace(&mut *task, Task::Running(queue.clone(), running));
         drop(task);
         drop(before);

@@ -388,7 +388,7 @@ impl<T: Read> Received<T> {
     /// ```
     /// # async fn example(received: pubsub_core::Received<pubsub_core::Raw>) {
     /// let work = async { /* … */ };
-    /// received.hop().instrument(work).await;
+    /// received.hop().run(work).await;
     /// received.ack();
     /// # }
     /// ```

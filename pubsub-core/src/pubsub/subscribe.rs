@@ -383,8 +383,7 @@ impl<T: Read> Subscribe<T> {
             None => options.retry.max_attempts = None,
         }
         let (observer, idle) = (&bus.inner.observer, bus.inner.consumers.idle.clone());
-        let consumer =
-            Arc::new(Consumer::new(observer, &options, capabilities.limits.max_delay, dead_letters, idle));
+        let consumer = Arc::new(Consumer::new(observer, &options, capabilities.limits.max_delay, dead_letters, idle));
         bus.inner.consumers.insert(&consumer, &options)?;
         let names = options.names.clone();
         let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;

@@ -21,7 +21,7 @@ impl Trace {
         incoming.set_hop(hop.clone());
         let parent = hop.clone();
         incoming.on_emit(move |emitted| parent.stamp(&mut emitted.meta));
-        let verdict = hop.instrument(inner.run(incoming)).await;
+        let verdict = hop.run(inner.run(incoming)).await;
         match &verdict {
             Ok(_) => hop.succeeded(),
             Err(error) => hop.complained(error.decision().as_str(), error),

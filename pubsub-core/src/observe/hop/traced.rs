@@ -183,7 +183,7 @@ impl Hop {
     }
 
     /// Runs a future as part of the step.
-    pub fn instrument<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+    pub fn run<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         future.instrument(self.span.clone().unwrap_or_else(Span::none))
     }
 
