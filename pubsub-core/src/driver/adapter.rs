@@ -46,7 +46,8 @@ pub trait Adapter: Publisher + Subscriber + fmt::Debug {
     async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()>;
 
     /// How many events wait for a group on a channel: stored, and not handed to any member yet. A broker that only knows
-    /// what is settled counts what members have in hand as well; the adapter's page says so.
+    /// what is settled counts what members have in hand as well; the adapter's page says so. Events that wait to be
+    /// delivered again may be counted or not.
     ///
     /// # Errors
     /// `Unsupported` where nobody counts, `NotFound` if the channel has no such group, `Unavailable` and others.

@@ -235,8 +235,8 @@ impl PubSub {
         self.inner.adapter.delete_group(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
     }
 
-    /// How many events wait for a group on a channel: stored, and not handed to any member yet. Brokers that know only
-    /// what is settled count what members have in hand, too.
+    /// How many events wait for a group on a channel: stored, and not handed to any member yet. A broker that knows only
+    /// what is settled counts what members have in hand, too. Events that wait to be delivered again may be counted or not.
     ///
     /// # Errors
     /// `NotFound` if the channel has no such group, `Unsupported` where the adapter does not tell, `Invalid` for a bad

@@ -37,7 +37,7 @@ impl Prepared {
 pub(super) fn prepare(bus: &PubSub, mut draft: Draft) -> Result<Prepared> {
     bus.open("prepare event")?;
     // Whoever publishes it later goes on from here.
-    drop(Hop::create(&bus.inner.observer, &mut draft.message));
+    let _hop = Hop::create(&bus.inner.observer, &mut draft.message);
     draft.check(bus)?;
     let Draft { message, channel, options, .. } = draft;
     let capabilities = bus.capabilities();

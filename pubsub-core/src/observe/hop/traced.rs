@@ -15,10 +15,13 @@ use crate::{
 /// With the feature `otel` and a layer of `tracing-opentelemetry`, it is a span of OpenTelemetry, whose context travels in
 /// `traceparent` and `tracestate` of the metadata.
 #[derive(Clone, Debug, Default)]
-pub struct Hop {
-    span: Option<Span>,
+pub struct Hop(Option<Arc<Step>>);
+
+#[derive(Debug)]
+struct Step {
+    span: Span,
     /// As what the events that come of it name it.
-    context: Option<Arc<TraceContext>>,
+    context: Option<TraceContext>,
 }
 
 /// How names of spans and attributes tell of a channel: inboxes are named after ids.
@@ -61,11 +64,16 @@ macro_rules! span_of {
 impl Hop {
     /// The step in which the present task is.
     pub fn current() -> Self {
-        Self { span: Some(Span::current()), context: None }
+        Self::of(Span::current())
     }
 
+    /// Without a subscriber there is nothing to keep.
     fn of(span: Span) -> Self {
-        Self { span: Some(span), context: None }
+        Self((!span.is_disabled()).then(|| Arc::new(Step { span, context: None })))
+    }
+
+    fn span(&self) -> Option<&Span> {
+        self.0.as_deref().map(|step| &step.span)
     }
 
     /// The span in which an event is sent, and which it names from then on.
@@ -123,7 +131,7 @@ impl Hop {
         let context = bridge::context_of(&span).unwrap_or_else(own);
         span.record("trace_id", &*context.trace);
         span.record("span_id", &*context.span);
-        Self { span: Some(span), context: Some(Arc::new(context)) }
+        Self(Some(Arc::new(Step { span, context: Some(context) })))
     }
 
     /// The processing of several events in one call, linked with all of them.
@@ -162,21 +170,22 @@ impl Hop {
 
     /// Lets an event that comes of this step say so, if it names no span yet.
     pub fn stamp(&self, meta: &mut Meta) {
-        if let Some(context) = self.context.as_ref().filter(|_| meta.traceparent.is_none()) {
+        let context = self.0.as_deref().and_then(|step| step.context.as_ref());
+        if let Some(context) = context.filter(|_| meta.traceparent.is_none()) {
             context.write(meta);
         }
     }
 
     /// Links the step with a span that is named as in `traceparent`.
     pub fn link(&self, traceparent: Option<&str>) {
-        if let (Some(span), Some(named)) = (&self.span, traceparent.and_then(TraceContext::parse)) {
+        if let (Some(span), Some(named)) = (self.span(), traceparent.and_then(TraceContext::parse)) {
             bridge::link(span, &named);
         }
     }
 
     /// Runs something as part of the step.
     pub fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
-        match &self.span {
+        match self.span() {
             Some(span) => span.in_scope(work),
             None => work(),
         }
@@ -184,19 +193,19 @@ impl Hop {
 
     /// Runs a future as part of the step.
     pub fn run<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
-        future.instrument(self.span.clone().unwrap_or_else(Span::none))
+        future.instrument(self.span().cloned().unwrap_or_else(Span::none))
     }
 
     /// The step succeeded.
     pub fn succeeded(&self) {
-        if let Some(span) = &self.span {
+        if let Some(span) = self.span() {
             span.record("outcome", "success");
         }
     }
 
     /// The step failed: the kind of the error, from a small set, and its text.
     pub fn failed(&self, kind: &str, error: &dyn fmt::Display) {
-        if let Some(span) = &self.span {
+        if let Some(span) = self.span() {
             span.record("outcome", "failure");
             span.record("error.type", kind);
             span.record("otel.status_code", "ERROR");
