@@ -19,7 +19,7 @@ pub use pubsub_core::{
     EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, Letter, LetterFilter,
     LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin, Payload, Policies,
     Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result, Retention,
-    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, rpc, store, wire,
+    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, observe, rpc, store, wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};
@@ -76,6 +76,9 @@ mod http_client_guide {}
 #[cfg(all(doctest, feature = "codegen", feature = "macros"))]
 #[doc = include_str!("../docs/contracts.md")]
 mod contracts_guide {}
+#[cfg(all(doctest, feature = "otel", feature = "metrics", feature = "macros"))]
+#[doc = include_str!("../docs/observability.md")]
+mod observability_guide {}
 
 #[doc(hidden)]
 pub use pubsub_core::__private;

@@ -9,6 +9,7 @@ pub mod driver;
 mod error;
 mod event;
 mod hold;
+pub mod observe;
 mod policy;
 mod pubsub;
 pub mod rpc;

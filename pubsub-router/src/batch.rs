@@ -12,7 +12,7 @@ use std::{
     vec,
 };
 
-use pubsub_core::{Clock, Event, EventDefinition, Meta, Result, driver::BoxFuture};
+use pubsub_core::{Clock, Event, EventDefinition, Meta, Result, driver::BoxFuture, observe::Hop};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -304,13 +304,21 @@ async fn gather<H, A, S>(
         if !gathered.is_empty() {
             let (items, verdicts): (Vec<_>, Vec<_>) = gathered.into_iter().unzip();
             let count = items.len();
+            let hop = span_of(&items);
             let call = async {
                 let args = A::assemble(Batch(items), &shared.state);
                 shared.handler.invoke(args).await.into_outcomes(count)
             };
-            tell(isolate(call).await, verdicts);
+            tell(hop.run(isolate(call)).await, verdicts);
         }
     }
+}
+
+/// The span of a call, linked with the events that it is for.
+fn span_of<E>(items: &[BatchItem<E>]) -> Hop {
+    let Some(first) = items.first().map(BatchItem::incoming) else { return Hop::default() };
+    let messages = items.iter().map(|item| &**item.incoming().message());
+    Hop::process_batch(first.bus().observer(), first.group().as_str(), messages)
 }
 
 fn tell(

@@ -29,6 +29,19 @@ pub enum Decision {
     Release,
 }
 
+impl Decision {
+    /// In words; the delay is not among them.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::RetryAfter(_) => "retry after",
+            Self::Reject => "reject",
+            Self::GiveUp => "give up",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// Why a handler failed, and what is to become of the event.
 ///
 /// Every error that implements [`std::error::Error`] turns into one by `?` and means [`Decision::Retry`]: nothing is

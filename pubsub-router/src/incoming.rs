@@ -7,7 +7,7 @@ use std::{
 
 use pubsub_core::{
     Ack, ChannelName, Control, Envelope, Error, ErrorKind, GroupName, Message, Position, PubSub, Result, Timestamp,
-    driver::Drain,
+    driver::Drain, observe::Hop,
 };
 
 /// The most events that one call of a handler may emit: they are kept in memory until it succeeds.
@@ -27,6 +27,9 @@ struct Inner {
     first_seen: Option<Timestamp>,
     site: Arc<Site>,
     outbox: Mutex<Outbox>,
+    /// The span in which it is handled, where a layer has begun one.
+    #[cfg(feature = "trace")]
+    hop: Mutex<Hop>,
     /// Where a handler that settles by itself finds the right to do so.
     manual: Mutex<Option<Box<Ack>>>,
     /// What went out with the last call that succeeded, where whoever asked publishes it.
@@ -66,6 +69,8 @@ impl Inner {
             first_seen: None,
             site,
             outbox: Mutex::default(),
+            #[cfg(feature = "trace")]
+            hop: Mutex::default(),
             manual: Mutex::default(),
             held: None,
         }
@@ -137,6 +142,19 @@ impl Incoming {
     /// outermost layer's stamps come first.
     pub fn on_emit(&self, stamp: impl Fn(&mut Envelope) + Send + Sync + 'static) {
         self.outbox().stamps.push(Arc::new(stamp));
+    }
+
+    /// The span in which it is handled: the innermost of those that layers have begun, or an empty one.
+    pub(crate) fn hop(&self) -> Hop {
+        #[cfg(feature = "trace")]
+        return self.0.hop.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        #[cfg(not(feature = "trace"))]
+        Hop::default()
+    }
+
+    #[cfg(feature = "trace")]
+    pub(crate) fn set_hop(&self, hop: Hop) {
+        *self.0.hop.lock().unwrap_or_else(PoisonError::into_inner) = hop;
     }
 
     pub(crate) fn is_shared(&self) -> bool {

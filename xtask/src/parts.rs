@@ -151,6 +151,12 @@ pub(crate) const PARTS: &[Part] = &[
         Programs,
         &[Step::Tests("orders_brokers")],
     ),
+    tests(
+        "observe",
+        "traces go through every broker, and each tells how far a group is behind",
+        Programs,
+        &[Step::Tests("observe_brokers")],
+    ),
     tests("cli", "the command line on brokers, from publish to dead letters", Programs, &[Step::Tests("cli_brokers")]),
     tests("security", "wrong certificates and passwords are refused at once", Programs, &[Step::Tests("security")]),
     tests("faults", "the suite of faults finds an adapter that loses events", Programs, &[Step::Tests("faults_bite")]),

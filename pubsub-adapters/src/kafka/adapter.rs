@@ -52,6 +52,11 @@ impl Adapter for Kafka {
         deleted.map_err(|error| error.on(channel))
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.link.open("read lag")?;
+        self.link.lag(channel, group).await.map_err(|error| error.on(channel))
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.link.open("read history")?;
         self.link.history(range).await.map_err(|error| error.on(&range.channel))

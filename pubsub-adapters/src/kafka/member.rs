@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use pubsub_core::{Error, ErrorKind, Result, StartPosition};
+use pubsub_core::{ChannelName, Error, ErrorKind, GroupName, Result, StartPosition};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::{
     connection::{ANSWER, Context, Link, Signals, blocking, reap},
     error::{error, settled},
-    position::resolve,
+    position::{Bounds, bounds_of, resolve},
     progress::Committed,
     topology::Topic,
 };
@@ -189,6 +189,31 @@ pub(super) fn list(topic: &str, commits: &[(i32, Committed)]) -> Result<TopicPar
 }
 
 impl Link {
+    /// How many records lie behind what a group has committed, what its members have in hand included.
+    pub(super) async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        let missing = || Error::new(ErrorKind::NotFound, "read lag", format!("the channel has no group `{group}`"));
+        let topic = self.find(channel).await?.ok_or_else(missing)?;
+        // What a group has committed is told to clients of that group only; this one does not join it.
+        let client = Client::new(self, &self.names.group_on(&topic.name, group))?;
+        let asking = client.get()?.clone();
+        let found = blocking("read lag", move || {
+            let partitions: Vec<_> = (0..topic.partitions).collect();
+            let places = committed(&asking, &topic.name, &partitions)?;
+            let with_bounds =
+                places.into_iter().map(|(partition, place)| Ok((bounds_of(&*asking, &topic.name, partition)?, place)));
+            with_bounds.collect::<Result<Vec<_>>>()
+        });
+        let found = found.await??;
+        if found.iter().all(|(_, place)| place.is_none()) {
+            return Err(missing());
+        }
+        let behind = |(bounds, place): (Bounds, Option<Committed>)| {
+            let next = place.map_or(bounds.low, |place| place.offset.max(bounds.low));
+            u64::try_from(bounds.high - next).unwrap_or(0)
+        };
+        Ok(found.into_iter().map(behind).sum())
+    }
+
     /// Makes sure that a group has a place in a channel; whether it had none. With `create`, it gets one at `start`,
     /// before anything that is published afterwards.
     pub(super) async fn establish(

@@ -40,6 +40,8 @@
 //! - Where an unordered channel is given more partitions (`ensure` in mode `Update` with a larger `partitions`), everybody
 //!   reads and writes the new ones within seconds and nothing is lost; a key's later events may lie in another partition
 //!   than its earlier ones, and be read before them. Ordered channels keep their number of partitions.
+//! - The lag of a group is what lies behind its committed offset: what members have in hand is part of it, and what is done
+//!   beyond that offset, too. Asking takes a client of the group's own, which does not join it.
 //! - A topic that is deleted or loses its data is declared again, subscriptions report a gap and go on.
 //!
 //! # Options

@@ -185,6 +185,11 @@ impl Adapter for Memory {
         self.bus.delete_group(channel, group)
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.shared.open("read lag")?;
+        self.bus.lag(channel, group)
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.shared.open("read history")?;
         super::history::read(&self.bus, range)

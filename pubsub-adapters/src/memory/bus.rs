@@ -218,6 +218,16 @@ impl Bus {
         options.channels.iter().try_for_each(|channel| wildcards.check_names(channel, options))
     }
 
+    /// How many messages wait for a group on this channel.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) fn lag(&self, name: &ChannelName, group: &GroupName) -> Result<u64> {
+        let channel = self.channels.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let missing = || Error::new(ErrorKind::NotFound, "read lag", format!("the channel has no group `{group}`"));
+        channel.and_then(|channel| channel.lag(group)).ok_or_else(|| missing().on(name))
+    }
+
     /// Deletes a group that has no members on this channel. A wildcard's group is forgotten with the last one of it.
     ///
     /// # Errors

@@ -46,6 +46,11 @@ impl Adapter for Nats {
         deleted.map_err(|error| self.shared.or_closed("delete group", error))
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.shared.check_open("read lag")?;
+        self.shared.lag(channel, group).await.map_err(|error| self.shared.or_closed("read lag", error))
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.shared.check_open("read history")?;
         history::read(&self.shared, range).await.map_err(|error| self.shared.or_closed("read history", error))

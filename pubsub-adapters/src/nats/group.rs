@@ -238,21 +238,38 @@ impl Shared {
         }
     }
 
+    /// The consumers of a group, one for each shard.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none.
+    async fn consumers(
+        &self,
+        operation: &'static str,
+        channel: &ChannelName,
+        group: &GroupName,
+    ) -> Result<Vec<ConsumerInfo>> {
+        let missing = || {
+            let text = format!("the channel has no group `{group}`");
+            Error::new(ErrorKind::NotFound, operation, text).on(channel)
+        };
+        let info = self.stream(operation, channel).await?.ok_or_else(missing)?;
+        let mut found = Vec::new();
+        for shard in shards_of(&policy_of(&info.config)) {
+            found.extend(self.consumer(operation, channel, &consumer(group, shard)).await?);
+        }
+        if found.is_empty() { Err(missing()) } else { Ok(found) }
+    }
+
+    /// As [`Adapter::lag`](pubsub_core::driver::Adapter::lag).
+    pub(super) async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        let found = self.consumers("read lag", channel, group).await?;
+        Ok(found.iter().map(|info| info.num_pending).sum())
+    }
+
     /// As [`Adapter::delete_group`](pubsub_core::driver::Adapter::delete_group).
     pub(super) async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()> {
         const OPERATION: &str = "delete group";
-        let missing = || {
-            let text = format!("the channel has no group `{group}`");
-            Error::new(ErrorKind::NotFound, OPERATION, text).on(channel)
-        };
-        let info = self.stream(OPERATION, channel).await?.ok_or_else(missing)?;
-        let mut found = Vec::new();
-        for shard in shards_of(&policy_of(&info.config)) {
-            found.extend(self.consumer(OPERATION, channel, &consumer(group, shard)).await?);
-        }
-        if found.is_empty() {
-            return Err(missing());
-        }
+        let found = self.consumers(OPERATION, channel, group).await?;
         let key = member_key(channel, group);
         let own = self.members.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied().unwrap_or(0);
         if own > 0 || found.iter().any(|info| info.num_waiting > 0) {

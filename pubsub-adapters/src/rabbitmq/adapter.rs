@@ -131,6 +131,16 @@ impl RabbitMq {
         founder.delete(&Scope::exact(group, channel, ordering)).await
     }
 
+    async fn count(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        let ordering = self.topology.ordering(channel).await?;
+        let founder = Founder { topology: &self.topology, sender: &self.sender };
+        let scope = Scope::exact(group, channel, ordering);
+        if founder.is_ready(&scope).await? {
+            return founder.waiting(&scope).await;
+        }
+        Err(Error::new(ErrorKind::NotFound, "read lag", format!("the channel has no group `{group}`")).on(channel))
+    }
+
     async fn ensure_groups(&self, topology: &Topology, report: &mut TopologyReport) -> Result<()> {
         let founder = Founder { topology: &self.topology, sender: &self.sender };
         for spec in &topology.channels {
@@ -187,6 +197,20 @@ impl Adapter for RabbitMq {
                 }
             }
             tried = true;
+        }
+    }
+
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.check_open("read lag")?;
+        let mut patience = self.patience();
+        loop {
+            match self.count(channel, group).await {
+                Ok(lag) => return Ok(lag),
+                Err(error) => {
+                    let again = self.once_more("read lag", &mut patience, error).await;
+                    again.map_err(|error| error.on(channel))?;
+                }
+            }
         }
     }
 

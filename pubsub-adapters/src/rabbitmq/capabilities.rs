@@ -45,6 +45,7 @@ pub(super) fn capabilities(options: &RabbitMqOptions) -> Capabilities {
         .with(Support::Emulated, &emulated)
         // A stream finds times by the chunk, so that earlier events of the same chunk come, too.
         .with(Support::Weak, &[Feature::ReplayByTime]);
+    capabilities.system = "rabbitmq";
     capabilities.order_keeper = OrderKeeper::Library;
     capabilities.limits.max_payload = Some(options.max_payload);
     capabilities.limits.max_delay = Some(MAX_DELAY);

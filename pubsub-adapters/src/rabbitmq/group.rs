@@ -208,6 +208,18 @@ impl Founder<'_> {
         }
     }
 
+    /// How many messages wait in the queues of a group, those of before it began included.
+    pub(super) async fn waiting(&self, scope: &Scope) -> Result<u64> {
+        let names = &self.topology.names;
+        let mut waiting = 0;
+        for index in 0..scope.len() {
+            for queue in [scope.queue(names, index), scope.backlog(names, index)] {
+                waiting += content(self.topology, &queue).await?.map_or(0, |(messages, _)| u64::from(messages));
+            }
+        }
+        Ok(waiting)
+    }
+
     /// The lock of a group, if nobody else has it. It is held as long as the channel is open.
     async fn lock(&self, scope: &Scope) -> Result<Option<Lock>> {
         let name = short(&self.topology.names.lock(&scope.group, &scope.name));

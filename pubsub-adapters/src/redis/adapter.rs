@@ -80,6 +80,13 @@ impl Adapter for Redis {
         }
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        const LAG: &str = "read lag";
+        self.hub.open(LAG)?;
+        let channel = self.hub.channel(LAG, channel).await?;
+        topology::lag(&self.hub, LAG, &channel, group).await.map_err(|error| error.on(&channel.name))
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.hub.open("read history")?;
         history::read(&self.hub, range).await

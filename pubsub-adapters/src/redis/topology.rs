@@ -134,7 +134,7 @@ async fn is_used(hub: &Hub, spec: &ChannelSpec, policy: &ChannelPolicy) -> Resul
     let channel = Channel::new(hub, &spec.channel, policy.clone(), true);
     for stream in &channel.streams {
         let look = history::look(hub, "ensure topology", stream).await?;
-        if look.added > 0 || look.exists && !groups(hub, stream).await?.is_empty() {
+        if look.added > 0 || look.exists && !groups(hub, "ensure topology", stream).await?.is_empty() {
             return Ok(true);
         }
     }
@@ -173,16 +173,47 @@ async fn has_group(hub: &Hub, channel: &Channel, group: &GroupName) -> Result<bo
     if wire::int(&hub.ask("ensure topology", &exists).await?) != Some(1) {
         return Ok(false);
     }
-    let groups = groups(hub, &channel.streams[0]).await?;
+    let groups = groups(hub, "ensure topology", &channel.streams[0]).await?;
     let named = |item: Value| wire::list(item)?.into_iter().nth(1).and_then(wire::text);
     Ok(groups.into_iter().filter_map(named).any(|name| name.as_ref() == group.as_str().as_bytes()))
 }
 
 /// The groups of a stream that exists.
-async fn groups(hub: &Hub, stream: &str) -> Result<Vec<Value>> {
+async fn groups(hub: &Hub, operation: &'static str, stream: &str) -> Result<Vec<Value>> {
     let mut info = cmd("XINFO");
     info.arg("GROUPS").arg(stream);
-    Ok(wire::list(hub.ask("ensure topology", &info).await?).unwrap_or_default())
+    Ok(wire::list(hub.ask(operation, &info).await?).unwrap_or_default())
+}
+
+/// A field of what the server tells as names and values in turn.
+fn field<'a>(fields: &'a [Value], name: &str) -> Option<&'a Value> {
+    let mut pairs = fields.chunks_exact(2);
+    pairs
+        .find(|pair| wire::text(pair[0].clone()).is_some_and(|text| text.as_ref() == name.as_bytes()))
+        .map(|pair| &pair[1])
+}
+
+/// How many entries no member of a group has had yet, over all shards.
+pub(super) async fn lag(hub: &Hub, operation: &'static str, channel: &Channel, group: &GroupName) -> Result<u64> {
+    let missing = || Error::new(ErrorKind::NotFound, operation, format!("the channel has no group `{group}`"));
+    // It has none, and the server would say that there is no such stream.
+    if !has_group(hub, channel, group).await? {
+        return Err(missing());
+    }
+    let mut lag = 0;
+    for stream in &channel.streams {
+        let groups = groups(hub, operation, stream).await?.into_iter().filter_map(wire::list);
+        let named = |fields: &Vec<Value>| {
+            let name = field(fields, "name").cloned().and_then(wire::text);
+            name.is_some_and(|name| name.as_ref() == group.as_str().as_bytes())
+        };
+        let found = groups.into_iter().find(named).ok_or_else(missing)?;
+        // The server does not know it where entries were deleted in the middle of the stream.
+        let unknown = || Error::new(ErrorKind::Unsupported, operation, "the server does not know the lag any more");
+        let known = field(&found, "lag").and_then(wire::int).and_then(|lag| u64::try_from(lag).ok());
+        lag += known.ok_or_else(unknown)?;
+    }
+    Ok(lag)
 }
 
 /// Makes a group on every shard that lacks it. Says whether it is new.

@@ -47,6 +47,19 @@ pub enum FaultKind {
     Subscription,
 }
 
+impl FaultKind {
+    /// In a word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Panicked => "panicked",
+            Self::Unreadable => "unreadable",
+            Self::Overrun => "overrun",
+            Self::Subscription => "subscription",
+        }
+    }
+}
+
 impl fmt::Display for BusFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {

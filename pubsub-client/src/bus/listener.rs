@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use pubsub_core::{Message, NamePattern, driver::BoxFuture};
+use pubsub_core::{Message, NamePattern, driver::BoxFuture, observe::Hop};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{BoxError, EventBus, FaultKind, fault::Faults, feed::Use, hub::Hub, names::sent_name};
@@ -189,10 +189,14 @@ impl Call {
         while let Some(message) = queue.recv().await {
             let Some(hub) = self.hub.upgrade().filter(|_| !self.off.load(Ordering::Acquire)) else { return };
             let heard = Heard { message: message.clone(), listener: self.id, bus: EventBus::over(hub) };
+            // An event bus has no groups.
+            let hop = Hop::process(heard.bus.bus().observer(), "", &message, 1);
             // Calling the handler may panic as well as polling what it gives.
             let work = AssertUnwindSafe(async { (self.handle)(heard).await }).catch_unwind();
-            let ended = work.await.unwrap_or_else(|_| Err((FaultKind::Panicked, "the handler panicked".into())));
+            let ended =
+                hop.run(work).await.unwrap_or_else(|_| Err((FaultKind::Panicked, "the handler panicked".into())));
             if let Err((kind, cause)) = ended {
+                hop.failed(kind.as_str(), &cause);
                 self.faults.of_listener(kind, &message, &self.text, cause);
             }
         }

@@ -10,6 +10,7 @@ use std::{
 
 use pubsub_core::{
     Error, ErrorKind, EventId, Key, Meta, Payload, Publish, Result, Timestamp,
+    observe::Hop,
     rpc::{CallError, ReplyBody, ReplyTo},
 };
 use tokio::sync::oneshot;
@@ -44,6 +45,11 @@ pub struct Call<'a, R> {
 impl<'a, R> Call<'a, R> {
     pub(super) fn new(rpc: &'a EventRpc, publish: Publish<'a>, read: ReadReply<R>) -> Self {
         Self { rpc, publish, read, timeout: rpc.inner.timeout, window: super::stream::DEFAULT_WINDOW }
+    }
+
+    /// The span of the call.
+    pub(super) fn hop(&self) -> Hop {
+        Hop::request(self.rpc.inner.bus.observer(), self.publish.channel())
     }
 
     fn edit(mut self, change: impl FnOnce(Publish<'a>) -> Publish<'a>) -> Self {
@@ -102,15 +108,22 @@ impl<R: Send + 'static> Call<'_, R> {
 
     async fn run(self) -> Result<R, CallError> {
         let (read, table) = (self.read, &self.rpc.inner.table);
+        let hop = self.hop();
         let (sender, mut answer) = oneshot::channel();
         let asking = Asking::prepare(self, Waiter::One(sender), None)?;
         let receive =
             move |cx: &mut Context<'_>, _| Pin::new(&mut answer).poll(cx).map(|sent| sent.unwrap_or_else(unheard));
-        let ended = asking.until(receive).await;
+        let ended = hop.run(asking.until(receive)).await;
         table.count_timeout(ended.late);
-        match ended.outcome?.body {
+        let outcome = ended.outcome.inspect_err(|error| hop.failed(error.kind().as_str(), error));
+        let reply = outcome?;
+        hop.link(reply.traceparent.as_deref());
+        match reply.body {
             ReplyBody::Value(payload) => Ok(read(payload)?),
-            ReplyBody::Failure(failure) => Err(CallError::Failed(failure)),
+            ReplyBody::Failure(failure) => {
+                hop.failed(failure.code.as_str(), &failure);
+                Err(CallError::Failed(failure))
+            }
             _ => {
                 Err(Error::new(ErrorKind::Codec, "request", "the responder answers with a stream; ask for one").into())
             }

@@ -11,6 +11,7 @@ use std::{
 
 use pubsub_core::{
     Error, ErrorKind, EventId, Message, Result,
+    observe::Hop,
     rpc::{CallError, Failure},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -84,6 +85,7 @@ impl EventRpc {
         let mut over = bus.clock().sleep(timeout);
         let deadline = bus.clock().now().saturating_add(timeout + Duration::from_millis(1));
         let mut sent = false;
+        let hop = Hop::request(bus.observer(), None);
         let outcome = {
             let sent = &mut sent;
             let mut asking = std::pin::pin!(async move {
@@ -118,12 +120,17 @@ impl EventRpc {
                 })
                 .await
             });
-            std::future::poll_fn(|cx| match asking.as_mut().poll(cx) {
+            let ended = std::future::poll_fn(|cx| match asking.as_mut().poll(cx) {
                 Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
                 Poll::Pending => over.as_mut().poll(cx).map(|()| None),
-            })
-            .await
+            });
+            hop.run(ended).await
         };
+        match &outcome {
+            Some(Ok(Ok(answer) | Err(answer))) => hop.link(answer.meta().traceparent.as_deref()),
+            Some(Err(error)) => hop.failed(error.kind().as_str(), error),
+            None => hop.failed(ErrorKind::Timeout.as_str(), &"no answer in time"),
+        }
         match outcome {
             Some(Ok(Ok(success))) => Ok(success.payload().decode()?),
             Some(Ok(Err(failure))) => Err(CallError::Failed(told(&failure))),

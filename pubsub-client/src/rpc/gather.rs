@@ -29,24 +29,30 @@ pub(super) async fn gather<R: Send + 'static>(call: Call<'_, R>, max: usize) -> 
         let text = format!("field `max` must lie between 1 and {MAX_ANSWERS}");
         return Err(Error::new(ErrorKind::Invalid, "request", text).into());
     }
-    let (read, table) = (call.read, &call.rpc.inner.table);
+    let (read, table, hop) = (call.read, &call.rpc.inner.table, call.hop());
     let (sender, mut queue) = mpsc::channel(max);
     let asking = Asking::prepare(call, Waiter::Many(Many::Each(sender, Vec::new())), None)?;
     let mut answers = Vec::new();
     let collect = |cx: &mut std::task::Context<'_>, _| {
         while let Some(next) = std::task::ready!(queue.poll_recv(cx)) {
             let (responder, outcome) = match next {
-                Ok(reply) => (reply.responder.map(String::from), value(read, reply.body)),
+                Ok(reply) => {
+                    hop.link(reply.traceparent.as_deref());
+                    (reply.responder.map(String::from), value(read, reply.body))
+                }
                 Err(error) => (None, Err(error.into())),
             };
             answers.push(Answer { responder, outcome });
         }
         std::task::Poll::Ready(Ok(()))
     };
-    let ended = asking.until(collect).await;
+    let ended = hop.run(asking.until(collect)).await;
     table.count_timeout(ended.late && answers.is_empty());
     match ended.outcome {
-        Err(error) if answers.is_empty() || !ended.late => Err(error.into()),
+        Err(error) if answers.is_empty() || !ended.late => {
+            hop.failed(error.kind().as_str(), &error);
+            Err(error.into())
+        }
         _ => Ok(answers),
     }
 }

@@ -189,7 +189,7 @@ impl EventRpcBuilder {
 
     /// Makes it. Opens nothing yet.
     pub fn build(self) -> EventRpc {
-        let table = Table::new(self.max_pending, self.remembered);
+        let table = Table::new(self.max_pending, self.remembered, self.bus.observer());
         let link = Link::new(self.bus.clone(), table.clone());
         let (events, kept) = (OnceLock::new(), Mutex::default());
         let inner = Inner { bus: self.bus, table, link, events, kept, timeout: self.timeout };

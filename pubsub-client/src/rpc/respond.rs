@@ -191,7 +191,8 @@ impl<Q: Request> Respond<Q> {
             return Err(Error::new(ErrorKind::Invalid, "respond", "field `concurrency` must not be zero"));
         }
         let requests = bus.subscribe_events().event::<Q>().group(&group).max_in_flight(concurrency).await?;
-        let counts = Arc::new(Counts::default());
+        let channel = bus.definition::<Q>()?.channel().clone();
+        let counts = Arc::new(Counts::new(bus.observer(), channel.as_str(), &group, Q::NAME));
         let server = Server { bus, group, replies, execute, counts: counts.clone() };
         let (stop, stopped) = oneshot::channel();
         // A group is subscribed to within a runtime only.

@@ -1,20 +1,12 @@
 //! A responder at work.
 
-use std::{
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::Poll,
-};
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, task::Poll};
 
 use futures_util::FutureExt;
 use pubsub_core::{
     Events, Message, PubSub, Raw, Received,
     driver::BoxFuture,
+    observe::{Begun, Durations, Hop, Observer, Tally, names},
     rpc::{Failure, ReplyBody, ReplyTo},
 };
 use tokio::{sync::oneshot, task::JoinSet};
@@ -40,36 +32,54 @@ pub(super) struct Server {
     pub(super) counts: Arc<Counts>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counts {
-    answered: AtomicU64,
-    expired: AtomicU64,
-    cut_off: AtomicU64,
-    undelivered: AtomicU64,
-    panicked: AtomicU64,
-    unasked: AtomicU64,
-    malformed: AtomicU64,
-    errors: AtomicU64,
+    answered: Tally,
+    expired: Tally,
+    cut_off: Tally,
+    undelivered: Tally,
+    panicked: Tally,
+    unasked: Tally,
+    malformed: Tally,
+    errors: Tally,
+    succeeding: Durations,
+    failing: Durations,
 }
 
 impl Counts {
-    pub(super) fn read(&self) -> ResponderStats {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        ResponderStats {
-            answered: read(&self.answered),
-            expired: read(&self.expired),
-            cut_off: read(&self.cut_off),
-            undelivered: read(&self.undelivered),
-            panicked: read(&self.panicked),
-            unasked: read(&self.unasked),
-            malformed: read(&self.malformed),
-            errors: read(&self.errors),
+    pub(super) fn new(observer: &Observer, channel: &str, group: &str, event: &str) -> Self {
+        let (channel, group) = (("channel", channel), ("group", group));
+        let series = observer.series(&[channel, group]);
+        let durations = |outcome| {
+            let series = observer.series(&[channel, group, ("event", event), ("outcome", outcome)]);
+            series.durations(&names::HANDLER_DURATION)
+        };
+        Self {
+            answered: Tally::default(),
+            expired: series.tally(&names::REQUESTS_EXPIRED),
+            cut_off: series.tally(&names::REQUESTS_EXPIRED),
+            undelivered: series.tally(&names::REPLIES_UNDELIVERED),
+            panicked: Tally::default(),
+            unasked: Tally::default(),
+            malformed: Tally::default(),
+            errors: Tally::default(),
+            succeeding: durations("success"),
+            failing: durations("failure"),
         }
     }
-}
 
-fn add(count: &AtomicU64) {
-    count.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn read(&self) -> ResponderStats {
+        ResponderStats {
+            answered: self.answered.get(),
+            expired: self.expired.get(),
+            cut_off: self.cut_off.get(),
+            undelivered: self.undelivered.get(),
+            panicked: self.panicked.get(),
+            unasked: self.unasked.get(),
+            malformed: self.malformed.get(),
+            errors: self.errors.get(),
+        }
+    }
 }
 
 /// Takes requests until it is stopped or the bus is closed, then finishes those at work.
@@ -98,7 +108,7 @@ pub(super) async fn serve(
                 let server = server.clone();
                 running.spawn(async move { server.answer(request).await });
             }
-            Some(Err(_)) => add(&server.counts.errors),
+            Some(Err(_)) => server.counts.errors.one(),
             None => break,
         }
     }
@@ -108,34 +118,52 @@ pub(super) async fn serve(
 
 impl Server {
     async fn answer(&self, request: Received<Raw>) {
+        let hop = request.hop();
+        hop.run(self.answer_within(&hop, request)).await;
+    }
+
+    async fn answer_within(&self, hop: &Hop, request: Received<Raw>) {
         let counts = &*self.counts;
         let (message, ack) = request.split();
         let to = match ReplyTo::of(&message) {
             Ok(Some(to)) => to.by(&self.group),
             Ok(None) => {
-                add(&counts.unasked);
+                counts.unasked.one();
                 return ack.ack();
             }
             Err(error) => {
-                add(&counts.malformed);
+                counts.malformed.one();
                 // In a group, which this is, it always can be rejected.
                 let _ = ack.reject(error);
                 return;
             }
         };
         if to.is_expired(self.bus.clock().now()) {
-            add(&counts.expired);
+            counts.expired.one();
             return ack.ack();
         }
         if !ack.is_live() {
             return; // somebody else has it by now
         }
         let asked = Asked { bus: self.bus.clone(), message, to: to.clone() };
-        match self.execute(asked).await {
-            None => add(&counts.cut_off),
+        let begun = Begun::now();
+        let ended = self.execute(asked).await;
+        match &ended {
+            Some(ReplyBody::Failure(failure)) => {
+                counts.failing.since(begun);
+                hop.failed(failure.code.as_str(), failure);
+            }
+            Some(_) => {
+                counts.succeeding.since(begun);
+                hop.succeeded();
+            }
+            None => hop.failed("deadline exceeded", &"the deadline came before the answer"),
+        }
+        match ended {
+            None => counts.cut_off.one(),
             Some(last) if self.replies => match self.bus.reply(&to, last).await {
-                Ok(()) => add(&counts.answered),
-                Err(_) => add(&counts.undelivered),
+                Ok(()) => counts.answered.one(),
+                Err(_) => counts.undelivered.one(),
             },
             Some(_) => {}
         }
@@ -158,7 +186,7 @@ impl Server {
             },
         });
         Some(ended.await?.unwrap_or_else(|_| {
-            add(&self.counts.panicked);
+            self.counts.panicked.one();
             ReplyBody::Failure(Failure::internal("the handler panicked"))
         }))
     }

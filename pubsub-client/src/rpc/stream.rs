@@ -9,6 +9,7 @@ use std::{
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Result,
     driver::BoxFuture,
+    observe::Hop,
     rpc::{CallError, Reply, ReplyBody, StreamControl},
 };
 use tokio::sync::mpsc;
@@ -39,21 +40,37 @@ pub struct Replies<R> {
     /// Where the responder listens; known from its first item on.
     control: Option<ChannelName>,
     ended: bool,
+    /// The span of the call, until its end.
+    hop: Hop,
 }
 
 pub(super) async fn open<R: Send + 'static>(call: Call<'_, R>) -> Result<Replies<R>, CallError> {
     let (rpc, read, timeout, window) = (call.rpc.clone(), call.read, call.timeout, call.window);
+    let hop = call.hop();
     // One place more than the window, for the end of the stream.
     let (sender, queue) = mpsc::channel(window as usize + 1);
     let asking = Asking::prepare(call, Waiter::Many(Many::Stream(sender)), Some(u64::from(window)))?;
     let over = rpc.inner.bus.clock().sleep(timeout);
     let sent = |_: &mut Context<'_>, sent| if sent { Poll::Ready(Ok(())) } else { Poll::Pending };
-    let ended = asking.until(sent).await;
+    let ended = hop.run(asking.until(sent)).await;
     rpc.inner.table.count_timeout(ended.late);
-    ended.outcome?;
+    ended.outcome.inspect_err(|error| hop.failed(error.kind().as_str(), error))?;
     let entry = ended.entry.ok_or_else(|| call::timed_out(timeout, false))?;
     let window = u64::from(window);
-    Ok(Replies { rpc, queue, read, entry, timeout, over, window, taken: 0, limit: window, control: None, ended: false })
+    Ok(Replies {
+        rpc,
+        queue,
+        read,
+        entry,
+        timeout,
+        over,
+        window,
+        taken: 0,
+        limit: window,
+        control: None,
+        ended: false,
+        hop,
+    })
 }
 
 impl<R> Replies<R> {
@@ -87,6 +104,9 @@ impl<R> Replies<R> {
                 Step::Item(item) => return Some(Ok(item)),
                 Step::Last(last) => {
                     self.end();
+                    if let Err(error) = &last {
+                        self.hop.failed(error.code().as_str(), error);
+                    }
                     return Some(last);
                 }
                 Step::Complete => self.ended = true,

@@ -2,14 +2,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use pubsub_core::{
     Error, ErrorKind, EventId, Message, Result,
+    observe::{Level, Observer, Series, Tally, names},
     rpc::{Reply, ReplyBody, StreamControl},
 };
 use smol_str::SmolStr;
@@ -42,15 +40,29 @@ pub struct RpcStats {
     pub inboxes_lost: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
-    timeouts: AtomicU64,
-    late: AtomicU64,
-    duplicate: AtomicU64,
-    foreign: AtomicU64,
-    malformed: AtomicU64,
-    gaps: AtomicU64,
-    inboxes_lost: AtomicU64,
+    timeouts: Tally,
+    late: Tally,
+    duplicate: Tally,
+    foreign: Tally,
+    malformed: Tally,
+    gaps: Tally,
+    inboxes_lost: Tally,
+}
+
+impl Counts {
+    fn new(series: &Series) -> Self {
+        Self {
+            timeouts: series.tally(&names::RPC_TIMEOUTS),
+            late: series.tally(&names::RPC_LATE),
+            duplicate: series.tally(&names::RPC_DUPLICATE),
+            foreign: series.tally(&names::RPC_FOREIGN),
+            malformed: series.tally(&names::RPC_MALFORMED),
+            gaps: series.tally(&names::RPC_GAPS),
+            inboxes_lost: series.tally(&names::RPC_INBOXES_LOST),
+        }
+    }
 }
 
 /// The table of calls.
@@ -68,6 +80,8 @@ struct Calls {
     /// The calls that ended, oldest first: what comes for one of them is late or second, not foreign.
     ended: VecDeque<EventId>,
     waiting: usize,
+    /// As many, as a metric.
+    pending: Level,
 }
 
 #[derive(Debug)]
@@ -98,8 +112,11 @@ pub(super) enum Many {
 }
 
 impl Table {
-    pub(super) fn new(max_pending: usize, remembered: usize) -> Arc<Self> {
-        Arc::new(Self { calls: Mutex::default(), max_pending, remembered, counts: Counts::default() })
+    pub(super) fn new(max_pending: usize, remembered: usize, observer: &Observer) -> Arc<Self> {
+        let series = observer.series(&[]);
+        let (counts, pending) = (Counts::new(&series), series.level(&names::RPC_PENDING));
+        let calls = Calls { pending, ..Calls::default() };
+        Arc::new(Self { calls: Mutex::new(calls), max_pending, remembered, counts })
     }
 
     fn lock(&self) -> MutexGuard<'_, Calls> {
@@ -123,6 +140,7 @@ impl Table {
         }
         calls.slots.insert(id.clone(), Slot::Waiting(waiter));
         calls.waiting += 1;
+        calls.pending.up();
         Ok(Entry { table: self.clone(), id })
     }
 
@@ -149,19 +167,19 @@ impl Table {
 
     /// Counts a call that ended at its deadline, if it did.
     pub(super) fn count_timeout(&self, late: bool) {
-        self.counts.timeouts.fetch_add(u64::from(late), Ordering::Relaxed);
+        self.counts.timeouts.add(u64::from(late));
     }
 
     fn read(&self, message: &Message) -> Answer {
         let answer = Reply::read(message);
-        self.counts.malformed.fetch_add(u64::from(answer.is_err()), Ordering::Relaxed);
+        self.counts.malformed.add(u64::from(answer.is_err()));
         answer
     }
 
     /// Counts a reply that nobody waits for. The responder of a stream is told to stop.
     #[cold]
-    fn refuse(&self, count: &AtomicU64, call: Option<(EventId, &Message)>) -> Option<Word> {
-        count.fetch_add(1, Ordering::Relaxed);
+    fn refuse(&self, count: &Tally, call: Option<(EventId, &Message)>) -> Option<Word> {
+        count.one();
         let (call, message) = call?;
         match Reply::read(message).ok()?.body {
             ReplyBody::Item { control, .. } => Some(Word { to: control?, call, control: StreamControl::Cancel }),
@@ -171,21 +189,20 @@ impl Table {
 
     /// Counts a reply that a stream had already.
     pub(super) fn count_duplicate(&self) {
-        self.counts.duplicate.fetch_add(1, Ordering::Relaxed);
+        self.counts.duplicate.one();
     }
 
     pub(super) fn stats(&self) -> RpcStats {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = &self.counts;
         RpcStats {
             pending: self.lock().waiting,
-            timeouts: read(&counts.timeouts),
-            late: read(&counts.late),
-            duplicate: read(&counts.duplicate),
-            foreign: read(&counts.foreign),
-            malformed: read(&counts.malformed),
-            gaps: read(&counts.gaps),
-            inboxes_lost: read(&counts.inboxes_lost),
+            timeouts: counts.timeouts.get(),
+            late: counts.late.get(),
+            duplicate: counts.duplicate.get(),
+            foreign: counts.foreign.get(),
+            malformed: counts.malformed.get(),
+            gaps: counts.gaps.get(),
+            inboxes_lost: counts.inboxes_lost.get(),
         }
     }
 }
@@ -199,6 +216,7 @@ impl Calls {
     fn end(&mut self, id: &EventId, how: Slot, remembered: usize) -> Option<Waiter> {
         let Some(Slot::Waiting(waiter)) = self.slots.insert(id.clone(), how) else { return None };
         self.waiting -= 1;
+        self.pending.down();
         self.ended.push_back(id.clone());
         while self.ended.len() > remembered {
             let Some(oldest) = self.ended.pop_front() else { break };
@@ -302,11 +320,11 @@ impl Receive for Table {
     }
 
     fn gap(&self) {
-        self.counts.gaps.fetch_add(1, Ordering::Relaxed);
+        self.counts.gaps.one();
     }
 
     fn lost(&self, error: &Error) {
-        self.counts.inboxes_lost.fetch_add(1, Ordering::Relaxed);
+        self.counts.inboxes_lost.one();
         self.fail_all(error);
     }
 }

@@ -6,7 +6,7 @@ use super::{
     Capabilities, Health, History, HistoryRange, Publisher, States, Subscriber, Subscription, Topology, TopologyReport,
     async_trait,
 };
-use crate::{ChannelName, GroupName, Result};
+use crate::{ChannelName, Error, ErrorKind, GroupName, Result};
 
 /// A private place for replies. It is gone when this value is dropped.
 #[derive(Debug)]
@@ -44,6 +44,17 @@ pub trait Adapter: Publisher + Subscriber + fmt::Debug {
     /// `NotFound` if the channel has no such group, `Conflict` while it has members, `Unsupported` where there are no
     /// groups.
     async fn delete_group(&self, channel: &ChannelName, group: &GroupName) -> Result<()>;
+
+    /// How many events wait for a group on a channel: stored, and not handed to any member yet. A broker that only knows
+    /// what is settled counts what members have in hand as well; the adapter's page says so. Events that wait to be
+    /// delivered again may be counted or not.
+    ///
+    /// # Errors
+    /// `Unsupported` where nobody counts, `NotFound` if the channel has no such group, `Unavailable` and others.
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        let text = format!("the adapter does not tell the lag of `{group}`");
+        Err(Error::new(ErrorKind::Unsupported, "read lag", text).on(channel))
+    }
 
     /// Reads retained events without touching any group.
     ///

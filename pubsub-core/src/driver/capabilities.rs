@@ -150,6 +150,8 @@ pub enum OrderKeeper {
 pub struct Capabilities {
     /// The adapter's name, which is also the scheme of its positions.
     pub adapter: &'static str,
+    /// The broker's name in spans and metrics, where it differs from that of the adapter.
+    pub system: &'static str,
     /// Numbers.
     pub limits: Limits,
     /// Who keeps order per key across failures.
@@ -160,7 +162,13 @@ pub struct Capabilities {
 impl Capabilities {
     /// An adapter that supports nothing yet.
     pub fn new(adapter: &'static str) -> Self {
-        Self { adapter, limits: Limits::default(), order_keeper: OrderKeeper::default(), support: Vec::new() }
+        Self {
+            adapter,
+            system: adapter,
+            limits: Limits::default(),
+            order_keeper: OrderKeeper::default(),
+            support: Vec::new(),
+        }
     }
 
     /// Declares features.

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::ChannelName;
+use crate::{ChannelName, observe::Tally};
 
 /// The connection of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,37 +49,77 @@ impl Health {
     }
 }
 
+/// How often a connection that was ready became ready again.
+#[derive(Default)]
+struct Restored {
+    count: Tally,
+    /// The same, for the metrics of whoever uses the adapter first.
+    named: OnceLock<Tally>,
+    was_ready: AtomicBool,
+}
+
 /// Watches the states of an adapter. A slow watcher sees the latest state, not each one.
-#[derive(Clone, Debug)]
-pub struct States(watch::Receiver<AdapterState>);
+#[derive(Clone)]
+pub struct States {
+    receiver: watch::Receiver<AdapterState>,
+    restored: Arc<Restored>,
+}
 
 impl States {
     /// The state now.
     pub fn current(&self) -> AdapterState {
-        self.0.borrow().clone()
+        self.receiver.borrow().clone()
     }
 
     /// Waits for the next change; `None` once the adapter is gone. Cancel safe.
     pub async fn changed(&mut self) -> Option<AdapterState> {
-        self.0.changed().await.ok()?;
-        Some(self.0.borrow_and_update().clone())
+        self.receiver.changed().await.ok()?;
+        Some(self.receiver.borrow_and_update().clone())
+    }
+
+    /// How often a connection that was lost has been restored since the adapter was made. No change is missed.
+    pub fn restored(&self) -> u64 {
+        self.restored.count.get()
+    }
+
+    /// Counts restored connections into `tally`, too, unless they are counted into another one.
+    pub(crate) fn count_restored(&self, tally: Tally) {
+        if self.restored.named.set(tally).is_ok()
+            && let Some(named) = self.restored.named.get()
+        {
+            named.add(self.restored.count.get());
+        }
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("current", &self.current()).field("restored", &self.restored()).finish()
     }
 }
 
 /// The adapter's end of [`States`].
-#[derive(Debug)]
-pub struct StateSender(watch::Sender<AdapterState>);
+pub struct StateSender {
+    sender: watch::Sender<AdapterState>,
+    restored: Arc<Restored>,
+}
 
 impl StateSender {
     /// Starts in the given state.
     pub fn new(state: AdapterState) -> Self {
-        Self(watch::Sender::new(state))
+        let restored = Restored { was_ready: AtomicBool::new(state == AdapterState::Ready), ..Restored::default() };
+        Self { sender: watch::Sender::new(state), restored: Arc::new(restored) }
     }
 
     /// Reports a state; the same state twice is one change.
     pub fn set(&self, state: AdapterState) {
-        self.0.send_if_modified(|current| {
+        self.sender.send_if_modified(|current| {
             let changed = *current != state;
+            // One change after the other, under the lock of the channel.
+            if changed && state == AdapterState::Ready && self.restored.was_ready.swap(true, Ordering::Relaxed) {
+                self.restored.count.one();
+                self.restored.named.get().into_iter().for_each(Tally::one);
+            }
             *current = state;
             changed
         });
@@ -87,12 +127,18 @@ impl StateSender {
 
     /// The state now.
     pub fn current(&self) -> AdapterState {
-        self.0.borrow().clone()
+        self.sender.borrow().clone()
     }
 
     /// A new watcher.
     pub fn watch(&self) -> States {
-        States(self.0.subscribe())
+        States { receiver: self.sender.subscribe(), restored: self.restored.clone() }
+    }
+}
+
+impl fmt::Debug for StateSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StateSender").field(&self.current()).finish()
     }
 }
 
@@ -180,5 +226,30 @@ impl Drain {
 impl fmt::Debug for Drain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Drain({})", self.is_draining())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_restored_when_it_is_ready_again() {
+        let lost = || AdapterState::Degraded("the broker is away".to_owned());
+        let sender = StateSender::new(AdapterState::Connecting);
+        let states = sender.watch();
+        for (state, restored) in [
+            (lost(), 0),
+            (AdapterState::Ready, 0),
+            (AdapterState::Ready, 0),
+            (lost(), 0),
+            (AdapterState::Ready, 1),
+            (AdapterState::Connecting, 1),
+            (AdapterState::Ready, 2),
+        ] {
+            sender.set(state.clone());
+            assert_eq!(states.restored(), restored, "{state:?}");
+        }
+        assert_eq!(sender.watch().restored(), 2);
     }
 }

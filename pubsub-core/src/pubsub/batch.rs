@@ -13,6 +13,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     driver::{Batch, Receipt},
+    observe::{Hop, Publishing},
 };
 
 /// How many messages go to the adapter in one call.
@@ -27,7 +28,23 @@ pub(super) fn drafts<T>(
 }
 
 /// Checks everything, then sends runs of one channel in order.
-pub(super) async fn publish(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Result<Receipt>>> {
+pub(super) async fn publish(bus: &PubSub, mut drafts: Vec<Draft>) -> Result<Vec<Result<Receipt>>> {
+    let observer = &bus.inner.observer;
+    let mut publishing: Vec<Publishing> =
+        drafts.iter_mut().map(|draft| observer.publishing_in_batch(&mut draft.message)).collect();
+    let hop = Hop::send(observer, drafts.iter().map(|draft| &*draft.message));
+    let outcome = hop.run(publish_unobserved(bus, drafts)).await;
+    match &outcome {
+        Ok(results) => publishing.iter_mut().zip(results).for_each(|(publishing, result)| publishing.ended(result)),
+        Err(error) => {
+            publishing.iter_mut().for_each(|publishing| publishing.ended::<()>(&Err(error.clone())));
+            hop.failed(error.kind().as_str(), error);
+        }
+    }
+    outcome
+}
+
+async fn publish_unobserved(bus: &PubSub, drafts: Vec<Draft>) -> Result<Vec<Result<Receipt>>> {
     bus.open("publish batch")?;
     for (index, draft) in drafts.iter().enumerate() {
         draft.check(bus).map_err(|error| at(index, error))?;

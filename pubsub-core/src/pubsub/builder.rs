@@ -7,6 +7,7 @@ use crate::{
     Catalog, ChannelPattern, ChannelPolicy, Clock, IdKind, Policies, Result,
     clock::LONGEST_WAIT,
     driver::{Adapter, Drain, PublishOptions, TopologyMode},
+    observe::{Observer, names},
 };
 
 /// Collects what a [`PubSub`] needs beside its adapter.
@@ -84,8 +85,12 @@ impl PubSubBuilder {
 
     /// The handle. Does no I/O and needs no runtime.
     pub fn build(self) -> PubSub {
+        let observer = Observer::new(self.adapter.capabilities().system);
+        self.adapter.states().count_restored(observer.series(&[]).tally(&names::RECONNECTS));
+        let writer = dead_letter::Writer::new(self.adapter.clone(), self.settings.clock.clone(), observer.clone());
         let inner = Inner {
-            dead_letters: Arc::new(dead_letter::Writer::new(self.adapter.clone(), self.settings.clock.clone())),
+            dead_letters: Arc::new(writer),
+            observer,
             registry: Registry::new(self.policies),
             adapter: self.adapter,
             catalog: self.catalog,

@@ -1,9 +1,10 @@
 //! What the deliveries of one subscription share, and the list of all subscriptions of a handle.
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Waker,
     time::Duration,
@@ -15,11 +16,12 @@ use super::dead_letter::Writer;
 use crate::{
     ChannelPattern, GroupName, HoldGauge, NamePattern, Result,
     driver::{Drain, RetryPolicy, SubscribeOptions},
+    observe::{Level, Observer, Series, Tally, names},
 };
 
 /// What the deliveries of one subscription share.
-#[derive(Debug)]
 pub(super) struct Consumer {
+    pub(super) observer: Observer,
     pub(super) group: Option<GroupName>,
     pub(super) retry: RetryPolicy,
     /// The longest delay of a nack.
@@ -28,6 +30,8 @@ pub(super) struct Consumer {
     /// Where dead letters go; none for broadcasts, and where the subscriber wants none.
     pub(super) dead_letters: Option<Arc<Writer>>,
     pub(super) counts: Counts,
+    #[cfg(feature = "metrics")]
+    pub(super) ages: Ages,
     hold: OnceLock<HoldGauge>,
     outstanding: AtomicUsize,
     idle: Arc<Notify>,
@@ -37,34 +41,63 @@ pub(super) struct Consumer {
 }
 
 /// How many of what, since the subscription began.
-#[derive(Debug, Default)]
 pub(super) struct Counts {
-    pub(super) delivered: AtomicU64,
-    pub(super) refused: AtomicU64,
-    pub(super) unclaimed: AtomicU64,
-    pub(super) undecodable: AtomicU64,
-    pub(super) dead_lettered: AtomicU64,
-    pub(super) gaps: AtomicU64,
-    pub(super) lost: AtomicU64,
-    pub(super) disconnected: AtomicU64,
+    pub(super) delivered: Tally,
+    pub(super) failed: Tally,
+    pub(super) retried: Tally,
+    pub(super) refused: Tally,
+    pub(super) unclaimed: Tally,
+    pub(super) undecodable: Tally,
+    pub(super) dead_lettered: Tally,
+    pub(super) gaps: Tally,
+    pub(super) lost: Tally,
+    pub(super) disconnected: Tally,
+    in_flight: Level,
+}
+
+impl Counts {
+    fn new(series: &Series) -> Self {
+        Self {
+            delivered: series.tally(&names::CONSUMED),
+            failed: series.tally(&names::FAILED),
+            retried: series.tally(&names::RETRIED),
+            refused: series.tally(&names::REFUSED),
+            unclaimed: series.tally(&names::UNCLAIMED),
+            undecodable: series.tally(&names::UNDECODABLE),
+            dead_lettered: series.tally(&names::DEAD_LETTERED),
+            gaps: series.tally(&names::GAPS),
+            lost: series.tally(&names::LOST),
+            disconnected: series.tally(&names::SLOW_DISCONNECTS),
+            in_flight: series.level(&names::IN_FLIGHT),
+        }
+    }
+}
+
+/// The labels of a subscription.
+fn series(observer: &Observer, options: &SubscribeOptions) -> Series {
+    let channels: Vec<_> = options.channels.iter().map(ChannelPattern::to_string).collect();
+    let group = options.group.as_ref().map_or("", GroupName::as_str);
+    observer.series(&[("channel", &channels.join(",")), ("group", group)])
 }
 
 impl Consumer {
     pub(super) fn new(
-        group: Option<GroupName>,
-        retry: RetryPolicy,
+        observer: &Observer,
+        options: &SubscribeOptions,
         max_delay: Option<Duration>,
-        drain: Drain,
         dead_letters: Option<Arc<Writer>>,
         idle: Arc<Notify>,
     ) -> Self {
         Self {
-            group,
-            retry,
+            observer: observer.clone(),
+            group: options.group.clone(),
+            retry: options.retry,
             max_delay,
-            drain,
+            drain: options.drain.clone(),
             dead_letters,
-            counts: Counts::default(),
+            counts: Counts::new(&series(observer, options)),
+            #[cfg(feature = "metrics")]
+            ages: Ages::default(),
             hold: OnceLock::new(),
             outstanding: AtomicUsize::new(0),
             idle,
@@ -123,22 +156,64 @@ impl Consumer {
     }
 }
 
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// When the deliveries that are outstanding were handed out.
+#[cfg(feature = "metrics")]
+#[derive(Default)]
+pub(super) struct Ages(Mutex<(u64, std::collections::BTreeMap<u64, std::time::Instant>)>);
+
+#[cfg(feature = "metrics")]
+impl Ages {
+    fn begin(&self) -> u64 {
+        let (next, begun) = &mut *lock(&self.0);
+        *next += 1;
+        begun.insert(*next, std::time::Instant::now());
+        *next
+    }
+
+    fn end(&self, number: u64) {
+        lock(&self.0).1.remove(&number);
+    }
+
+    /// The age of the oldest.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        lock(&self.0).1.first_key_value().map(|(_, begun)| begun.elapsed())
+    }
+}
+
 /// Counts one delivery as outstanding for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Outstanding(pub(super) Arc<Consumer>);
+pub(super) struct Outstanding {
+    pub(super) consumer: Arc<Consumer>,
+    #[cfg(feature = "metrics")]
+    number: u64,
+}
 
 impl Outstanding {
     pub(super) fn new(consumer: &Arc<Consumer>) -> Self {
         consumer.outstanding.fetch_add(1, Ordering::Relaxed);
-        Self(consumer.clone())
+        consumer.counts.in_flight.up();
+        Self {
+            #[cfg(feature = "metrics")]
+            number: consumer.ages.begin(),
+            consumer: consumer.clone(),
+        }
     }
 }
 
 impl Drop for Outstanding {
     fn drop(&mut self) {
-        let before = self.0.outstanding.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 && self.0.drain.is_draining() {
-            self.0.idle.notify_waiters();
+        self.consumer.counts.in_flight.down();
+        #[cfg(feature = "metrics")]
+        self.consumer.ages.end(self.number);
+        let before = self.consumer.outstanding.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 && self.consumer.drain.is_draining() {
+            self.consumer.idle.notify_waiters();
         }
     }
 }
@@ -181,6 +256,21 @@ impl Consumers {
         lock(&self.list).iter().filter_map(|member| member.consumer.upgrade()).collect()
     }
 
+    /// Every subscription that is alive, as metrics show it.
+    #[cfg(feature = "metrics")]
+    pub(super) fn samples(&self) -> Vec<crate::observe::Sample> {
+        let sample = |member: &Member| {
+            let consumer = member.consumer.upgrade()?;
+            Some(crate::observe::Sample {
+                channels: member.channels.iter().map(ChannelPattern::to_string).collect(),
+                group: member.group.as_ref().map_or_else(String::new, GroupName::to_string),
+                oldest: consumer.ages.oldest(),
+                held: consumer.hold().map_or(0, HoldGauge::held),
+            })
+        };
+        lock(&self.list).iter().filter_map(sample).collect()
+    }
+
     /// Deliveries outstanding over all subscriptions.
     pub(super) fn outstanding(&self) -> usize {
         self.alive().iter().map(|consumer| consumer.outstanding()).sum()
@@ -188,6 +278,6 @@ impl Consumers {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The list is whole at every point where a panic could come from.
+    // The lists are whole at every point where a panic could come from.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

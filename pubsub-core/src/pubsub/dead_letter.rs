@@ -13,6 +13,7 @@ use super::received::Ack;
 use crate::{
     ChannelPolicy, Clock, GroupName, Message, Result, Retention,
     driver::{Adapter, ChannelSpec, Outcome, PublishOptions, Tickets, Topology, TopologyMode},
+    observe::{Hop, Observer, Publishing},
 };
 
 /// How many dead letters one channel keeps before the oldest is dropped.
@@ -24,6 +25,8 @@ const BATCH: usize = 64;
 struct Burial {
     ack: Ack,
     reason: String,
+    /// Where it was given up.
+    hop: Hop,
 }
 
 /// The queue needs no bound of its own: all that is in it is unsettled, so the subscriptions' `max_in_flight` bounds it.
@@ -34,6 +37,7 @@ type Queue = mpsc::UnboundedSender<Burial>;
 pub(super) struct Writer {
     adapter: Arc<dyn Adapter>,
     clock: Clock,
+    observer: Observer,
     task: Mutex<Task>,
 }
 
@@ -44,15 +48,15 @@ enum Task {
 }
 
 impl Writer {
-    pub(super) fn new(adapter: Arc<dyn Adapter>, clock: Clock) -> Self {
-        Self { adapter, clock, task: Mutex::new(Task::None) }
+    pub(super) fn new(adapter: Arc<dyn Adapter>, clock: Clock, observer: Observer) -> Self {
+        Self { adapter, clock, observer, task: Mutex::new(Task::None) }
     }
 
     /// Hands a delivery to the task. Where there is none and no runtime to start one on, the delivery is dropped
     /// unsettled: it comes again. Says whether the task has it.
     pub(super) fn bury(&self, ack: Ack, reason: String) -> bool {
         let Some(queue) = self.queue() else { return false };
-        match queue.send(Burial { ack, reason }) {
+        match queue.send(Burial { ack, reason, hop: Hop::current() }) {
             Ok(()) => true,
             // The task ended in this moment, with its runtime; there may be another one.
             Err(mpsc::error::SendError(burial)) => self.queue().is_some_and(|queue| queue.send(burial).is_ok()),
@@ -76,7 +80,8 @@ impl Writer {
         }
         let runtime = Handle::try_current().ok()?;
         let (queue, receiver) = mpsc::unbounded_channel();
-        let running = runtime.spawn(write_all(self.adapter.clone(), self.clock.clone(), receiver));
+        let running =
+            runtime.spawn(write_all(self.adapter.clone(), self.clock.clone(), self.observer.clone(), receiver));
         let before = mem::replace(&mut *task, Task::Running(queue.clone(), running));
         drop(task);
         drop(before);
@@ -109,7 +114,12 @@ impl Drop for Writer {
     }
 }
 
-async fn write_all(adapter: Arc<dyn Adapter>, clock: Clock, mut queue: mpsc::UnboundedReceiver<Burial>) {
+async fn write_all(
+    adapter: Arc<dyn Adapter>,
+    clock: Clock,
+    observer: Observer,
+    mut queue: mpsc::UnboundedReceiver<Burial>,
+) {
     let mut burials = Vec::with_capacity(BATCH);
     let mut declared = std::collections::HashSet::new();
     while queue.recv_many(&mut burials, BATCH).await > 0 {
@@ -119,11 +129,13 @@ async fn write_all(adapter: Arc<dyn Adapter>, clock: Clock, mut queue: mpsc::Unb
             if !declared.contains(copy.channel()) && declare(&*adapter, &copy).await.is_ok() {
                 declared.insert(copy.channel().clone());
             }
-            let ticket = adapter.enqueue(smallvec![Arc::new(copy)], &PublishOptions::default()).await;
-            open.push((burial, ticket));
+            let mut copy = Arc::new(copy);
+            let publishing = burial.hop.in_scope(|| observer.publishing(&mut copy));
+            let ticket = adapter.enqueue(smallvec![copy], &PublishOptions::default()).await;
+            open.push((burial, ticket, publishing));
         }
-        for (burial, ticket) in open {
-            settle(burial, ticket).await;
+        for (burial, ticket, publishing) in open {
+            settle(burial, ticket, publishing).await;
         }
     }
 }
@@ -137,18 +149,19 @@ async fn declare(adapter: &dyn Adapter, copy: &Message) -> Result<()> {
 
 /// The letter, on the channel where those of its group lie.
 fn copy_of(burial: &Burial, clock: &Clock) -> Message {
-    let Burial { ack, reason } = burial;
+    let Burial { ack, reason, .. } = burial;
     let original = ack.message();
     let channel = ack.group().map_or_else(|| original.channel().clone(), |group| original.channel().dead_letter(group));
     original.dead_letter(channel, reason, ack.attempt(), ack.first_seen(), clock.now())
 }
 
 /// The original is settled only when the copy is confirmed. Otherwise it comes again, and is buried then.
-async fn settle(burial: Burial, ticket: Result<Tickets>) {
+async fn settle(burial: Burial, ticket: Result<Tickets>, mut publishing: Publishing) {
     let outcome = match ticket {
         Ok(ticket) => ticket.await.and_then(|receipts| receipts.into_iter().collect::<Result<Vec<_>>>()).map(drop),
         Err(error) => Err(error),
     };
+    publishing.ended(&outcome);
     let delay = burial.ack.backoff().max(Duration::from_millis(100));
     // Counted as outstanding until it is settled, so that closing waits for it.
     let (handle, _outstanding) = burial.ack.into_handle();

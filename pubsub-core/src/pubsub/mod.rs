@@ -38,6 +38,7 @@ use crate::{
         Adapter, Capabilities, Drain, Feature, Health, History, HistoryRange, Inbox, States, Topology, TopologyMode,
         TopologyReport,
     },
+    observe::Observer,
 };
 
 /// A connection to a bus: publish, subscribe, read history. Cloning it gives another handle to the same connection.
@@ -68,6 +69,7 @@ struct Inner {
     closed: AtomicBool,
     consumers: consumer::Consumers,
     dead_letters: Arc<dead_letter::Writer>,
+    observer: Observer,
 }
 
 /// What the builder decides.
@@ -233,6 +235,17 @@ impl PubSub {
         self.inner.adapter.delete_group(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
     }
 
+    /// How many events wait for a group on a channel: stored, and not handed to any member yet. A broker that knows only
+    /// what is settled counts what members have in hand, too. Events that wait to be delivered again may be counted or not.
+    ///
+    /// # Errors
+    /// `NotFound` if the channel has no such group, `Unsupported` where the adapter does not tell, `Invalid` for a bad
+    /// name, `Unavailable` and others from the broker; `Closed` after [`PubSub::close`].
+    pub async fn lag(&self, channel: &str, group: &str) -> Result<u64> {
+        self.open("read lag")?;
+        self.inner.adapter.lag(&ChannelName::parse(channel)?, &GroupName::parse(group)?).await
+    }
+
     /// What the handle knows of an event type: what the catalog says of it, or, where it is not in the catalog, what the
     /// type says itself.
     ///
@@ -339,6 +352,16 @@ impl PubSub {
     /// The adapter below.
     pub fn adapter(&self) -> &Arc<dyn Adapter> {
         &self.inner.adapter
+    }
+
+    /// What the handle observes with; for crates that add steps of their own to an event's way.
+    pub fn observer(&self) -> &Observer {
+        &self.inner.observer
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn samples(&self) -> Vec<crate::observe::Sample> {
+        self.inner.consumers.samples()
     }
 
     /// The clock that timestamps and delays follow.

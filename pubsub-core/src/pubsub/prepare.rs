@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{PubSub, publish::Draft, registry};
-use crate::{Error, ErrorKind, Message, Ordering, Result, Timestamp, driver::ChannelSpec};
+use crate::{Error, ErrorKind, Message, Ordering, Result, Timestamp, driver::ChannelSpec, observe::Hop};
 
 /// An event that passed every check of a publish, and was not sent. [`Publish::prepare`](super::Publish::prepare) makes it.
 #[derive(Clone, Debug)]
@@ -34,8 +34,10 @@ impl Prepared {
     }
 }
 
-pub(super) fn prepare(bus: &PubSub, draft: Draft) -> Result<Prepared> {
+pub(super) fn prepare(bus: &PubSub, mut draft: Draft) -> Result<Prepared> {
     bus.open("prepare event")?;
+    // Whoever publishes it later goes on from here.
+    let _hop = Hop::create(&bus.inner.observer, &mut draft.message);
     draft.check(bus)?;
     let Draft { message, channel, options, .. } = draft;
     let capabilities = bus.capabilities();

@@ -13,9 +13,10 @@ use smallvec::smallvec;
 
 use super::{Prepared, PubSub, registry::Channel};
 use crate::{
-    Envelope, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
+    ChannelName, Envelope, Error, ErrorKind, EventId, Key, Message, Meta, Result, Timestamp,
     clock::LONGEST_WAIT,
     driver::{BoxFuture, Confirm, Feature, MaybeReady, PublishOptions, Receipt, Receipts, Tickets},
+    observe::Publishing,
     wire::bounds,
 };
 
@@ -88,6 +89,13 @@ impl Draft {
 
     /// Publishes also while the bus is being closed.
     pub(super) async fn send_unconditionally(mut self, bus: &PubSub, options: PublishOptions) -> Result<Receipt> {
+        let mut publishing = bus.inner.observer.publishing(&mut self.message);
+        let sent = self.send_unobserved(bus, options).await;
+        publishing.ended(&sent);
+        sent
+    }
+
+    async fn send_unobserved(mut self, bus: &PubSub, options: PublishOptions) -> Result<Receipt> {
         self.check(bus)?;
         let inner = &bus.inner;
         if !self.channel.is_declared() {
@@ -114,6 +122,7 @@ impl Draft {
 pub struct Publish<'a> {
     bus: &'a PubSub,
     state: State<'a>,
+    publishing: Publishing,
 }
 
 enum State<'a> {
@@ -125,7 +134,7 @@ enum State<'a> {
 
 impl<'a> Publish<'a> {
     pub(super) fn new(bus: &'a PubSub, draft: Result<Draft>) -> Self {
-        Self { bus, state: State::Draft(Some(draft)) }
+        Self { bus, state: State::Draft(Some(draft)), publishing: Publishing::default() }
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Draft)) -> Self {
@@ -139,6 +148,14 @@ impl<'a> Publish<'a> {
     pub fn event_id(&self) -> Option<&EventId> {
         match &self.state {
             State::Draft(Some(Ok(draft))) => Some(draft.message.id()),
+            _ => None,
+        }
+    }
+
+    /// The channel that the event is for; `None` as for [`Publish::event_id`].
+    pub fn channel(&self) -> Option<&ChannelName> {
+        match &self.state {
+            State::Draft(Some(Ok(draft))) => Some(draft.message.channel()),
             _ => None,
         }
     }
@@ -203,7 +220,7 @@ impl<'a> Publish<'a> {
             Poll::Ready(outcome)
         })
         .await
-        .map(Ticket)
+        .map(|tickets| Ticket { tickets, publishing: self.publishing })
     }
 
     /// Checks the event as publishing it now would, and gives it back instead of sending it: for an outbox, which
@@ -220,13 +237,22 @@ impl<'a> Publish<'a> {
     }
 
     fn poll_enqueue(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tickets>> {
+        let outcome = ready!(self.poll_unobserved(cx));
+        if outcome.is_err() {
+            self.publishing.ended(&outcome);
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn poll_unobserved(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tickets>> {
         loop {
             self.state = match &mut self.state {
                 State::Draft(draft) => {
-                    let draft = match draft.take() {
+                    let mut draft = match draft.take() {
                         Some(draft) => draft?,
                         None => return Poll::Ready(Err(polled_again())),
                     };
+                    self.publishing = self.bus.inner.observer.publishing(&mut draft.message);
                     self.bus.open("publish")?;
                     draft.check(self.bus)?;
                     if draft.channel.is_declared() {
@@ -285,9 +311,10 @@ impl Future for Publish<'_> {
             this.state = State::Confirming(tickets);
         }
         let State::Confirming(tickets) = &mut this.state else { return Poll::Ready(Err(polled_again())) };
-        let receipts = ready!(Pin::new(tickets).poll(cx))?;
+        let outcome = ready!(Pin::new(tickets).poll(cx)).and_then(single);
         budget.made_progress();
-        Poll::Ready(single(receipts))
+        this.publishing.ended(&outcome);
+        Poll::Ready(outcome)
     }
 }
 
@@ -305,12 +332,17 @@ impl fmt::Debug for Publish<'_> {
 /// The broker's word on one event that is on its way. Dropping it cancels nothing.
 #[must_use = "the ticket tells whether the broker has the event"]
 #[derive(Debug)]
-pub struct Ticket(Tickets);
+pub struct Ticket {
+    tickets: Tickets,
+    publishing: Publishing,
+}
 
 impl Future for Ticket {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(single(ready!(Pin::new(&mut self.0).poll(cx))?))
+        let outcome = ready!(Pin::new(&mut self.tickets).poll(cx)).and_then(single);
+        self.publishing.ended(&outcome);
+        Poll::Ready(outcome)
     }
 }

@@ -1,12 +1,13 @@
 //! An event in a user's hands.
 
-use std::{fmt, ops::Deref, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use super::consumer::{Consumer, Outstanding};
 use crate::{
-    AckHandle, Delivery, Error, ErrorKind, Event, EventDefinition, EventId, Key, Message, Meta, Position, Result,
-    Timestamp,
+    AckHandle, Delivery, Error, ErrorKind, Event, EventDefinition, EventId, GroupName, Key, Message, Meta, Position,
+    Result, Timestamp,
     driver::{Limits, Outcome},
+    observe::Hop,
 };
 
 /// What a subscription makes of a message: an event type decodes it, [`Raw`] leaves it as it is.
@@ -141,7 +142,7 @@ impl Ack {
     }
 
     pub(super) fn consumer(&self) -> &Consumer {
-        &self.outstanding.0
+        &self.outstanding.consumer
     }
 
     /// Done: the event never comes back to this group. Returns at once; the broker is told in batches.
@@ -157,7 +158,7 @@ impl Ack {
         let Self { handle, outstanding, .. } = self;
         let told = handle.confirm(Outcome::Ack).await;
         if told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
-            outstanding.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+            outstanding.consumer.counts.refused.one();
         }
         told
     }
@@ -166,7 +167,7 @@ impl Ack {
     fn settle(self, outcome: Outcome) {
         let Self { handle, outstanding, .. } = self;
         if !handle.settle(outcome) {
-            outstanding.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+            outstanding.consumer.counts.refused.one();
         }
     }
 
@@ -215,9 +216,11 @@ impl Ack {
 
     fn redeliver(self, delay: Duration, reason: impl fmt::Display) -> Result<()> {
         self.demand_group("nack")?;
+        self.consumer().counts.failed.one();
         if self.consumer().retry.is_exhausted(self.attempt) && self.consumer().dead_letters.is_some() {
             self.bury(reason.to_string());
         } else {
+            self.consumer().counts.retried.one();
             self.settle(Outcome::Nack(delay));
         }
         Ok(())
@@ -229,6 +232,7 @@ impl Ack {
     /// As [`Ack::nack`].
     pub fn reject(self, reason: impl fmt::Display) -> Result<()> {
         self.demand_group("reject")?;
+        self.consumer().counts.failed.one();
         if self.consumer().dead_letters.is_some() {
             self.bury(reason.to_string());
         } else {
@@ -239,16 +243,17 @@ impl Ack {
 
     /// Given up because the event cannot be read: a dead letter in a group that keeps them, and counted as undecodable.
     pub fn reject_unreadable(self, reason: &Error) {
-        self.consumer().counts.undecodable.fetch_add(1, Ordering::Relaxed);
+        self.consumer().counts.failed.one();
+        self.consumer().counts.undecodable.one();
         self.bury(reason.to_string());
     }
 
     /// Hands the delivery to the writer of dead letters, which settles it once the copy is confirmed.
     pub(super) fn bury(self, reason: String) {
-        let consumer = self.outstanding.0.clone();
+        let consumer = self.outstanding.consumer.clone();
         let Some(writer) = &consumer.dead_letters else { return self.settle(Outcome::Reject) };
         if writer.bury(self, reason) {
-            consumer.counts.dead_lettered.fetch_add(1, Ordering::Relaxed);
+            consumer.counts.dead_lettered.one();
         }
     }
 
@@ -258,6 +263,12 @@ impl Ack {
         }
         let text = "a broadcast has no settlement; only a group delivers an event again";
         Err(Error::new(ErrorKind::Unsupported, operation, text).on(self.message.channel()))
+    }
+
+    /// The span of working on the event, in the event's trace. Empty without the feature `trace`.
+    pub fn hop(&self) -> Hop {
+        let group = self.consumer().group.as_ref().map_or("", GroupName::as_str);
+        Hop::process(&self.consumer().observer, group, &self.message, self.attempt)
     }
 
     /// Lets the lease run for `duration` from now.
@@ -369,6 +380,20 @@ impl<T: Read> Received<T> {
     /// As [`Ack::reject`].
     pub fn reject(self, reason: impl fmt::Display) -> Result<()> {
         self.ack.reject(reason)
+    }
+
+    /// The span of working on the event, as a handler of the router has it: what is published in it belongs to the event's
+    /// trace. Empty without the feature `trace`.
+    ///
+    /// ```
+    /// # async fn example(received: pubsub_core::Received<pubsub_core::Raw>) {
+    /// let work = async { /* … */ };
+    /// received.hop().run(work).await;
+    /// received.ack();
+    /// # }
+    /// ```
+    pub fn hop(&self) -> Hop {
+        self.ack.hop()
     }
 
     /// Lets the lease run for `duration` from now.

@@ -97,7 +97,13 @@ impl PubSub {
             return Ok(());
         }
         // Past the registry: it remembers channels, and every caller has an inbox of its own.
-        let tickets = self.inner.adapter.enqueue(smallvec![message.clone()], &options).await?;
-        super::publish::single(tickets.await?).map(drop)
+        let mut message = message.clone();
+        let mut publishing = self.inner.observer.publishing(&mut message);
+        let sent = match self.inner.adapter.enqueue(smallvec![message], &options).await {
+            Ok(tickets) => tickets.await.and_then(super::publish::single).map(drop),
+            Err(error) => Err(error),
+        };
+        publishing.ended(&sent);
+        sent
     }
 }

@@ -382,14 +382,8 @@ impl<T: Read> Subscribe<T> {
             Some(writer) => writer.start(),
             None => options.retry.max_attempts = None,
         }
-        let consumer = Arc::new(Consumer::new(
-            options.group.clone(),
-            options.retry,
-            capabilities.limits.max_delay,
-            options.drain.clone(),
-            dead_letters,
-            bus.inner.consumers.idle.clone(),
-        ));
+        let (observer, idle) = (&bus.inner.observer, bus.inner.consumers.idle.clone());
+        let consumer = Arc::new(Consumer::new(observer, &options, capabilities.limits.max_delay, dead_letters, idle));
         bus.inner.consumers.insert(&consumer, &options)?;
         let names = options.names.clone();
         let hold = held && options.group.is_some() && capabilities.order_keeper == OrderKeeper::Library;

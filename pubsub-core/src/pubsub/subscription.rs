@@ -4,7 +4,7 @@ use std::{
     fmt,
     marker::PhantomData,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -60,6 +60,10 @@ pub struct Stats {
     pub unclaimed: u64,
     /// Events that could not be decoded.
     pub undecodable: u64,
+    /// Deliveries that were nacked, rejected or could not be read.
+    pub failed: u64,
+    /// Failed deliveries whose events come again.
+    pub retried: u64,
     /// Events given to the writer of dead letters.
     pub dead_lettered: u64,
     /// Gap events.
@@ -247,8 +251,8 @@ impl<T: Read> Events<T> {
                     }
                 }
                 Some(Ok(Item::Gap(gap))) => {
-                    self.consumer.counts.gaps.fetch_add(1, Ordering::Relaxed);
-                    self.consumer.counts.lost.fetch_add(gap.lost.unwrap_or(0), Ordering::Relaxed);
+                    self.consumer.counts.gaps.one();
+                    self.consumer.counts.lost.add(gap.lost.unwrap_or(0));
                     return Poll::Ready(Some(Ok(Any::Gap(gap))));
                 }
                 Some(Ok(Item::State(state))) => {
@@ -258,7 +262,7 @@ impl<T: Read> Events<T> {
                 Some(Err(error)) => {
                     if error.kind() == ErrorKind::Backpressure {
                         // What is too slow is told so, and ended: see `next`.
-                        self.consumer.counts.disconnected.fetch_add(1, Ordering::Relaxed);
+                        self.consumer.counts.disconnected.one();
                     }
                     return Poll::Ready(Some(Err(error)));
                 }
@@ -283,7 +287,7 @@ impl<T: Read> Events<T> {
         }
         if !claims(&self.names, delivery.message.name()) {
             if in_group {
-                counts.unclaimed.fetch_add(1, Ordering::Relaxed);
+                counts.unclaimed.one();
                 if self.unknown == Unknown::DeadLetter {
                     let reason = format!("nobody in the group takes `{}`", delivery.message.name());
                     Ack::new(delivery, &self.consumer).bury(reason);
@@ -302,7 +306,7 @@ impl<T: Read> Events<T> {
         let definition = self.entry.as_ref().map(|entry| &*entry.definition);
         match T::read(&delivery, definition) {
             Ok(value) => {
-                counts.delivered.fetch_add(1, Ordering::Relaxed);
+                counts.delivered.one();
                 Some(Ok(Received::new(value, Ack::new(delivery, &self.consumer))))
             }
             Err(error) => {
@@ -419,14 +423,16 @@ impl Control {
     pub fn stats(&self) -> Stats {
         let counts = &self.0.counts;
         Stats {
-            delivered: counts.delivered.load(Ordering::Relaxed),
-            refused: counts.refused.load(Ordering::Relaxed),
-            unclaimed: counts.unclaimed.load(Ordering::Relaxed),
-            undecodable: counts.undecodable.load(Ordering::Relaxed),
-            dead_lettered: counts.dead_lettered.load(Ordering::Relaxed),
-            gaps: counts.gaps.load(Ordering::Relaxed),
-            lost: counts.lost.load(Ordering::Relaxed),
-            disconnected: counts.disconnected.load(Ordering::Relaxed),
+            delivered: counts.delivered.get(),
+            refused: counts.refused.get(),
+            unclaimed: counts.unclaimed.get(),
+            undecodable: counts.undecodable.get(),
+            failed: counts.failed.get(),
+            retried: counts.retried.get(),
+            dead_lettered: counts.dead_lettered.get(),
+            gaps: counts.gaps.get(),
+            lost: counts.lost.get(),
+            disconnected: counts.disconnected.get(),
             outstanding: self.0.outstanding(),
             held: self.0.hold().map_or(0, HoldGauge::held),
             ack_window_age: self.0.hold().and_then(HoldGauge::age),

@@ -89,6 +89,8 @@ pub struct Reply {
     pub responder: Option<SmolStr>,
     /// The answer.
     pub body: ReplyBody,
+    /// The span in which it was sent, where it names one.
+    pub traceparent: Option<String>,
 }
 
 impl Reply {
@@ -131,7 +133,7 @@ impl Reply {
             other => return Err(refuse(&format!("the message `{other}` is no reply"))),
         };
         let responder = message.meta().extra.get(RESPONDER).and_then(|name| name.as_str()).map(SmolStr::new);
-        Ok(Self { responder, body })
+        Ok(Self { responder, body, traceparent: message.meta().traceparent.clone() })
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn answer(route: &Route, incoming: &Incoming) -> Answered {
         _ => {}
     }
     let success = verdict.is_ok();
-    match bus.reply(&to, body_of(verdict)).await {
+    match incoming.hop().run(bus.reply(&to, body_of(verdict))).await {
         Ok(()) => Answered::Replied { success },
         Err(_) => Answered::Undelivered { success },
     }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -12,6 +12,7 @@ use pubsub_core::{
     ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
     Unknown,
     driver::{Drain, RetryPolicy, SubscriptionState},
+    observe::{Begun, Tally, names},
 };
 
 use super::{
@@ -20,6 +21,7 @@ use super::{
     gathering::Gathering,
     held::{Held, InHand, text_of},
     lanes::Lanes,
+    took::Took,
 };
 use crate::{
     Done, HandlerError, Incoming, Verdict,
@@ -43,15 +45,30 @@ pub(crate) struct Consumer {
     paused: AtomicBool,
     control: Mutex<Control>,
     counts: Counts,
+    /// In the order of the handlers.
+    took: Vec<Took>,
 }
 
-#[derive(Default)]
 struct Counts {
-    succeeded: AtomicU64,
-    failed: AtomicU64,
-    unserved: AtomicU64,
-    expired: AtomicU64,
-    undelivered: AtomicU64,
+    succeeded: Tally,
+    failed: Tally,
+    unserved: Tally,
+    expired: Tally,
+    undelivered: Tally,
+}
+
+impl Counts {
+    fn new(bus: &PubSub, plan: &Plan) -> Self {
+        let series = bus.observer().series(&[("channel", plan.channel.as_str()), ("group", plan.group.as_str())]);
+        Self {
+            // Their metric is the number of durations.
+            succeeded: Tally::default(),
+            failed: Tally::default(),
+            unserved: Tally::default(),
+            expired: series.tally(&names::REQUESTS_EXPIRED),
+            undelivered: series.tally(&names::REPLIES_UNDELIVERED),
+        }
+    }
 }
 
 /// What a subscription's handlers did, since it began.
@@ -118,7 +135,8 @@ impl Consumer {
             drain: Drain::new(),
             paused: AtomicBool::new(false),
             control: Mutex::new(events.control()),
-            counts: Counts::default(),
+            counts: Counts::new(bus, &plan),
+            took: Took::of(&plan, bus.observer()),
             plan,
         };
         Ok((Arc::new(consumer), events))
@@ -146,14 +164,13 @@ impl Consumer {
     }
 
     pub(super) fn handled(&self) -> Handled {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let Counts { succeeded, failed, unserved, expired, undelivered } = &self.counts;
         Handled {
-            succeeded: read(succeeded),
-            failed: read(failed),
-            unserved: read(unserved),
-            expired: read(expired),
-            undelivered: read(undelivered),
+            succeeded: succeeded.get(),
+            failed: failed.get(),
+            unserved: unserved.get(),
+            expired: expired.get(),
+            undelivered: undelivered.get(),
         }
     }
 
@@ -261,7 +278,7 @@ impl Consumer {
     fn admit(&self, received: Received<Raw>, site: &Arc<Site>) -> Option<Job> {
         let (message, ack) = received.split();
         let Some(handler) = self.handler_of(&message) else {
-            self.counts.unserved.fetch_add(1, Ordering::Relaxed);
+            self.counts.unserved.one();
             match self.plan.options.unknown {
                 Some(Unknown::DeadLetter) => {
                     let text =
@@ -291,12 +308,13 @@ impl Consumer {
         }
         let served = &self.plan.served[handler];
         if served.kind == Kind::Action {
-            return self.answer(served, incoming, held).await;
+            return self.answer(handler, incoming, held).await;
         }
         held.prepare(served.settle, &incoming);
-        let verdict = served.route.run(incoming).await;
-        self.count(verdict.is_ok());
-        self.note(held.settle(verdict, served.settle));
+        let begun = Begun::now();
+        let verdict = served.route.run(incoming.clone()).await;
+        self.count(handler, begun, verdict.is_ok());
+        self.note(incoming.hop().in_scope(|| held.settle(verdict, served.settle)));
     }
 
     /// Shows an error that has nobody to go to.
@@ -318,46 +336,50 @@ impl Consumer {
 
     /// Runs the action for a request that no broker has delivered, if there is one.
     pub(super) async fn act(&self, request: &Arc<Message>) -> Option<Verdict> {
-        Some(self.run_action(self.action_for(request)?, Incoming::local(request.clone(), self.site())).await)
+        let handler = self.action_for(request)?;
+        Some(self.run_action(handler, Incoming::local(request.clone(), self.site())).await)
     }
 
     /// As [`Consumer::act`], with what the action emitted, which is not published.
     pub(super) async fn perform(&self, request: &Arc<Message>) -> Option<(Verdict, Vec<Envelope>)> {
-        let served = self.action_for(request)?;
+        let handler = self.action_for(request)?;
         let incoming = Incoming::holding(request.clone(), self.site());
-        let verdict = self.run_action(served, incoming.clone()).await;
+        let verdict = self.run_action(handler, incoming.clone()).await;
         Some((verdict, incoming.take_held()))
     }
 
-    fn action_for(&self, request: &Message) -> Option<&Served> {
-        let claims = |served: &&Served| served.kind == Kind::Action && served.name == *request.name();
-        self.plan.served.iter().find(claims)
+    fn action_for(&self, request: &Message) -> Option<usize> {
+        let claims = |served: &Served| served.kind == Kind::Action && served.name == *request.name();
+        self.plan.served.iter().position(claims)
     }
 
-    async fn run_action(&self, served: &Served, incoming: Incoming) -> Verdict {
-        let verdict = action::execute(&served.route, incoming).await;
-        self.count(verdict.is_ok());
+    async fn run_action(&self, handler: usize, incoming: Incoming) -> Verdict {
+        let begun = Begun::now();
+        let verdict = action::execute(&self.plan.served[handler].route, incoming).await;
+        self.count(handler, begun, verdict.is_ok());
         verdict
     }
 
-    fn count(&self, success: bool) {
+    /// Counts a call of a handler.
+    fn count(&self, handler: usize, begun: Begun, success: bool) {
         let count = if success { &self.counts.succeeded } else { &self.counts.failed };
-        count.fetch_add(1, Ordering::Relaxed);
+        count.one();
+        self.took[handler].note(begun, success);
     }
 
     /// Runs an action, and settles the request once its reply is confirmed.
-    async fn answer(&self, served: &Served, incoming: Incoming, held: Held) {
+    async fn answer(&self, handler: usize, incoming: Incoming, held: Held) {
+        let (served, begun) = (&self.plan.served[handler], Begun::now());
         let answered = action::answer(&served.route, &incoming).await;
-        let counts = &self.counts;
         match answered {
-            Answered::Replied { success } => self.count(success),
+            Answered::Replied { success } => self.count(handler, begun, success),
             Answered::Undelivered { success } => {
-                self.count(success);
-                counts.undelivered.fetch_add(1, Ordering::Relaxed);
+                self.count(handler, begun, success);
+                self.counts.undelivered.one();
             }
-            Answered::Expired => drop(counts.expired.fetch_add(1, Ordering::Relaxed)),
+            Answered::Expired => self.counts.expired.one(),
             Answered::Malformed(error) => {
-                self.count(false);
+                self.count(handler, begun, false);
                 return self.note(held.settle(Err(HandlerError::unreadable(error)), served.settle));
             }
             Answered::Released => return held.release(),

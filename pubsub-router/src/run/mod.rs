@@ -8,6 +8,7 @@ mod held;
 mod lanes;
 #[cfg(feature = "signal")]
 mod signal;
+mod took;
 
 use std::{
     fmt,

@@ -67,7 +67,7 @@ impl Relay {
             timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             backoff: RetryPolicy::immediate().delays(Duration::from_millis(100), Duration::from_secs(30)).jitter(0.2),
-            shared: Arc::default(),
+            shared: Arc::new(Shared::new(bus.observer())),
         }
     }
 

@@ -2,22 +2,37 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use pubsub_core::Error;
+use pubsub_core::{
+    Error,
+    observe::{Observer, Tally, names},
+};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     leads: AtomicBool,
     in_flight: AtomicUsize,
-    sent: AtomicU64,
-    failed: AtomicU64,
-    parked: AtomicU64,
+    sent: Tally,
+    failed: Tally,
+    parked: Tally,
     last_error: Mutex<Option<Error>>,
 }
 
 impl Shared {
+    pub(super) fn new(observer: &Observer) -> Self {
+        let series = observer.series(&[]);
+        Self {
+            leads: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            sent: series.tally(&names::OUTBOX_SENT),
+            failed: series.tally(&names::OUTBOX_FAILURES),
+            parked: series.tally(&names::OUTBOX_SET_ASIDE),
+            last_error: Mutex::default(),
+        }
+    }
+
     pub(super) fn leads(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
     }
@@ -27,16 +42,16 @@ impl Shared {
     }
 
     pub(super) fn sent(&self) {
-        self.sent.fetch_add(1, Ordering::Relaxed);
+        self.sent.one();
     }
 
     pub(super) fn failed(&self, error: &Error) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.failed.one();
         self.trouble(error);
     }
 
     pub(super) fn parked(&self, error: &Error) {
-        self.parked.fetch_add(1, Ordering::Relaxed);
+        self.parked.one();
         self.trouble(error);
     }
 
@@ -62,9 +77,9 @@ impl RelayWatch {
         RelayStats {
             leads: leads.load(Ordering::Relaxed),
             in_flight: in_flight.load(Ordering::Relaxed),
-            sent: sent.load(Ordering::Relaxed),
-            failed: failed.load(Ordering::Relaxed),
-            parked: parked.load(Ordering::Relaxed),
+            sent: sent.get(),
+            failed: failed.get(),
+            parked: parked.get(),
             last_error: last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }

@@ -238,6 +238,10 @@ impl Adapter for Tampered {
         self.way.inner.delete_group(channel, group).await
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.way.inner.lag(channel, group).await
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.way.inner.history(range).await
     }

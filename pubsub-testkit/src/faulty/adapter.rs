@@ -193,6 +193,10 @@ impl Adapter for Faulty {
         }
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.inner.lag(channel, group).await
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         let mut range = range.clone();
         if self.fault == Fault::WrongPosition {

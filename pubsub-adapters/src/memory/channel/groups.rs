@@ -41,6 +41,12 @@ impl Channel {
         self.lock().find_group(name).is_some()
     }
 
+    /// How many messages wait for a group; none if there is none.
+    pub(in crate::memory) fn lag(&self, name: &GroupName) -> Option<u64> {
+        let state = self.lock();
+        Some(state.find_group(name)?.lag(state.first(), state.end()))
+    }
+
     /// Takes out a group; none if there is none, or it has members. Afterwards, with no lock held, comes
     /// [`Channel::let_go`], and the group may be dropped.
     pub(in crate::memory) fn take_group(&self, name: &GroupName) -> Option<Arc<Group>> {

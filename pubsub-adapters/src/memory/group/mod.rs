@@ -142,6 +142,12 @@ impl Group {
         self.base()
     }
 
+    /// How many messages of a channel from `first` to `end` no member has in hand.
+    pub(super) fn lag(&self, first: u64, end: u64) -> u64 {
+        let state = self.lock();
+        state.pending.len() as u64 + end.saturating_sub(state.next.max(first))
+    }
+
     /// Whether this message is settled.
     pub(super) fn is_settled(&self, seq: u64) -> bool {
         seq < self.base() || self.gone.load(Ordering::Acquire) || self.slots.is_done(seq)

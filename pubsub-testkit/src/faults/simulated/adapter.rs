@@ -182,6 +182,10 @@ impl Adapter for SimulatedAdapter {
         self.inner()?.delete_group(channel, group).await
     }
 
+    async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {
+        self.inner()?.lag(channel, group).await
+    }
+
     async fn history(&self, range: &HistoryRange) -> Result<History> {
         self.inner()?.history(range).await
     }
