@@ -293,10 +293,11 @@ impl<T: Read> Events<T> {
             delivery.settle_as(Outcome::Ack);
             return None;
         }
-        if in_group && delivery.attempt > 1 && self.consumer.retry.is_exhausted(delivery.attempt - 1) {
+        if in_group && delivery.attempt > 1 && self.consumer.retry.is_worn(delivery.attempt - 1) {
             let mut delivery = delivery;
-            delivery.attempt -= 1; // the deliveries that a handler saw
-            Ack::new(delivery, &self.consumer).bury("all attempts failed".to_owned());
+            delivery.attempt -= 1; // the deliveries that a handler may have seen
+            let reason = format!("delivered {} times, and never settled", delivery.attempt);
+            Ack::new(delivery, &self.consumer).bury(reason);
             return None;
         }
         let definition = self.entry.as_ref().map(|entry| &*entry.definition);
