@@ -265,7 +265,11 @@ where
             let lost = |_| HandlerError::retry("the batch was cut off");
             gather.queue(incoming.bus().clock()).send((item, verdict)).await.map_err(|_| lost(()))?;
             told.await.map_err(|_| lost(()))??;
-            publish(incoming.bus(), incoming.take_emitted()).await?;
+            let emitted = incoming.take_emitted();
+            if !emitted.is_empty() {
+                // Boxed for its size, as for handlers of single events.
+                Box::pin(publish(incoming.bus(), emitted)).await?;
+            }
             Ok(Done::default())
         }))
     }

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use pubsub_core::{
@@ -10,12 +13,14 @@ use pubsub_core::{
     driver::Drain,
 };
 
+use crate::run::InHand;
+
 /// The most events that one call of a handler may emit: they are kept in memory until it succeeds.
 const MAX_EMITTED: usize = 1_024;
 
 /// One delivery, as layers and extractors see it. Cloning it gives another handle to the same delivery.
 ///
-/// It carries no right to settle: a handler that is cut off by a layer is settled by what the layer says.
+/// It gives no right to settle: a handler that is cut off by a layer is settled by what the layer says.
 #[derive(Clone)]
 pub struct Incoming(Arc<Inner>);
 
@@ -26,9 +31,14 @@ struct Inner {
     position: Option<Position>,
     first_seen: Option<Timestamp>,
     site: Arc<Site>,
-    outbox: Mutex<Outbox>,
-    /// Where a handler that settles by itself finds the right to do so.
-    manual: Mutex<Option<Box<Ack>>>,
+    /// The number of the handler's call: odd while it may emit.
+    call: AtomicU32,
+    /// What it emits; most handlers never have one.
+    outbox: OnceLock<Box<Mutex<Outbox>>>,
+    /// The right to settle, until somebody takes it: here, since the delivery changes hands several times.
+    ack: Mutex<Option<Ack>>,
+    /// Whether that is the handler's.
+    lent: AtomicBool,
 }
 
 /// What all deliveries of a subscription have in common.
@@ -39,6 +49,8 @@ pub(crate) struct Site {
     pub(crate) control: Control,
     /// Given when the router is drained, or this subscription is stopped.
     pub(crate) drain: Drain,
+    /// The deliveries that handlers have; it outlives the subscription.
+    pub(crate) in_hand: Arc<InHand>,
 }
 
 /// Changes what a handler emits, before it is kept.
@@ -49,9 +61,6 @@ type Stamp = Arc<dyn Fn(&mut Envelope) + Send + Sync>;
 struct Outbox {
     events: Vec<Envelope>,
     stamps: Vec<Stamp>,
-    /// Which call of the handler may emit; 0 for none.
-    open: u32,
-    calls: u32,
 }
 
 impl Inner {
@@ -63,19 +72,22 @@ impl Inner {
             position: None,
             first_seen: None,
             site,
-            outbox: Mutex::default(),
-            manual: Mutex::default(),
+            call: AtomicU32::new(0),
+            outbox: OnceLock::new(),
+            ack: Mutex::default(),
+            lent: AtomicBool::new(false),
         }
     }
 }
 
 impl Incoming {
-    pub(crate) fn new(message: Arc<Message>, ack: &Ack, site: Arc<Site>) -> Self {
+    pub(crate) fn new(message: Arc<Message>, ack: Ack, site: Arc<Site>) -> Self {
         Self(Arc::new(Inner {
             attempt: ack.attempt(),
             shared: ack.is_shared(),
             position: ack.position().cloned(),
             first_seen: ack.first_seen(),
+            ack: Mutex::new(Some(ack)),
             ..Inner::local(message, site)
         }))
     }
@@ -135,29 +147,40 @@ impl Incoming {
         self.0.shared
     }
 
+    pub(crate) fn site(&self) -> &Site {
+        &self.0.site
+    }
+
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        // The outbox is whole at every point where a panic could come from.
-        self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.0.outbox.get_or_init(Box::default))
     }
 
     /// Begins a call of the handler: what an earlier one emitted is forgotten.
     pub(crate) fn begin(&self) {
-        let mut outbox = self.outbox();
-        outbox.calls += 1;
-        outbox.open = outbox.calls;
-        outbox.events.clear();
+        // One call at a time begins and ends; an earlier one that was cut off has not ended.
+        self.0.call.store((self.call() + 1) | 1, Ordering::Release);
+        if let Some(outbox) = self.0.outbox.get() {
+            locked(outbox).events.clear();
+        }
     }
 
-    /// Which call of the handler is underway.
-    pub(crate) fn call(&self) -> u32 {
-        self.outbox().open
+    /// Which call of the handler is underway; an even number for none.
+    fn call(&self) -> u32 {
+        self.0.call.load(Ordering::Acquire)
+    }
+
+    /// The call that is underway, for what emits in it.
+    pub(crate) fn open_outbox(&self) -> u32 {
+        drop(self.outbox());
+        self.call()
     }
 
     /// Keeps an event that a call emits.
     pub(crate) fn emit(&self, call: u32, mut envelope: Envelope) -> Result<()> {
         let mut outbox = self.outbox();
         let refused = |kind, text: String| Err(Error::new(kind, "emit", text).on(&envelope.channel));
-        if outbox.open != call || call == 0 {
+        // Asked under the lock: what gets in before the call has ended is taken with it.
+        if self.call() != call || call.is_multiple_of(2) {
             return refused(ErrorKind::Closed, "the handler has returned, so nothing more goes out with it".to_owned());
         }
         if outbox.events.len() >= MAX_EMITTED {
@@ -170,18 +193,37 @@ impl Incoming {
 
     /// Ends the call, and takes what it emitted.
     pub(crate) fn take_emitted(&self) -> Vec<Envelope> {
-        let mut outbox = self.outbox();
-        outbox.open = 0;
-        std::mem::take(&mut outbox.events)
+        self.0.call.store((self.call() + 1) & !1, Ordering::Release);
+        self.0.outbox.get().map(|outbox| std::mem::take(&mut locked(outbox).events)).unwrap_or_default()
     }
 
-    pub(crate) fn lend_ack(&self, ack: Ack) {
-        *self.0.manual.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ack));
+    /// Whether the delivery's lease still holds, or is settled.
+    pub(crate) fn is_live(&self) -> bool {
+        self.ack().as_ref().is_none_or(Ack::is_live)
+    }
+
+    /// Lets the handler settle.
+    pub(crate) fn lend_ack(&self) {
+        self.0.lent.store(true, Ordering::Release);
+    }
+
+    /// The right to settle, for a handler that was lent it.
+    pub(crate) fn take_lent(&self) -> Option<Ack> {
+        if self.0.lent.load(Ordering::Acquire) { self.take_ack() } else { None }
     }
 
     pub(crate) fn take_ack(&self) -> Option<Ack> {
-        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ack| *ack)
+        self.ack().take()
     }
+
+    fn ack(&self) -> MutexGuard<'_, Option<Ack>> {
+        self.0.ack.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn locked(outbox: &Mutex<Outbox>) -> MutexGuard<'_, Outbox> {
+    // The outbox is whole at every point where a panic could come from.
+    outbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Incoming {

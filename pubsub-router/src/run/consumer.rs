@@ -1,6 +1,8 @@
 //! One subscription at work: takes deliveries, runs their handlers, settles, and comes back when it was lost.
 
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -75,11 +77,15 @@ pub(super) struct Job {
     /// What it must not overtake.
     pub(super) lane: Option<u64>,
     handler: usize,
-    incoming: Incoming,
     held: Held,
 }
 
 impl Job {
+    /// Whether its lease still holds: it may have waited, and been taken back meanwhile.
+    pub(super) fn is_live(&self) -> bool {
+        self.held.incoming().is_live()
+    }
+
     pub(super) fn release(self) {
         self.held.release();
     }
@@ -207,10 +213,19 @@ impl Consumer {
     async fn consume(self: &Arc<Self>, mut events: Events<Raw>) -> End {
         let site = self.site();
         let workers = self.plan.options.concurrency();
-        let lanes = (workers > 1).then(|| Lanes::start(self, workers));
+        let mut lanes = (workers > 1).then(|| Lanes::start(self, workers));
         let mut gathering = Gathering::default();
         let mut failures = 0;
-        while let Some(item) = events.next_item().await {
+        // What was gathered is handed over at the latest when there is no more for now.
+        while let Some(item) = poll_fn(|cx| {
+            let item = pin!(events.next_item()).poll(cx);
+            if item.is_pending() {
+                lanes.as_mut().map(Lanes::hand_over);
+            }
+            item
+        })
+        .await
+        {
             match item {
                 Ok(EventItem::Event(received)) => {
                     if failures > 0 {
@@ -218,7 +233,7 @@ impl Consumer {
                         self.is_at_work();
                     }
                     let Some(job) = self.admit(received, &site) else { continue };
-                    match &lanes {
+                    match &mut lanes {
                         _ if self.is_for_batch(&job) => gathering.push(self, job),
                         Some(lanes) => lanes.push(job),
                         None => self.work(job).await,
@@ -234,6 +249,7 @@ impl Consumer {
                 Err(error) => {
                     failures += 1;
                     self.is(ConsumerState::Recovering(text_of(&error)));
+                    lanes.as_mut().map(Lanes::hand_over);
                     self.pause_between(failures).await;
                 }
             }
@@ -272,10 +288,12 @@ impl Consumer {
             }
             return None;
         };
-        let lane = if self.total { Some(0) } else { message.key().map(pubsub_core::Key::stable_hash) };
-        let incoming = Incoming::new(message, &ack, site.clone());
-        let held = Held::new(ack, site.clone(), self.in_hand.clone());
-        Some(Job { lane, handler, incoming, held })
+        let lane = match self.plan.options.concurrency() {
+            1 => None,
+            _ if self.total => Some(0),
+            _ => message.key().map(pubsub_core::Key::stable_hash),
+        };
+        Some(Job { lane, handler, held: Held::new(Incoming::new(message, ack, site.clone())) })
     }
 
     fn is_for_batch(&self, job: &Job) -> bool {
@@ -284,17 +302,13 @@ impl Consumer {
 
     /// Runs the handler, and settles by what it says.
     pub(super) async fn work(&self, job: Job) {
-        let Job { handler, incoming, mut held, .. } = job;
-        // It may have waited, and been taken back meanwhile.
-        if !held.is_live() {
-            return;
-        }
+        let Job { handler, mut held, .. } = job;
         let served = &self.plan.served[handler];
         if served.kind == Kind::Action {
-            return self.answer(served, incoming, held).await;
+            return self.answer(served, held).await;
         }
-        held.prepare(served.settle, &incoming);
-        let verdict = served.route.run(incoming).await;
+        held.prepare(served.settle);
+        let verdict = served.route.run(held.incoming().clone()).await;
         self.count(verdict.is_ok());
         self.note(held.settle(verdict, served.settle));
     }
@@ -313,6 +327,7 @@ impl Consumer {
             channel: self.plan.channel.clone(),
             control: self.control(),
             drain: self.drain.clone(),
+            in_hand: self.in_hand.clone(),
         })
     }
 
@@ -331,8 +346,8 @@ impl Consumer {
     }
 
     /// Runs an action, and settles the request once its reply is confirmed.
-    async fn answer(&self, served: &Served, incoming: Incoming, held: Held) {
-        let answered = action::answer(&served.route, &incoming).await;
+    async fn answer(&self, served: &Served, held: Held) {
+        let answered = action::answer(&served.route, held.incoming()).await;
         let counts = &self.counts;
         match answered {
             Answered::Replied { success } => self.count(success),

@@ -1,9 +1,6 @@
 //! `Held`: the right and duty to settle a delivery, whatever becomes of the task that works on it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pubsub_core::{Ack, Error, Result, driver::RetryPolicy};
 use tokio::sync::Notify;
@@ -38,67 +35,69 @@ impl InHand {
 
 /// A delivery in a handler's hands. Dropped unsettled it comes again; while draining it is given back as it came.
 pub(crate) struct Held {
-    ack: Option<Ack>,
-    /// Where the right to settle is, while the handler has it.
-    lent: Option<Incoming>,
-    site: Arc<Site>,
-    in_hand: Arc<InHand>,
+    incoming: Incoming,
+    settled: bool,
 }
 
 impl Held {
-    pub(crate) fn new(ack: Ack, site: Arc<Site>, in_hand: Arc<InHand>) -> Self {
-        in_hand.count.fetch_add(1, Ordering::Relaxed);
-        Self { ack: Some(ack), lent: None, site, in_hand }
+    pub(crate) fn new(incoming: Incoming) -> Self {
+        incoming.site().in_hand.count.fetch_add(1, Ordering::Relaxed);
+        Self { incoming, settled: false }
     }
 
-    /// Whether the lease still holds.
-    pub(crate) fn is_live(&self) -> bool {
-        self.ack.as_ref().is_none_or(Ack::is_live)
+    /// What layers and handlers see of it.
+    pub(crate) fn incoming(&self) -> &Incoming {
+        &self.incoming
     }
 
     /// What has to happen before the handler runs.
-    pub(crate) fn prepare(&mut self, how: Settle, incoming: &Incoming) {
+    pub(crate) fn prepare(&mut self, how: Settle) {
         match how {
-            Settle::AckFirst => self.ack.take().into_iter().for_each(Ack::ack),
-            Settle::Manual => {
-                if let Some(ack) = self.ack.take() {
-                    incoming.lend_ack(ack);
-                    self.lent = Some(incoming.clone());
-                }
-            }
+            Settle::AckFirst => self.take().into_iter().for_each(Ack::ack),
+            Settle::Manual => self.incoming.lend_ack(),
             _ => {}
         }
     }
 
     /// Gives it back as it came: nothing was done with it.
     pub(crate) fn release(mut self) {
-        self.ack.take().into_iter().for_each(Ack::release);
+        self.take().into_iter().for_each(Ack::release);
     }
 
-    /// Settles it by what the handler said.
+    /// Settles it by what the handler said, unless the handler settles.
     ///
     /// # Errors
     /// What the settlement of a group's delivery never gives.
     pub(crate) fn settle(mut self, verdict: Verdict, how: Settle) -> Result<()> {
-        let Some(ack) = self.ack.take() else { return Ok(()) };
+        if how == Settle::Manual {
+            return Ok(());
+        }
+        let Some(ack) = self.take() else { return Ok(()) };
         match verdict {
             Ok(_) => {
                 ack.ack();
                 Ok(())
             }
-            Err(error) => settle_failed(ack, error, how, &self.site),
+            Err(error) => settle_failed(ack, error, how, self.incoming.site()),
         }
+    }
+
+    fn take(&mut self) -> Option<Ack> {
+        self.settled = true;
+        self.incoming.take_ack()
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let ack = self.ack.take().or_else(|| self.lent.take()?.take_ack());
-        if let Some(ack) = ack.filter(|_| self.site.drain.is_draining()) {
+        let ack = if self.settled { None } else { self.take() };
+        let site = self.incoming.site();
+        if let Some(ack) = ack.filter(|_| site.drain.is_draining()) {
             ack.release();
         }
-        if self.in_hand.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.in_hand.none.notify_waiters();
+        // Whoever waits for the end of all has begun to drain before.
+        if site.in_hand.count.fetch_sub(1, Ordering::AcqRel) == 1 && site.drain.is_draining() {
+            site.in_hand.none.notify_waiters();
         }
     }
 }

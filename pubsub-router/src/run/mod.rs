@@ -26,7 +26,7 @@ use board::Board;
 pub use board::{ConsumerState, ConsumerStatus, Watch};
 use consumer::Consumer;
 pub use consumer::Handled;
-pub(crate) use held::resolve;
+pub(crate) use held::{InHand, resolve};
 #[cfg(feature = "signal")]
 pub use signal::terminated;
 

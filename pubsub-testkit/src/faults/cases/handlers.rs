@@ -21,7 +21,7 @@ pub(super) const CASES: &[FaultCase] = &[
         title: "a process is killed while its failed events wait to be tried again: its successor gets them",
         needs: HANDLERS,
         on: ALL,
-        bites: &[Flaw::KeepsDead, Flaw::Always(Fault::IgnoreNack)],
+        bites: &[Flaw::Always(Fault::IgnoreNack)],
         run: |stage| Box::pin(killed_while_waiting(stage)),
     },
     FaultCase {
