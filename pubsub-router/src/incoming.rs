@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
 };
 
@@ -13,14 +13,12 @@ use pubsub_core::{
     driver::Drain,
 };
 
-use crate::run::InHand;
-
 /// The most events that one call of a handler may emit: they are kept in memory until it succeeds.
 const MAX_EMITTED: usize = 1_024;
 
 /// One delivery, as layers and extractors see it. Cloning it gives another handle to the same delivery.
 ///
-/// It gives no right to settle: a handler that is cut off by a layer is settled by what the layer says.
+/// It carries no right to settle: a handler that is cut off by a layer is settled by what the layer says.
 #[derive(Clone)]
 pub struct Incoming(Arc<Inner>);
 
@@ -35,10 +33,8 @@ struct Inner {
     call: AtomicU32,
     /// What it emits; most handlers never have one.
     outbox: OnceLock<Box<Mutex<Outbox>>>,
-    /// The right to settle, until somebody takes it: here, since the delivery changes hands several times.
-    ack: Mutex<Option<Ack>>,
-    /// Whether that is the handler's.
-    lent: AtomicBool,
+    /// Where a handler that settles by itself finds the right to do so.
+    manual: Mutex<Option<Box<Ack>>>,
 }
 
 /// What all deliveries of a subscription have in common.
@@ -49,8 +45,6 @@ pub(crate) struct Site {
     pub(crate) control: Control,
     /// Given when the router is drained, or this subscription is stopped.
     pub(crate) drain: Drain,
-    /// The deliveries that handlers have; it outlives the subscription.
-    pub(crate) in_hand: Arc<InHand>,
 }
 
 /// Changes what a handler emits, before it is kept.
@@ -74,20 +68,18 @@ impl Inner {
             site,
             call: AtomicU32::new(0),
             outbox: OnceLock::new(),
-            ack: Mutex::default(),
-            lent: AtomicBool::new(false),
+            manual: Mutex::default(),
         }
     }
 }
 
 impl Incoming {
-    pub(crate) fn new(message: Arc<Message>, ack: Ack, site: Arc<Site>) -> Self {
+    pub(crate) fn new(message: Arc<Message>, ack: &Ack, site: Arc<Site>) -> Self {
         Self(Arc::new(Inner {
             attempt: ack.attempt(),
             shared: ack.is_shared(),
             position: ack.position().cloned(),
             first_seen: ack.first_seen(),
-            ack: Mutex::new(Some(ack)),
             ..Inner::local(message, site)
         }))
     }
@@ -147,10 +139,6 @@ impl Incoming {
         self.0.shared
     }
 
-    pub(crate) fn site(&self) -> &Site {
-        &self.0.site
-    }
-
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         locked(self.0.outbox.get_or_init(Box::default))
     }
@@ -197,27 +185,18 @@ impl Incoming {
         self.0.outbox.get().map(|outbox| std::mem::take(&mut locked(outbox).events)).unwrap_or_default()
     }
 
-    /// Whether the delivery's lease still holds, or is settled.
-    pub(crate) fn is_live(&self) -> bool {
-        self.ack().as_ref().is_none_or(Ack::is_live)
-    }
-
     /// Lets the handler settle.
-    pub(crate) fn lend_ack(&self) {
-        self.0.lent.store(true, Ordering::Release);
+    pub(crate) fn lend_ack(&self, ack: Ack) {
+        *self.manual() = Some(Box::new(ack));
     }
 
     /// The right to settle, for a handler that was lent it.
-    pub(crate) fn take_lent(&self) -> Option<Ack> {
-        if self.0.lent.load(Ordering::Acquire) { self.take_ack() } else { None }
-    }
-
     pub(crate) fn take_ack(&self) -> Option<Ack> {
-        self.ack().take()
+        self.manual().take().map(|ack| *ack)
     }
 
-    fn ack(&self) -> MutexGuard<'_, Option<Ack>> {
-        self.0.ack.lock().unwrap_or_else(PoisonError::into_inner)
+    fn manual(&self) -> MutexGuard<'_, Option<Box<Ack>>> {
+        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

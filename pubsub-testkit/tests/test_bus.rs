@@ -49,7 +49,10 @@ async fn what_is_published_and_what_handlers_did_is_on_record() -> Result<()> {
     bus.publish(&note("parent", 7)).await?;
     bus.publish(&note("bad", 8)).await?;
     bus.settled().await?;
-    let published: Vec<_> = bus.published().iter().map(|event| event.decode::<Note>().unwrap().topic).collect();
+    let published: Vec<_> = bus.published_of::<Note>()?.into_iter().map(|note| note.topic).collect();
+    let told = run.only_call_of::<Note>().unwrap_err();
+    assert!(told.kind() == ErrorKind::Conflict && told.message().contains("was handled 3 times"), "{told}");
+    assert_eq!(run.only_call_of::<Sample>().unwrap_err().kind(), ErrorKind::Conflict);
     assert!(published.contains(&"child".to_owned()) && published.len() == 3, "{published:?}");
     let mut calls = calls(&run);
     calls.sort();

@@ -183,16 +183,18 @@ impl<T: Read> Events<T> {
     /// # Errors
     /// As [`Events::next`].
     pub async fn next_item(&mut self) -> Option<Result<EventItem<T>>> {
-        std::future::poll_fn(|cx| {
-            Poll::Ready(match ready!(self.poll_any(cx)) {
-                Some(Ok(Any::Event(event))) => Some(Ok(EventItem::Event(event))),
-                Some(Ok(Any::Gap(gap))) => Some(Ok(EventItem::Gap(gap))),
-                Some(Ok(Any::State(state))) => Some(Ok(EventItem::State(state))),
-                Some(Err(error)) => Some(Err(error)),
-                None => None,
-            })
+        std::future::poll_fn(|cx| self.poll_item(cx)).await
+    }
+
+    /// As [`Events::next_item`], for who has something to do before it waits.
+    pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<EventItem<T>>>> {
+        Poll::Ready(match ready!(self.poll_any(cx)) {
+            Some(Ok(Any::Event(event))) => Some(Ok(EventItem::Event(event))),
+            Some(Ok(Any::Gap(gap))) => Some(Ok(EventItem::Gap(gap))),
+            Some(Ok(Any::State(state))) => Some(Ok(EventItem::State(state))),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
         })
-        .await
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received<T>>>> {

@@ -40,7 +40,7 @@ extract! {
     Incoming: |incoming| incoming.clone();
     Option<Key>: |incoming| incoming.message().key().cloned();
     Option<Position>: |incoming| incoming.position().cloned();
-    Option<ManualAck>: |incoming| incoming.take_lent().map(ManualAck);
+    Option<ManualAck>: |incoming| incoming.take_ack().map(ManualAck);
     Option<User>: |incoming| incoming.message().meta().user_id.clone().map(User);
 }
 
@@ -53,7 +53,7 @@ impl<S> FromDelivery<S> for User {
 
 impl<S> FromDelivery<S> for ManualAck {
     fn from_delivery(incoming: &Incoming, _: &S) -> Result<Self, HandlerError> {
-        let ack = incoming.take_lent();
+        let ack = incoming.take_ack();
         ack.map(Self)
             .ok_or_else(|| HandlerError::give_up("this handler is not set to settle by itself: `Settle::Manual`"))
     }

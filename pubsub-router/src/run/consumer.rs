@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,8 +10,8 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, Control, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
-    Unknown,
+    Ack, ChannelName, Control, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received,
+    Result, Unknown,
     driver::{Drain, RetryPolicy, SubscriptionState},
 };
 
@@ -20,7 +19,7 @@ use super::{
     action::{self, Answered},
     board::{Board, ConsumerState},
     gathering::Gathering,
-    held::{Held, InHand, text_of},
+    held::{Held, text_of},
     lanes::Lanes,
 };
 use crate::{
@@ -40,7 +39,6 @@ pub(crate) struct Consumer {
     /// Whether all its events keep their order, not only those of a key.
     total: bool,
     board: Arc<Board>,
-    in_hand: Arc<InHand>,
     drain: Drain,
     paused: AtomicBool,
     control: Mutex<Control>,
@@ -72,22 +70,33 @@ pub struct Handled {
     pub undelivered: u64,
 }
 
-/// A delivery, and the handler that it is for.
+/// A delivery that no handler has begun, and the handler that it is for. Dropped while draining, it is given back.
 pub(super) struct Job {
     /// What it must not overtake.
     pub(super) lane: Option<u64>,
     handler: usize,
-    held: Held,
+    /// Until the handler begins.
+    delivery: Option<(Incoming, Ack)>,
 }
 
 impl Job {
     /// Whether its lease still holds: it may have waited, and been taken back meanwhile.
     pub(super) fn is_live(&self) -> bool {
-        self.held.incoming().is_live()
+        self.delivery.as_ref().is_some_and(|(_, ack)| ack.is_live())
     }
 
-    pub(super) fn release(self) {
-        self.held.release();
+    pub(super) fn release(mut self) {
+        if let Some((_, ack)) = self.delivery.take() {
+            ack.release();
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some((_, ack)) = self.delivery.take_if(|(incoming, _)| incoming.drain().is_draining()) {
+            ack.release();
+        }
     }
 }
 
@@ -120,7 +129,6 @@ impl Consumer {
             bus: bus.clone(),
             total,
             board,
-            in_hand: Arc::default(),
             drain: Drain::new(),
             paused: AtomicBool::new(false),
             control: Mutex::new(events.control()),
@@ -143,8 +151,16 @@ impl Consumer {
         self.board.remove(&self.plan.group, &self.plan.channel);
     }
 
-    pub(super) fn in_hand(&self) -> &InHand {
-        &self.in_hand
+    /// How many deliveries are not settled.
+    pub(super) fn in_hand(&self) -> usize {
+        self.control().stats().outstanding
+    }
+
+    /// Waits until none is left, after the handlers were cut off.
+    pub(super) async fn let_go(&self) {
+        while self.in_hand() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub(super) fn control(&self) -> Control {
@@ -213,12 +229,12 @@ impl Consumer {
     async fn consume(self: &Arc<Self>, mut events: Events<Raw>) -> End {
         let site = self.site();
         let workers = self.plan.options.concurrency();
-        let mut lanes = (workers > 1).then(|| Lanes::start(self, workers));
+        let mut lanes = (workers > 1).then(|| Lanes::start(self, &site, workers));
         let mut gathering = Gathering::default();
         let mut failures = 0;
         // What was gathered is handed over at the latest when there is no more for now.
         while let Some(item) = poll_fn(|cx| {
-            let item = pin!(events.next_item()).poll(cx);
+            let item = events.poll_item(cx);
             if item.is_pending() {
                 lanes.as_mut().map(Lanes::hand_over);
             }
@@ -234,9 +250,9 @@ impl Consumer {
                     }
                     let Some(job) = self.admit(received, &site) else { continue };
                     match &mut lanes {
-                        _ if self.is_for_batch(&job) => gathering.push(self, job),
+                        _ if self.is_for_batch(&job) => gathering.push(self, &site, job),
                         Some(lanes) => lanes.push(job),
-                        None => self.work(job).await,
+                        None => self.work(job, &site).await,
                     }
                     // A source and a handler that never wait would keep everyone else from running.
                     tokio::task::coop::consume_budget().await;
@@ -293,7 +309,8 @@ impl Consumer {
             _ if self.total => Some(0),
             _ => message.key().map(pubsub_core::Key::stable_hash),
         };
-        Some(Job { lane, handler, held: Held::new(Incoming::new(message, ack, site.clone())) })
+        let incoming = Incoming::new(message, &ack, site.clone());
+        Some(Job { lane, handler, delivery: Some((incoming, ack)) })
     }
 
     fn is_for_batch(&self, job: &Job) -> bool {
@@ -301,14 +318,14 @@ impl Consumer {
     }
 
     /// Runs the handler, and settles by what it says.
-    pub(super) async fn work(&self, job: Job) {
-        let Job { handler, mut held, .. } = job;
-        let served = &self.plan.served[handler];
+    pub(super) async fn work(&self, mut job: Job, site: &Site) {
+        let Some((incoming, ack)) = job.delivery.take() else { return };
+        let (served, mut held) = (&self.plan.served[job.handler], Held::new(ack, site));
         if served.kind == Kind::Action {
-            return self.answer(served, held).await;
+            return self.answer(served, incoming, held).await;
         }
-        held.prepare(served.settle);
-        let verdict = served.route.run(held.incoming().clone()).await;
+        held.prepare(served.settle, &incoming);
+        let verdict = served.route.run(incoming).await;
         self.count(verdict.is_ok());
         self.note(held.settle(verdict, served.settle));
     }
@@ -327,7 +344,6 @@ impl Consumer {
             channel: self.plan.channel.clone(),
             control: self.control(),
             drain: self.drain.clone(),
-            in_hand: self.in_hand.clone(),
         })
     }
 
@@ -346,8 +362,8 @@ impl Consumer {
     }
 
     /// Runs an action, and settles the request once its reply is confirmed.
-    async fn answer(&self, served: &Served, held: Held) {
-        let answered = action::answer(&served.route, held.incoming()).await;
+    async fn answer(&self, served: &Served, incoming: Incoming, held: Held<'_>) {
+        let answered = action::answer(&served.route, &incoming).await;
         let counts = &self.counts;
         match answered {
             Answered::Replied { success } => self.count(success),

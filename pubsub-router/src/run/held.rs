@@ -1,67 +1,39 @@
 //! `Held`: the right and duty to settle a delivery, whatever becomes of the task that works on it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use pubsub_core::{Ack, Error, Result, driver::RetryPolicy};
-use tokio::sync::Notify;
 
 use crate::{Decision, HandlerError, Incoming, Settle, Verdict, incoming::Site};
 
-/// How many deliveries the handlers of a router have in hand.
-#[derive(Debug, Default)]
-pub(crate) struct InHand {
-    count: AtomicUsize,
-    none: Notify,
-}
-
-impl InHand {
-    pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
-    /// Waits until there are none.
-    pub(crate) async fn none(&self) {
-        loop {
-            let notified = self.none.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if self.count() == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
 /// A delivery in a handler's hands. Dropped unsettled it comes again; while draining it is given back as it came.
-pub(crate) struct Held {
-    incoming: Incoming,
-    settled: bool,
+pub(crate) struct Held<'a> {
+    ack: Option<Ack>,
+    /// Where the right to settle is, while the handler has it.
+    lent: Option<Incoming>,
+    site: &'a Site,
 }
 
-impl Held {
-    pub(crate) fn new(incoming: Incoming) -> Self {
-        incoming.site().in_hand.count.fetch_add(1, Ordering::Relaxed);
-        Self { incoming, settled: false }
-    }
-
-    /// What layers and handlers see of it.
-    pub(crate) fn incoming(&self) -> &Incoming {
-        &self.incoming
+impl<'a> Held<'a> {
+    pub(crate) fn new(ack: Ack, site: &'a Site) -> Self {
+        Self { ack: Some(ack), lent: None, site }
     }
 
     /// What has to happen before the handler runs.
-    pub(crate) fn prepare(&mut self, how: Settle) {
+    pub(crate) fn prepare(&mut self, how: Settle, incoming: &Incoming) {
         match how {
-            Settle::AckFirst => self.take().into_iter().for_each(Ack::ack),
-            Settle::Manual => self.incoming.lend_ack(),
+            Settle::AckFirst => self.ack.take().into_iter().for_each(Ack::ack),
+            Settle::Manual => {
+                if let Some(ack) = self.ack.take() {
+                    incoming.lend_ack(ack);
+                    self.lent = Some(incoming.clone());
+                }
+            }
             _ => {}
         }
     }
 
     /// Gives it back as it came: nothing was done with it.
     pub(crate) fn release(mut self) {
-        self.take().into_iter().for_each(Ack::release);
+        self.ack.take().into_iter().for_each(Ack::release);
     }
 
     /// Settles it by what the handler said, unless the handler settles.
@@ -69,35 +41,22 @@ impl Held {
     /// # Errors
     /// What the settlement of a group's delivery never gives.
     pub(crate) fn settle(mut self, verdict: Verdict, how: Settle) -> Result<()> {
-        if how == Settle::Manual {
-            return Ok(());
-        }
-        let Some(ack) = self.take() else { return Ok(()) };
+        let Some(ack) = self.ack.take() else { return Ok(()) };
         match verdict {
             Ok(_) => {
                 ack.ack();
                 Ok(())
             }
-            Err(error) => settle_failed(ack, error, how, self.incoming.site()),
+            Err(error) => settle_failed(ack, error, how, self.site),
         }
-    }
-
-    fn take(&mut self) -> Option<Ack> {
-        self.settled = true;
-        self.incoming.take_ack()
     }
 }
 
-impl Drop for Held {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let ack = if self.settled { None } else { self.take() };
-        let site = self.incoming.site();
-        if let Some(ack) = ack.filter(|_| site.drain.is_draining()) {
+        let ack = self.ack.take().or_else(|| self.lent.take()?.take_ack());
+        if let Some(ack) = ack.filter(|_| self.site.drain.is_draining()) {
             ack.release();
-        }
-        // Whoever waits for the end of all has begun to drain before.
-        if site.in_hand.count.fetch_sub(1, Ordering::AcqRel) == 1 && site.drain.is_draining() {
-            site.in_hand.none.notify_waiters();
         }
     }
 }

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use tokio::task::JoinSet;
 
 use super::consumer::{Consumer, Job};
+use crate::incoming::Site;
 
 /// How many deliveries are handed over at once, if so many are there: each time costs a lock and wakes.
 const TOGETHER: usize = 32;
@@ -55,11 +56,11 @@ struct Worker {
 }
 
 impl Lanes {
-    pub(super) fn start(consumer: &Arc<Consumer>, workers: usize) -> Self {
+    pub(super) fn start(consumer: &Arc<Consumer>, site: &Arc<Site>, workers: usize) -> Self {
         let shared = Arc::new(Shared { queue: Mutex::default() });
         let mut tasks = JoinSet::new();
         for number in 0..workers {
-            tasks.spawn(work(shared.clone(), consumer.clone(), number));
+            tasks.spawn(work(shared.clone(), consumer.clone(), site.clone(), number));
         }
         Self { shared, workers: tasks, gathered: Vec::with_capacity(TOGETHER) }
     }
@@ -95,12 +96,12 @@ impl Lanes {
 }
 
 /// One worker, until the lanes are closed.
-async fn work(shared: Arc<Shared>, consumer: Arc<Consumer>, number: usize) {
+async fn work(shared: Arc<Shared>, consumer: Arc<Consumer>, site: Arc<Site>, number: usize) {
     let mut worker = Worker { number, ..Worker::default() };
     while let Some(job) = poll_fn(|cx| shared.lock().poll_take(&mut worker, cx)).await {
         worker.finished = job.lane;
         if job.is_live() {
-            consumer.work(job).await;
+            consumer.work(job, &site).await;
         }
         // Handlers that never wait would keep the others from running.
         tokio::task::coop::consume_budget().await;

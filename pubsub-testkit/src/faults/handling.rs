@@ -83,7 +83,8 @@ pub(super) async fn handle(
     mut orders: watch::Receiver<Order>,
 ) -> Verdict {
     let own = format!(".{}", Numbered::CHANNEL);
-    let prefix = channel.as_str().strip_suffix(&own).ok_or_else(|| Failure::new(format!("a channel {own}"), channel))?;
+    let prefix =
+        channel.as_str().strip_suffix(&own).ok_or_else(|| Failure::new(format!("a channel {own}"), channel))?;
     let shutdown = {
         let book = book.clone();
         async move {
