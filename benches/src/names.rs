@@ -4,7 +4,7 @@
 pub const BROKERS: [&str; 4] = ["redis", "kafka", "nats", "rabbitmq"];
 
 /// What is measured of every broker, with the size of the events; a case is `<broker>/<operation>/<size>`.
-pub const OPERATIONS: [(&str, usize); 19] = [
+pub const OPERATIONS: [(&str, usize); 20] = [
     ("publish", 256),
     ("publish", 4096),
     ("publish-all", 256),
@@ -16,6 +16,7 @@ pub const OPERATIONS: [(&str, usize); 19] = [
     ("consume", 4096),
     ("consume-wide", 256),
     ("consume-wide", 4096),
+    ("router", 256),
     ("e2e", 256),
     ("e2e", 4096),
     ("publish-one", 256),

@@ -246,28 +246,45 @@ impl<H, A, S, E> Drop for Gather<H, A, S, E> {
     }
 }
 
-impl<H, A, S> Call for Arc<Gather<H, A, S, A::Event>>
+impl<H, A, S> Gather<H, A, S, A::Event>
 where
     H: HandlerFn<A>,
     H::Out: IntoBatchOutcome + Send,
     A: BatchArgs<S>,
     S: Send + Sync + 'static,
 {
-    fn call(&self, incoming: Incoming) -> BoxFuture<'static, Verdict> {
-        let gather = self.clone();
-        Box::pin(isolate(async move {
-            let message = incoming.message();
-            let event = <A::Event as pubsub_core::EventArg>::take(message, incoming.is_shared(), &gather.definition);
-            let event = event.map_err(HandlerError::unreadable)?;
-            incoming.begin();
-            let item = BatchItem { event, emitter: Emitter::of(&incoming) };
-            let (verdict, told) = oneshot::channel();
-            let lost = |_| HandlerError::retry("the batch was cut off");
-            gather.queue(incoming.bus().clock()).send((item, verdict)).await.map_err(|_| lost(()))?;
-            told.await.map_err(|_| lost(()))??;
-            publish(incoming.bus(), incoming.take_emitted()).await?;
-            Ok(Done::default())
-        }))
+    async fn wait(&self, incoming: Incoming) -> Verdict {
+        let message = incoming.message();
+        let event = <A::Event as pubsub_core::EventArg>::take(message, incoming.is_shared(), &self.definition);
+        let event = event.map_err(HandlerError::unreadable)?;
+        incoming.begin();
+        let item = BatchItem { event, emitter: Emitter::of(&incoming) };
+        let (verdict, told) = oneshot::channel();
+        let lost = |_| HandlerError::retry("the batch was cut off");
+        self.queue(incoming.bus().clock()).send((item, verdict)).await.map_err(|_| lost(()))?;
+        told.await.map_err(|_| lost(()))??;
+        let emitted = incoming.take_emitted();
+        if !emitted.is_empty() {
+            // Boxed for its size, as for handlers of single events.
+            Box::pin(publish(incoming.bus(), emitted)).await?;
+        }
+        Ok(Done::default())
+    }
+}
+
+impl<H, A, S> Call for Gather<H, A, S, A::Event>
+where
+    H: HandlerFn<A>,
+    H::Out: IntoBatchOutcome + Send,
+    A: BatchArgs<S>,
+    S: Send + Sync + 'static,
+{
+    fn call(&self, incoming: Incoming) -> BoxFuture<'_, Verdict> {
+        Box::pin(isolate(self.wait(incoming)))
+    }
+
+    fn call_apart(self: Arc<Self>, incoming: Incoming) -> BoxFuture<'static, Verdict> {
+        Box::pin(isolate(async move { self.wait(incoming).await }))
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use pubsub_core::{
@@ -26,7 +29,10 @@ struct Inner {
     position: Option<Position>,
     first_seen: Option<Timestamp>,
     site: Arc<Site>,
-    outbox: Mutex<Outbox>,
+    /// The number of the handler's call: odd while it may emit.
+    call: AtomicU32,
+    /// What it emits; most handlers never have one.
+    outbox: OnceLock<Box<Mutex<Outbox>>>,
     /// The span in which it is handled, where a layer has begun one.
     #[cfg(feature = "trace")]
     hop: Mutex<Hop>,
@@ -54,9 +60,6 @@ type Stamp = Arc<dyn Fn(&mut Envelope) + Send + Sync>;
 struct Outbox {
     events: Vec<Envelope>,
     stamps: Vec<Stamp>,
-    /// Which call of the handler may emit; 0 for none.
-    open: u32,
-    calls: u32,
 }
 
 impl Inner {
@@ -68,7 +71,8 @@ impl Inner {
             position: None,
             first_seen: None,
             site,
-            outbox: Mutex::default(),
+            call: AtomicU32::new(0),
+            outbox: OnceLock::new(),
             #[cfg(feature = "trace")]
             hop: Mutex::default(),
             manual: Mutex::default(),
@@ -162,28 +166,35 @@ impl Incoming {
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        // The outbox is whole at every point where a panic could come from.
-        self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(self.0.outbox.get_or_init(Box::default))
     }
 
     /// Begins a call of the handler: what an earlier one emitted is forgotten.
     pub(crate) fn begin(&self) {
-        let mut outbox = self.outbox();
-        outbox.calls += 1;
-        outbox.open = outbox.calls;
-        outbox.events.clear();
+        // One call at a time begins and ends; an earlier one that was cut off has not ended.
+        self.0.call.store((self.call() + 1) | 1, Ordering::Release);
+        if let Some(outbox) = self.0.outbox.get() {
+            locked(outbox).events.clear();
+        }
     }
 
-    /// Which call of the handler is underway.
-    pub(crate) fn call(&self) -> u32 {
-        self.outbox().open
+    /// Which call of the handler is underway; an even number for none.
+    fn call(&self) -> u32 {
+        self.0.call.load(Ordering::Acquire)
+    }
+
+    /// The call that is underway, for what emits in it.
+    pub(crate) fn open_outbox(&self) -> u32 {
+        drop(self.outbox());
+        self.call()
     }
 
     /// Keeps an event that a call emits.
     pub(crate) fn emit(&self, call: u32, mut envelope: Envelope) -> Result<()> {
         let mut outbox = self.outbox();
         let refused = |kind, text: String| Err(Error::new(kind, "emit", text).on(&envelope.channel));
-        if outbox.open != call || call == 0 {
+        // Asked under the lock: what gets in before the call has ended is taken with it.
+        if self.call() != call || call.is_multiple_of(2) {
             return refused(ErrorKind::Closed, "the handler has returned, so nothing more goes out with it".to_owned());
         }
         if outbox.events.len() >= MAX_EMITTED {
@@ -196,9 +207,8 @@ impl Incoming {
 
     /// Ends the call, and takes what it emitted.
     pub(crate) fn take_emitted(&self) -> Vec<Envelope> {
-        let mut outbox = self.outbox();
-        outbox.open = 0;
-        std::mem::take(&mut outbox.events)
+        self.0.call.store((self.call() + 1) & !1, Ordering::Release);
+        self.0.outbox.get().map(|outbox| std::mem::take(&mut locked(outbox).events)).unwrap_or_default()
     }
 
     /// Keeps what a call emitted for whoever asked; gives it back where it is to be published.
@@ -214,13 +224,24 @@ impl Incoming {
         held.map_or_else(Vec::new, |held| std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Lets the handler settle.
     pub(crate) fn lend_ack(&self, ack: Ack) {
-        *self.0.manual.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ack));
+        *self.manual() = Some(Box::new(ack));
     }
 
+    /// The right to settle, for a handler that was lent it.
     pub(crate) fn take_ack(&self) -> Option<Ack> {
-        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner).take().map(|ack| *ack)
+        self.manual().take().map(|ack| *ack)
     }
+
+    fn manual(&self) -> MutexGuard<'_, Option<Box<Ack>>> {
+        self.0.manual.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn locked(outbox: &Mutex<Outbox>) -> MutexGuard<'_, Outbox> {
+    // The outbox is whole at every point where a panic could come from.
+    outbox.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Incoming {

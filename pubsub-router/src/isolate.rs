@@ -2,28 +2,43 @@
 
 use std::{
     any::Any,
-    future::{Future, poll_fn},
+    future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll},
 };
+
+use pin_project_lite::pin_project;
 
 use crate::HandlerError;
 
-/// Polls to the end; a panic becomes a failure that means retry.
-pub(crate) async fn isolate<T, F>(future: F) -> Result<T, HandlerError>
+pin_project! {
+    /// Polls to the end; a panic becomes a failure that means retry.
+    // A type and not an `async fn`, which would keep its argument twice.
+    pub(crate) struct Isolate<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+pub(crate) fn isolate<F>(future: F) -> Isolate<F> {
+    Isolate { future }
+}
+
+impl<T, F> Future for Isolate<F>
 where
     F: Future<Output = Result<T, HandlerError>>,
 {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
+    type Output = Result<T, HandlerError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
         // Whatever the panic left half done is dropped with the future, which is not polled again.
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(poll) => poll,
             Err(panic) => Poll::Ready(Err(HandlerError::retry(text_of(&*panic)))),
         }
-    })
-    .await
+    }
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

@@ -22,7 +22,11 @@ pub struct Route(Arc<dyn Call>);
 
 /// What a route is to its caller: one virtual call, one boxed future.
 pub(crate) trait Call: Send + Sync {
-    fn call(&self, incoming: Incoming) -> BoxFuture<'static, Verdict>;
+    /// For a caller that has the route for as long.
+    fn call(&self, incoming: Incoming) -> BoxFuture<'_, Verdict>;
+
+    /// For a layer, whose future lives by itself.
+    fn call_apart(self: Arc<Self>, incoming: Incoming) -> BoxFuture<'static, Verdict>;
 }
 
 impl Route {
@@ -39,7 +43,7 @@ impl Route {
         S: Send + Sync + 'static,
     {
         let endpoint = Endpoint { handler, verdict, state, definition, args: PhantomData::<fn() -> A> };
-        Self::new(Arc::new(endpoint))
+        Self::new(endpoint)
     }
 
     /// A route of another kind.
@@ -59,7 +63,7 @@ impl Route {
     }
 
     /// Runs it.
-    pub(crate) fn run(&self, incoming: Incoming) -> BoxFuture<'static, Verdict> {
+    pub(crate) fn run(&self, incoming: Incoming) -> BoxFuture<'_, Verdict> {
         self.0.call(incoming)
     }
 }
@@ -74,7 +78,7 @@ impl Service<Incoming> for Route {
     }
 
     fn call(&mut self, incoming: Incoming) -> Self::Future {
-        self.run(incoming)
+        self.0.clone().call_apart(incoming)
     }
 }
 
@@ -92,24 +96,36 @@ struct Endpoint<H: HandlerFn<A>, A, S> {
     args: PhantomData<fn() -> A>,
 }
 
-impl<H, A, S> Call for Arc<Endpoint<H, A, S>>
+impl<H, A, S> Endpoint<H, A, S>
+where
+    H: HandlerFn<A>,
+    A: HandlerArgs<S>,
+{
+    async fn handle(&self, incoming: Incoming) -> Verdict {
+        incoming.begin();
+        let args = A::extract(&incoming, &self.state, &self.definition)?;
+        let done = (self.verdict)(self.handler.invoke(args).await)?;
+        let emitted = incoming.hold(incoming.take_emitted());
+        if !emitted.is_empty() {
+            // In a box of its own: it is far larger than all the rest, and most handlers emit nothing.
+            Box::pin(publish(incoming.bus(), emitted)).await?;
+        }
+        Ok(done)
+    }
+}
+
+impl<H, A, S> Call for Endpoint<H, A, S>
 where
     H: HandlerFn<A>,
     A: HandlerArgs<S>,
     S: Send + Sync + 'static,
 {
-    fn call(&self, incoming: Incoming) -> BoxFuture<'static, Verdict> {
-        let endpoint = self.clone();
-        Box::pin(isolate(async move {
-            incoming.begin();
-            let args = A::extract(&incoming, &endpoint.state, &endpoint.definition)?;
-            let done = (endpoint.verdict)(endpoint.handler.invoke(args).await)?;
-            let emitted = incoming.hold(incoming.take_emitted());
-            if !emitted.is_empty() {
-                publish(incoming.bus(), emitted).await?;
-            }
-            Ok(done)
-        }))
+    fn call(&self, incoming: Incoming) -> BoxFuture<'_, Verdict> {
+        Box::pin(isolate(self.handle(incoming)))
+    }
+
+    fn call_apart(self: Arc<Self>, incoming: Incoming) -> BoxFuture<'static, Verdict> {
+        Box::pin(isolate(async move { self.handle(incoming).await }))
     }
 }
 
@@ -121,9 +137,12 @@ where
     T::Error: Into<BoxError>,
     T::Future: Send,
 {
-    fn call(&self, incoming: Incoming) -> BoxFuture<'static, Verdict> {
-        let service = self.0.clone();
-        Box::pin(isolate(pass(service, incoming)))
+    fn call(&self, incoming: Incoming) -> BoxFuture<'_, Verdict> {
+        Box::pin(isolate(pass(self.0.clone(), incoming)))
+    }
+
+    fn call_apart(self: Arc<Self>, incoming: Incoming) -> BoxFuture<'static, Verdict> {
+        Box::pin(isolate(pass(self.0.clone(), incoming)))
     }
 }
 

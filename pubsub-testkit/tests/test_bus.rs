@@ -49,7 +49,10 @@ async fn what_is_published_and_what_handlers_did_is_on_record() -> Result<()> {
     bus.publish(&note("parent", 7)).await?;
     bus.publish(&note("bad", 8)).await?;
     bus.settled().await?;
-    let published: Vec<_> = bus.published().iter().map(|event| event.decode::<Note>().unwrap().topic).collect();
+    let published: Vec<_> = bus.published_of::<Note>()?.into_iter().map(|note| note.topic).collect();
+    let told = run.only_call_of::<Note>().unwrap_err();
+    assert!(told.kind() == ErrorKind::Conflict && told.message().contains("was handled 3 times"), "{told}");
+    assert_eq!(run.only_call_of::<Sample>().unwrap_err().kind(), ErrorKind::Conflict);
     assert!(published.contains(&"child".to_owned()) && published.len() == 3, "{published:?}");
     let mut calls = calls(&run);
     calls.sort();
@@ -145,5 +148,27 @@ async fn a_refused_emission_brings_the_event_again() -> Result<()> {
     assert_eq!(parents, [call("parent", 1, false), call("parent", 2, true)]);
     assert_eq!(bus.published().len(), 2);
     assert!(bus.published().iter().all(|event| event.name().as_str() != Sample::NAME));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_nobody_settles_is_a_dead_letter_after_64_deliveries_whatever_the_policy_says_of_failures() -> Result<()> {
+    const LEASE: Duration = Duration::from_secs(1);
+    let bus = TestBus::new()?;
+    let mut events = bus.subscribe::<Note>().group("g").manual_lease(LEASE).await?;
+    bus.publish(&note("deadly", 1)).await?;
+    // Held, as by processes that were killed with it.
+    let mut held = Vec::new();
+    for delivery in 1..=64 {
+        let event = events.next().await.unwrap()?;
+        assert_eq!(event.attempt(), delivery);
+        held.push(event);
+        bus.advance(LEASE);
+    }
+    let none = events.next_timeout(Duration::from_millis(50)).await?;
+    assert!(none.is_none(), "{none:?}");
+    bus.settled().await?;
+    let letters = bus.dead_letters(Note::CHANNEL, "g", pubsub_core::StartPosition::Earliest).await?.events;
+    assert_eq!(letters[0].message.meta().dead_attempts, Some(64));
     Ok(())
 }

@@ -1,13 +1,21 @@
 //! The library on a broker.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use pubsub::{
-    ChannelName, ChannelPolicy, EventName, PubSub, Retention, StartPosition, Ticket, driver::PublishOptions,
+    ChannelName, ChannelPolicy, EventName, PubSub, Retention, Router, StartPosition, Ticket, driver::PublishOptions,
     driver::Tickets,
 };
 use smallvec::smallvec;
+use tokio::sync::Notify;
 
 use super::side::Side;
 use crate::{
@@ -45,6 +53,23 @@ impl Ours {
             }
             left -= now;
         }
+    }
+
+    /// Handles so many events by a router.
+    pub async fn route(&self, count: usize, each: impl Fn(&Order) + Clone + Send + Sync + 'static) {
+        let left = Arc::new((AtomicUsize::new(count), Notify::new()));
+        let told = left.clone();
+        let handler = move |event: Order| {
+            each(&event);
+            if told.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+                told.1.notify_one();
+            }
+            async {}
+        };
+        let router: Router = Router::new().group("g").start_at(StartPosition::Earliest).on(handler);
+        let running = router.start(&self.bus).await.unwrap();
+        left.1.notified().await;
+        running.drain(CLOSE).await.unwrap();
     }
 
     /// Publishes bytes by the driver's own call, one message each.

@@ -92,6 +92,22 @@ pub async fn consume<S: Side>(place: Place, count: usize, size: usize, wide: boo
     figures
 }
 
+/// The same for ours by a handler of a router, to the last call of it.
+pub async fn routed(place: Place, count: usize, size: usize) -> Figures {
+    let (side, event) = (Ours::open(&place).await, order(size));
+    side.publish(count, &event).await;
+    let first = Arc::new(OnceLock::new());
+    let begun = first.clone();
+    side.route(count, move |event| {
+        begun.get_or_init(Since::now);
+        assert!(event.total > 0.0);
+    })
+    .await;
+    let figures = first.get().unwrap().per(count);
+    side.close().await;
+    figures
+}
+
 /// Starts a reader of one event more than `count`, and returns when it has had that one: it is a member by then.
 async fn reader<S: Side>(
     side: &Arc<S>,

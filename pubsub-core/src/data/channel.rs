@@ -14,7 +14,6 @@ pub const MAX_CHANNEL_LEN: usize = 128;
 pub const MAX_GROUP_LEN: usize = 64;
 
 const DEAD_LETTER_PREFIX: &str = "_dlq.";
-const RETRY_PREFIX: &str = "_retry.";
 const INBOX_PREFIX: &str = "_inbox.";
 
 /// The name of a channel, the logical family of events: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
@@ -46,9 +45,9 @@ impl ChannelName {
     /// Reads a name that a broker gave back, which may also be one of the library's own.
     ///
     /// # Errors
-    /// `Invalid` if it is neither a user's channel nor a dead-letter, retry or inbox channel.
+    /// `Invalid` if it is neither a user's channel nor a dead-letter or inbox channel.
     pub fn parse_internal(text: &str) -> Result<Self> {
-        let prefixes = [DEAD_LETTER_PREFIX, RETRY_PREFIX, INBOX_PREFIX];
+        let prefixes = [DEAD_LETTER_PREFIX, INBOX_PREFIX];
         let Some(rest) = prefixes.into_iter().find_map(|prefix| text.strip_prefix(prefix)) else {
             return Self::parse(text);
         };
@@ -60,12 +59,6 @@ impl ChannelName {
     #[must_use]
     pub fn dead_letter(&self, group: &GroupName) -> Self {
         Self(SmolStr::from(format!("{DEAD_LETTER_PREFIX}{group}.{self}")))
-    }
-
-    /// The channel of delayed copies for `group`: `_retry.<group>.<channel>`.
-    #[must_use]
-    pub fn retry(&self, group: &GroupName) -> Self {
-        Self(SmolStr::from(format!("{RETRY_PREFIX}{group}.{self}")))
     }
 
     /// The channel of a private inbox: `_inbox.<token>`.

@@ -42,8 +42,11 @@ impl Default for Lease {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RetryPolicy {
-    /// How often an event is delivered before it becomes a dead letter; `None` for without end.
+    /// How often an event is delivered before its failure makes it a dead letter; `None` for without end.
     pub max_attempts: Option<NonZeroU32>,
+    /// How often an event is delivered that nobody says has failed, since the process ended each time that had it,
+    /// before it becomes a dead letter. Never fewer than `max_attempts`, and without end where that is.
+    pub max_deliveries: u32,
     /// The delay after the first failure.
     pub initial: Duration,
     /// The longest delay.
@@ -53,10 +56,11 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// 8 attempts, 100 ms doubling to 30 s, up to a fifth shorter at random.
+    /// 8 attempts, 100 ms doubling to 30 s, up to a fifth shorter at random; 64 deliveries where processes end.
     fn default() -> Self {
         Self {
             max_attempts: NonZeroU32::new(8),
+            max_deliveries: 64,
             initial: Duration::from_millis(100),
             max: Duration::from_secs(30),
             jitter: 0.2,
@@ -67,13 +71,20 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Redelivery at once and without end.
     pub const fn immediate() -> Self {
-        Self { max_attempts: None, initial: Duration::ZERO, max: Duration::ZERO, jitter: 0.0 }
+        Self { max_attempts: None, max_deliveries: 0, initial: Duration::ZERO, max: Duration::ZERO, jitter: 0.0 }
     }
 
     /// Sets how often an event is delivered; 0 means without end.
     #[must_use]
     pub const fn attempts(mut self, max_attempts: u32) -> Self {
         self.max_attempts = NonZeroU32::new(max_attempts);
+        self
+    }
+
+    /// Sets how often an event is delivered that ends the process each time.
+    #[must_use]
+    pub const fn deliveries(mut self, max_deliveries: u32) -> Self {
+        self.max_deliveries = max_deliveries;
         self
     }
 
@@ -118,9 +129,14 @@ impl RetryPolicy {
         Error::join("check retry policy", errors.collect())
     }
 
-    /// Whether this many deliveries are all that an event gets.
+    /// Whether an event that fails at this delivery gets no other one.
     pub fn is_exhausted(&self, attempt: u32) -> bool {
         self.max_attempts.is_some_and(|max| attempt >= max.get())
+    }
+
+    /// Whether an event that has come so often gets no other delivery, although nobody said that it failed.
+    pub fn is_worn(&self, deliveries: u32) -> bool {
+        self.is_exhausted(deliveries) && deliveries >= self.max_deliveries
     }
 }
 
@@ -350,5 +366,14 @@ mod tests {
         assert!(policy.delays(Duration::MAX, Duration::ZERO).check().is_err());
         assert!(policy.is_exhausted(8) && !policy.is_exhausted(7));
         assert!(!RetryPolicy::immediate().is_exhausted(u32::MAX));
+    }
+
+    #[test]
+    fn processes_that_end_wear_an_event_out_later_than_failures() {
+        let policy = RetryPolicy::default();
+        assert!(policy.is_worn(64) && !policy.is_worn(63));
+        assert!(policy.attempts(100).is_worn(100) && !policy.attempts(100).is_worn(99));
+        assert!(policy.deliveries(3).is_worn(8) && !policy.deliveries(3).is_worn(7));
+        assert!(!RetryPolicy::immediate().is_worn(u32::MAX));
     }
 }

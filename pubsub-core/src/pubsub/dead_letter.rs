@@ -9,9 +9,9 @@ use std::{
 use smallvec::smallvec;
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
-use super::received::Ack;
+use super::consumer::Outstanding;
 use crate::{
-    ChannelPolicy, Clock, GroupName, Message, Result, Retention,
+    AckHandle, ChannelPolicy, Clock, Message, Result, Retention, Timestamp,
     driver::{Adapter, ChannelSpec, Outcome, PublishOptions, Tickets, Topology, TopologyMode},
     observe::{Hop, Observer, Publishing},
 };
@@ -21,12 +21,17 @@ const KEPT: u64 = 65_536;
 /// How many are written in one go.
 const BATCH: usize = 64;
 
-/// A delivery that its group has given up.
-struct Burial {
-    ack: Ack,
-    reason: String,
+/// A delivery that its group has given up. Dropped, it comes again.
+pub(super) struct Burial {
+    // Before `outstanding`, which is counted until it is settled.
+    pub(super) handle: AckHandle,
+    pub(super) message: Arc<Message>,
+    pub(super) attempt: u32,
+    pub(super) first_seen: Option<Timestamp>,
+    pub(super) reason: String,
+    pub(super) outstanding: Outstanding,
     /// Where it was given up.
-    hop: Hop,
+    pub(super) hop: Hop,
 }
 
 /// The queue needs no bound of its own: all that is in it is unsettled, so the subscriptions' `max_in_flight` bounds it.
@@ -54,9 +59,9 @@ impl Writer {
 
     /// Hands a delivery to the task. Where there is none and no runtime to start one on, the delivery is dropped
     /// unsettled: it comes again. Says whether the task has it.
-    pub(super) fn bury(&self, ack: Ack, reason: String) -> bool {
+    pub(super) fn bury(&self, burial: Burial) -> bool {
         let Some(queue) = self.queue() else { return false };
-        match queue.send(Burial { ack, reason, hop: Hop::current() }) {
+        match queue.send(burial) {
             Ok(()) => true,
             // The task ended in this moment, with its runtime; there may be another one.
             Err(mpsc::error::SendError(burial)) => self.queue().is_some_and(|queue| queue.send(burial).is_ok()),
@@ -149,32 +154,22 @@ async fn declare(adapter: &dyn Adapter, copy: &Message) -> Result<()> {
 
 /// The letter, on the channel where those of its group lie.
 fn copy_of(burial: &Burial, clock: &Clock) -> Message {
-    let Burial { ack, reason, .. } = burial;
-    let original = ack.message();
-    let channel = ack.group().map_or_else(|| original.channel().clone(), |group| original.channel().dead_letter(group));
-    original.dead_letter(channel, reason, ack.attempt(), ack.first_seen(), clock.now())
+    let Burial { message, attempt, first_seen, reason, outstanding, .. } = burial;
+    let group = outstanding.0.group.as_ref();
+    let channel = group.map_or_else(|| message.channel().clone(), |group| message.channel().dead_letter(group));
+    message.dead_letter(channel, reason, *attempt, *first_seen, clock.now())
 }
 
-/// The original is settled only when the copy is confirmed. Otherwise it comes again, and is buried then.
+/// The original is settled only when the copy is confirmed. Otherwise it comes again, and is judged again.
 async fn settle(burial: Burial, ticket: Result<Tickets>, mut publishing: Publishing) {
     let outcome = match ticket {
         Ok(ticket) => ticket.await.and_then(|receipts| receipts.into_iter().collect::<Result<Vec<_>>>()).map(drop),
         Err(error) => Err(error),
     };
     publishing.ended(&outcome);
-    let delay = burial.ack.backoff().max(Duration::from_millis(100));
-    // Counted as outstanding until it is settled, so that closing waits for it.
-    let (handle, _outstanding) = burial.ack.into_handle();
+    let Burial { handle, message, attempt, outstanding, .. } = burial;
+    let delay = outstanding.0.retry.delay(message.id(), attempt).max(Duration::from_millis(100));
     // A refusal is not counted here: whoever buried it did his part, and the copy is there.
     handle.settle(outcome.map_or(Outcome::Nack(delay), |()| Outcome::Reject));
-}
-
-impl Ack {
-    fn group(&self) -> Option<&GroupName> {
-        self.consumer().group.as_ref()
-    }
-
-    fn backoff(&self) -> Duration {
-        self.consumer().retry.delay(self.message().id(), self.attempt())
-    }
+    drop(outstanding); // closing waits for it
 }

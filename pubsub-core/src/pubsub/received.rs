@@ -2,7 +2,10 @@
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
-use super::consumer::{Consumer, Outstanding};
+use super::{
+    consumer::{Consumer, Outstanding},
+    dead_letter::{Burial, Writer},
+};
 use crate::{
     AckHandle, Delivery, Error, ErrorKind, Event, EventDefinition, EventId, GroupName, Key, Message, Meta, Position,
     Result, Timestamp,
@@ -125,7 +128,8 @@ pub struct Received<T: Read> {
 
 /// The duty to settle one event, apart from the event itself.
 pub struct Ack {
-    // Before `outstanding`: a delivery dropped unsettled reaches its settler before it stops being counted.
+    /// An empty one, once it is settled. Before `outstanding`: what is dropped unsettled reaches its settler before it
+    /// stops being counted.
     handle: AckHandle,
     message: Arc<Message>,
     attempt: u32,
@@ -154,21 +158,23 @@ impl Ack {
     ///
     /// # Errors
     /// `Conflict` if the lease was gone, else what the broker says; the event may then come again.
-    pub async fn ack_confirmed(self) -> Result<()> {
-        let Self { handle, outstanding, .. } = self;
-        let told = handle.confirm(Outcome::Ack).await;
+    pub async fn ack_confirmed(mut self) -> Result<()> {
+        let told = self.take_handle().confirm(Outcome::Ack).await;
         if told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Conflict) {
-            outstanding.consumer.counts.refused.one();
+            self.consumer().counts.refused.one();
         }
         told
     }
 
     /// What comes too late is refused by the settler, and counted here.
-    fn settle(self, outcome: Outcome) {
-        let Self { handle, outstanding, .. } = self;
-        if !handle.settle(outcome) {
-            outstanding.consumer.counts.refused.one();
+    fn settle(mut self, outcome: Outcome) {
+        if !self.take_handle().settle(outcome) {
+            self.consumer().counts.refused.one();
         }
+    }
+
+    fn take_handle(&mut self) -> AckHandle {
+        std::mem::replace(&mut self.handle, AckHandle::none())
     }
 
     /// Failed: the event comes again after the subscription's backoff, or becomes a dead letter when its attempts
@@ -249,11 +255,25 @@ impl Ack {
     }
 
     /// Hands the delivery to the writer of dead letters, which settles it once the copy is confirmed.
-    pub(super) fn bury(self, reason: String) {
-        let consumer = self.outstanding.consumer.clone();
-        let Some(writer) = &consumer.dead_letters else { return self.settle(Outcome::Reject) };
-        if writer.bury(self, reason) {
-            consumer.counts.dead_lettered.one();
+    pub(super) fn bury(mut self, reason: String) {
+        let Some(writer) = &self.consumer().dead_letters else { return self.settle(Outcome::Reject) };
+        let writer = writer.clone();
+        let handle = self.take_handle();
+        self.bury_by(&writer, handle, reason);
+    }
+
+    fn bury_by(&self, writer: &Writer, handle: AckHandle, reason: String) {
+        let burial = Burial {
+            handle,
+            message: self.message.clone(),
+            attempt: self.attempt,
+            first_seen: self.first_seen,
+            reason,
+            outstanding: Outstanding::new(&self.outstanding.0),
+            hop: Hop::current(),
+        };
+        if writer.bury(burial) {
+            self.consumer().counts.dead_lettered.one();
         }
     }
 
@@ -313,10 +333,21 @@ impl Ack {
     pub fn is_shared(&self) -> bool {
         self.shared
     }
+}
 
-    /// The handle and what must outlive its settlement.
-    pub(super) fn into_handle(self) -> (AckHandle, Outstanding) {
-        (self.handle, self.outstanding)
+/// Dropped unsettled is failed: the settler brings the event again, unless this was its last attempt. What a drain or a
+/// lost lease has taken back has not failed.
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if self.handle.settler().is_none() || !self.consumer().retry.is_exhausted(self.attempt) {
+            return;
+        }
+        let Consumer { dead_letters: Some(writer), drain, .. } = self.consumer() else { return };
+        if !drain.is_draining() && self.is_live() {
+            let writer = writer.clone();
+            let handle = self.take_handle();
+            self.bury_by(&writer, handle, "dropped unsettled, as by a panic".to_owned());
+        }
     }
 }
 

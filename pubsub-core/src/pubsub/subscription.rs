@@ -187,16 +187,18 @@ impl<T: Read> Events<T> {
     /// # Errors
     /// As [`Events::next`].
     pub async fn next_item(&mut self) -> Option<Result<EventItem<T>>> {
-        std::future::poll_fn(|cx| {
-            Poll::Ready(match ready!(self.poll_any(cx)) {
-                Some(Ok(Any::Event(event))) => Some(Ok(EventItem::Event(event))),
-                Some(Ok(Any::Gap(gap))) => Some(Ok(EventItem::Gap(gap))),
-                Some(Ok(Any::State(state))) => Some(Ok(EventItem::State(state))),
-                Some(Err(error)) => Some(Err(error)),
-                None => None,
-            })
+        std::future::poll_fn(|cx| self.poll_item(cx)).await
+    }
+
+    /// As [`Events::next_item`], for who has something to do before it waits.
+    pub fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<EventItem<T>>>> {
+        Poll::Ready(match ready!(self.poll_any(cx)) {
+            Some(Ok(Any::Event(event))) => Some(Ok(EventItem::Event(event))),
+            Some(Ok(Any::Gap(gap))) => Some(Ok(EventItem::Gap(gap))),
+            Some(Ok(Any::State(state))) => Some(Ok(EventItem::State(state))),
+            Some(Err(error)) => Some(Err(error)),
+            None => None,
         })
-        .await
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Received<T>>>> {
@@ -297,10 +299,11 @@ impl<T: Read> Events<T> {
             delivery.settle_as(Outcome::Ack);
             return None;
         }
-        if in_group && delivery.attempt > 1 && self.consumer.retry.is_exhausted(delivery.attempt - 1) {
+        if in_group && delivery.attempt > 1 && self.consumer.retry.is_worn(delivery.attempt - 1) {
             let mut delivery = delivery;
-            delivery.attempt -= 1; // the deliveries that a handler saw
-            Ack::new(delivery, &self.consumer).bury("all attempts failed".to_owned());
+            delivery.attempt -= 1; // the deliveries that a handler may have seen
+            let reason = format!("delivered {} times, and never settled", delivery.attempt);
+            Ack::new(delivery, &self.consumer).bury(reason);
             return None;
         }
         let definition = self.entry.as_ref().map(|entry| &*entry.definition);

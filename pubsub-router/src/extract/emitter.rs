@@ -17,7 +17,7 @@ pub struct Emitter {
 impl Emitter {
     /// For the call that is underway.
     pub(crate) fn of(incoming: &Incoming) -> Self {
-        Self { incoming: incoming.clone(), call: incoming.call() }
+        Self { incoming: incoming.clone(), call: incoming.open_outbox() }
     }
 
     pub(crate) fn incoming(&self) -> &Incoming {

@@ -43,7 +43,7 @@ impl DeadLetter {
         let bus = incoming.bus();
         let (attempt, first) = (incoming.attempt(), incoming.first_seen());
         let letter = message.dead_letter(channel.clone(), &error.to_string(), attempt, first, bus.clock().now());
-        match bus.publish_envelope(letter.into_envelope()).await {
+        match Box::pin(bus.publish_envelope(letter.into_envelope())).await {
             Ok(_) => Ok(crate::Done::default()),
             Err(refused) => Err(failed(refused, message.id(), attempt)),
         }

@@ -85,7 +85,7 @@ impl<S: Clone + Send + Sync + 'static> Entry<S> {
         H::Out: IntoBatchOutcome + Send,
     {
         let make: Make<S> = Arc::new(move |state, definition| {
-            Route::new(Arc::new(Gather::new(handler.clone(), batching, state.clone(), definition)))
+            Route::new(Gather::new(handler.clone(), batching, state.clone(), definition))
         });
         Self::new::<A::Event>(Kind::Batch, make)
     }

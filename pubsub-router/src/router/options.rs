@@ -72,7 +72,8 @@ impl ConsumerOptions {
 
     pub(crate) fn apply(&self, mut subscribe: Subscribe<Raw>) -> Subscribe<Raw> {
         // How often an event is tried is decided here, by policies of its handler; the subscription only has the net.
-        let net = RetryPolicy::default().attempts(self.max_deliveries.unwrap_or(MAX_DELIVERIES));
+        let most = self.max_deliveries.unwrap_or(MAX_DELIVERIES);
+        let net = RetryPolicy::default().attempts(most).deliveries(most);
         subscribe = subscribe.retry(net).unknown(self.unknown.unwrap_or_default());
         if let Some(events) = self.max_in_flight {
             subscribe = subscribe.max_in_flight(events);

@@ -1,6 +1,7 @@
 //! One subscription at work: takes deliveries, runs their handlers, settles, and comes back when it was lost.
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -9,8 +10,8 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
-    Unknown,
+    Ack, ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw,
+    Received, Result, Unknown,
     driver::{Drain, RetryPolicy, SubscriptionState},
     observe::{Begun, Tally, names},
 };
@@ -19,7 +20,7 @@ use super::{
     action::{self, Answered},
     board::{Board, ConsumerState},
     gathering::Gathering,
-    held::{Held, InHand, text_of},
+    held::{Held, text_of},
     lanes::Lanes,
     took::Took,
 };
@@ -40,7 +41,6 @@ pub(crate) struct Consumer {
     /// Whether all its events keep their order, not only those of a key.
     total: bool,
     board: Arc<Board>,
-    in_hand: Arc<InHand>,
     drain: Drain,
     paused: AtomicBool,
     control: Mutex<Control>,
@@ -87,18 +87,33 @@ pub struct Handled {
     pub undelivered: u64,
 }
 
-/// A delivery, and the handler that it is for.
+/// A delivery that no handler has begun, and the handler that it is for. Dropped while draining, it is given back.
 pub(super) struct Job {
     /// What it must not overtake.
     pub(super) lane: Option<u64>,
     handler: usize,
-    incoming: Incoming,
-    held: Held,
+    /// Until the handler begins.
+    delivery: Option<(Incoming, Ack)>,
 }
 
 impl Job {
-    pub(super) fn release(self) {
-        self.held.release();
+    /// Whether its lease still holds: it may have waited, and been taken back meanwhile.
+    pub(super) fn is_live(&self) -> bool {
+        self.delivery.as_ref().is_some_and(|(_, ack)| ack.is_live())
+    }
+
+    pub(super) fn release(mut self) {
+        if let Some((_, ack)) = self.delivery.take() {
+            ack.release();
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if let Some((_, ack)) = self.delivery.take_if(|(incoming, _)| incoming.drain().is_draining()) {
+            ack.release();
+        }
     }
 }
 
@@ -131,7 +146,6 @@ impl Consumer {
             bus: bus.clone(),
             total,
             board,
-            in_hand: Arc::default(),
             drain: Drain::new(),
             paused: AtomicBool::new(false),
             control: Mutex::new(events.control()),
@@ -155,8 +169,16 @@ impl Consumer {
         self.board.remove(&self.plan.group, &self.plan.channel);
     }
 
-    pub(super) fn in_hand(&self) -> &InHand {
-        &self.in_hand
+    /// How many deliveries are not settled.
+    pub(super) fn in_hand(&self) -> usize {
+        self.control().stats().outstanding
+    }
+
+    /// Waits until none is left, after the handlers were cut off.
+    pub(super) async fn let_go(&self) {
+        while self.in_hand() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     pub(super) fn control(&self) -> Control {
@@ -224,10 +246,19 @@ impl Consumer {
     async fn consume(self: &Arc<Self>, mut events: Events<Raw>) -> End {
         let site = self.site();
         let workers = self.plan.options.concurrency();
-        let lanes = (workers > 1).then(|| Lanes::start(self, workers));
+        let mut lanes = (workers > 1).then(|| Lanes::start(self, &site, workers));
         let mut gathering = Gathering::default();
         let mut failures = 0;
-        while let Some(item) = events.next_item().await {
+        // What was gathered is handed over at the latest when there is no more for now.
+        while let Some(item) = poll_fn(|cx| {
+            let item = events.poll_item(cx);
+            if item.is_pending() {
+                lanes.as_mut().map(Lanes::hand_over);
+            }
+            item
+        })
+        .await
+        {
             match item {
                 Ok(EventItem::Event(received)) => {
                     if failures > 0 {
@@ -235,10 +266,10 @@ impl Consumer {
                         self.is_at_work();
                     }
                     let Some(job) = self.admit(received, &site) else { continue };
-                    match &lanes {
-                        _ if self.is_for_batch(&job) => gathering.push(self, job),
+                    match &mut lanes {
+                        _ if self.is_for_batch(&job) => gathering.push(self, &site, job),
                         Some(lanes) => lanes.push(job),
-                        None => self.work(job).await,
+                        None => self.work(job, &site).await,
                     }
                     // A source and a handler that never wait would keep everyone else from running.
                     tokio::task::coop::consume_budget().await;
@@ -251,6 +282,7 @@ impl Consumer {
                 Err(error) => {
                     failures += 1;
                     self.is(ConsumerState::Recovering(text_of(&error)));
+                    lanes.as_mut().map(Lanes::hand_over);
                     self.pause_between(failures).await;
                 }
             }
@@ -289,10 +321,13 @@ impl Consumer {
             }
             return None;
         };
-        let lane = if self.total { Some(0) } else { message.key().map(pubsub_core::Key::stable_hash) };
+        let lane = match self.plan.options.concurrency() {
+            1 => None,
+            _ if self.total => Some(0),
+            _ => message.key().map(pubsub_core::Key::stable_hash),
+        };
         let incoming = Incoming::new(message, &ack, site.clone());
-        let held = Held::new(ack, site.clone(), self.in_hand.clone());
-        Some(Job { lane, handler, incoming, held })
+        Some(Job { lane, handler, delivery: Some((incoming, ack)) })
     }
 
     fn is_for_batch(&self, job: &Job) -> bool {
@@ -300,13 +335,10 @@ impl Consumer {
     }
 
     /// Runs the handler, and settles by what it says.
-    pub(super) async fn work(&self, job: Job) {
-        let Job { handler, incoming, mut held, .. } = job;
-        // It may have waited, and been taken back meanwhile.
-        if !held.is_live() {
-            return;
-        }
-        let served = &self.plan.served[handler];
+    pub(super) async fn work(&self, mut job: Job, site: &Site) {
+        let Some((incoming, ack)) = job.delivery.take() else { return };
+        let handler = job.handler;
+        let (served, mut held) = (&self.plan.served[handler], Held::new(ack, site));
         if served.kind == Kind::Action {
             return self.answer(handler, incoming, held).await;
         }
@@ -368,7 +400,7 @@ impl Consumer {
     }
 
     /// Runs an action, and settles the request once its reply is confirmed.
-    async fn answer(&self, handler: usize, incoming: Incoming, held: Held) {
+    async fn answer(&self, handler: usize, incoming: Incoming, held: Held<'_>) {
         let (served, begun) = (&self.plan.served[handler], Begun::now());
         let answered = action::answer(&served.route, &incoming).await;
         match answered {

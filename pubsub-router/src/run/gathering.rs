@@ -9,6 +9,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::consumer::{Consumer, Job};
+use crate::incoming::Site;
 
 /// The events that wait for their batch, or are handled in one. The subscription's `max_in_flight` bounds them.
 #[derive(Default)]
@@ -18,10 +19,11 @@ pub(super) struct Gathering {
 
 impl Gathering {
     /// Begins with an event. Its first step is done here, so that it takes its place behind those that came before it.
-    pub(super) fn push(&mut self, consumer: &Arc<Consumer>, job: Job) {
+    pub(super) fn push(&mut self, consumer: &Arc<Consumer>, site: &Arc<Site>, job: Job) {
         while self.tasks.try_join_next().is_some() {}
-        let consumer = consumer.clone();
-        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move { consumer.work(job).await });
+        let (consumer, site) = (consumer.clone(), site.clone());
+        let mut work: Pin<Box<dyn Future<Output = ()> + Send>> =
+            Box::pin(async move { consumer.work(job, &site).await });
         // The task polls it again, with a waker of its own.
         if work.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending {
             self.tasks.spawn(work);

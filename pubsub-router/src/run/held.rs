@@ -1,59 +1,20 @@
 //! `Held`: the right and duty to settle a delivery, whatever becomes of the task that works on it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use pubsub_core::{Ack, Error, Result, driver::RetryPolicy};
-use tokio::sync::Notify;
 
 use crate::{Decision, HandlerError, Incoming, Settle, Verdict, incoming::Site};
 
-/// How many deliveries the handlers of a router have in hand.
-#[derive(Debug, Default)]
-pub(crate) struct InHand {
-    count: AtomicUsize,
-    none: Notify,
-}
-
-impl InHand {
-    pub(crate) fn count(&self) -> usize {
-        self.count.load(Ordering::Acquire)
-    }
-
-    /// Waits until there are none.
-    pub(crate) async fn none(&self) {
-        loop {
-            let notified = self.none.notified();
-            tokio::pin!(notified);
-            notified.as_mut().enable();
-            if self.count() == 0 {
-                return;
-            }
-            notified.await;
-        }
-    }
-}
-
 /// A delivery in a handler's hands. Dropped unsettled it comes again; while draining it is given back as it came.
-pub(crate) struct Held {
+pub(crate) struct Held<'a> {
     ack: Option<Ack>,
     /// Where the right to settle is, while the handler has it.
     lent: Option<Incoming>,
-    site: Arc<Site>,
-    in_hand: Arc<InHand>,
+    site: &'a Site,
 }
 
-impl Held {
-    pub(crate) fn new(ack: Ack, site: Arc<Site>, in_hand: Arc<InHand>) -> Self {
-        in_hand.count.fetch_add(1, Ordering::Relaxed);
-        Self { ack: Some(ack), lent: None, site, in_hand }
-    }
-
-    /// Whether the lease still holds.
-    pub(crate) fn is_live(&self) -> bool {
-        self.ack.as_ref().is_none_or(Ack::is_live)
+impl<'a> Held<'a> {
+    pub(crate) fn new(ack: Ack, site: &'a Site) -> Self {
+        Self { ack: Some(ack), lent: None, site }
     }
 
     /// What has to happen before the handler runs.
@@ -75,7 +36,7 @@ impl Held {
         self.ack.take().into_iter().for_each(Ack::release);
     }
 
-    /// Settles it by what the handler said.
+    /// Settles it by what the handler said, unless the handler settles.
     ///
     /// # Errors
     /// What the settlement of a group's delivery never gives.
@@ -86,19 +47,16 @@ impl Held {
                 ack.ack();
                 Ok(())
             }
-            Err(error) => settle_failed(ack, error, how, &self.site),
+            Err(error) => settle_failed(ack, error, how, self.site),
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         let ack = self.ack.take().or_else(|| self.lent.take()?.take_ack());
         if let Some(ack) = ack.filter(|_| self.site.drain.is_draining()) {
             ack.release();
-        }
-        if self.in_hand.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.in_hand.none.notify_waiters();
         }
     }
 }

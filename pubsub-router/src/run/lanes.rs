@@ -12,14 +12,21 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use smallvec::SmallVec;
 use tokio::task::JoinSet;
 
 use super::consumer::{Consumer, Job};
+use crate::incoming::Site;
+
+/// How many deliveries are handed over at once, if so many are there: each time costs a lock and wakes.
+const TOGETHER: usize = 32;
 
 /// The workers of one subscription.
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     workers: JoinSet<()>,
+    /// What is about to be handed over.
+    gathered: Vec<Job>,
 }
 
 struct Shared {
@@ -32,46 +39,55 @@ struct Queue {
     ready: VecDeque<Job>,
     /// The keys that are worked on or ready, and what waits behind them.
     keys: HashMap<u64, VecDeque<Job>, BuildHasherDefault<Hashed>>,
-    /// Workers that have nothing to do, with the wakers by which they are told.
-    parked: Vec<usize>,
-    wakers: Vec<Option<Waker>>,
+    /// Workers that have nothing to do, and how they are told.
+    parked: Vec<(usize, Waker)>,
     /// Workers that were told and have not come yet.
     coming: usize,
     closed: bool,
 }
 
+/// What a worker knows of itself.
+#[derive(Default)]
+struct Worker {
+    number: usize,
+    /// The key that it has just worked on.
+    finished: Option<u64>,
+    parked: bool,
+}
+
 impl Lanes {
-    pub(super) fn start(consumer: &Arc<Consumer>, workers: usize) -> Self {
-        let queue = Queue { wakers: vec![None; workers], ..Queue::default() };
-        let shared = Arc::new(Shared { queue: Mutex::new(queue) });
+    pub(super) fn start(consumer: &Arc<Consumer>, site: &Arc<Site>, workers: usize) -> Self {
+        let shared = Arc::new(Shared { queue: Mutex::default() });
         let mut tasks = JoinSet::new();
-        for worker in 0..workers {
-            tasks.spawn(work(shared.clone(), consumer.clone(), worker));
+        for number in 0..workers {
+            tasks.spawn(work(shared.clone(), consumer.clone(), site.clone(), number));
         }
-        Self { shared, workers: tasks }
+        Self { shared, workers: tasks, gathered: Vec::with_capacity(TOGETHER) }
     }
 
-    /// Hands a delivery over.
-    pub(super) fn push(&self, job: Job) {
+    /// Takes a delivery, to be handed over with others: by [`Lanes::hand_over`] at the latest.
+    pub(super) fn push(&mut self, job: Job) {
+        self.gathered.push(job);
+        if self.gathered.len() >= TOGETHER {
+            self.hand_over();
+        }
+    }
+
+    /// Gives the workers what was gathered.
+    pub(super) fn hand_over(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
         let mut queue = self.shared.lock();
-        if let Some(key) = job.lane {
-            if let Some(waiting) = queue.keys.get_mut(&key) {
-                waiting.push_back(job);
-                return;
-            }
-            queue.keys.insert(key, VecDeque::new());
-        }
-        queue.ready.push_back(job);
-        // One that is on its way takes one of those that are ready.
-        let waker = if queue.ready.len() > queue.coming { queue.call_one() } else { None };
+        self.gathered.drain(..).for_each(|job| queue.push(job));
+        let called = queue.call();
         drop(queue);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        called.into_iter().for_each(Waker::wake);
     }
 
     /// Gives back what nobody has begun, and waits until what was begun is finished.
     pub(super) async fn finish(mut self) {
+        self.gathered.drain(..).for_each(Job::release);
         let (queued, wakers) = self.shared.lock().close();
         queued.into_iter().for_each(Job::release);
         wakers.into_iter().for_each(Waker::wake);
@@ -80,11 +96,13 @@ impl Lanes {
 }
 
 /// One worker, until the lanes are closed.
-async fn work(shared: Arc<Shared>, consumer: Arc<Consumer>, worker: usize) {
-    let mut finished = None;
-    while let Some(job) = poll_fn(|cx| shared.lock().poll_take(worker, &mut finished, cx)).await {
-        finished = job.lane;
-        consumer.work(job).await;
+async fn work(shared: Arc<Shared>, consumer: Arc<Consumer>, site: Arc<Site>, number: usize) {
+    let mut worker = Worker { number, ..Worker::default() };
+    while let Some(job) = poll_fn(|cx| shared.lock().poll_take(&mut worker, cx)).await {
+        worker.finished = job.lane;
+        if job.is_live() {
+            consumer.work(job, &site).await;
+        }
         // Handlers that never wait would keep the others from running.
         tokio::task::coop::consume_budget().await;
     }
@@ -98,23 +116,34 @@ impl Shared {
 }
 
 impl Queue {
-    fn call_one(&mut self) -> Option<Waker> {
-        let waker = self.wakers[self.parked.pop()?].take();
-        self.coming += usize::from(waker.is_some());
-        waker
+    fn push(&mut self, job: Job) {
+        if let Some(key) = job.lane {
+            if let Some(waiting) = self.keys.get_mut(&key) {
+                waiting.push_back(job);
+                return;
+            }
+            self.keys.insert(key, VecDeque::new());
+        }
+        self.ready.push_back(job);
+    }
+
+    /// Calls as many workers as there is work for. One that is on its way takes one of those that are ready.
+    fn call(&mut self) -> SmallVec<[Waker; 8]> {
+        let wanted = self.ready.len().saturating_sub(self.coming).min(self.parked.len());
+        self.coming += wanted;
+        self.parked.drain(self.parked.len() - wanted..).map(|(_, waker)| waker).collect()
     }
 
     /// The next job for a worker that has finished with a key. The key's next event is as good as any other.
-    fn poll_take(&mut self, worker: usize, finished: &mut Option<u64>, cx: &mut Context<'_>) -> Poll<Option<Job>> {
-        match self.parked.iter().position(|parked| *parked == worker) {
-            // Woken by somebody else: it stays parked unless there is something.
-            Some(place) => {
-                self.parked.swap_remove(place);
+    fn poll_take(&mut self, worker: &mut Worker, cx: &mut Context<'_>) -> Poll<Option<Job>> {
+        if std::mem::take(&mut worker.parked) {
+            match self.parked.iter().position(|(parked, _)| *parked == worker.number) {
+                // Woken by somebody else.
+                Some(place) => drop(self.parked.swap_remove(place)),
+                None => self.coming = self.coming.saturating_sub(1),
             }
-            None => self.coming = self.coming.saturating_sub(usize::from(self.wakers[worker].is_none())),
         }
-        self.wakers[worker] = Some(cx.waker().clone());
-        if let Some(key) = finished.take() {
+        if let Some(key) = worker.finished.take() {
             match self.keys.get_mut(&key).and_then(VecDeque::pop_front) {
                 Some(next) if self.ready.is_empty() => return Poll::Ready(Some(next)),
                 Some(next) => self.ready.push_back(next),
@@ -127,7 +156,8 @@ impl Queue {
         if self.closed {
             return Poll::Ready(None);
         }
-        self.parked.push(worker);
+        self.parked.push((worker.number, cx.waker().clone()));
+        worker.parked = true;
         Poll::Pending
     }
 
@@ -135,8 +165,7 @@ impl Queue {
         self.closed = true;
         let waiting = self.keys.values_mut().flat_map(std::mem::take);
         let queued = self.ready.drain(..).chain(waiting).collect();
-        self.parked.clear();
-        (queued, self.wakers.iter_mut().filter_map(Option::take).collect())
+        (queued, self.parked.drain(..).map(|(_, waker)| waker).collect())
     }
 }
 

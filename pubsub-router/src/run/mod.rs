@@ -214,9 +214,10 @@ impl Running {
         !self.inner.draining.load(Ordering::Acquire) && self.status().iter().all(ConsumerStatus::is_ready)
     }
 
-    /// How many deliveries handlers have in hand, those that wait for their turn included.
+    /// How many deliveries are not settled: those that handlers have, that wait for their turn, and that are on their way to
+    /// the dead letters.
     pub fn in_hand(&self) -> usize {
-        self.active().iter().map(|active| active.consumer.in_hand().count()).sum()
+        self.active().iter().map(|active| active.consumer.in_hand()).sum()
     }
 
     /// Waits until every subscription has ended, as when the bus is closed. Cancel safe.
@@ -248,14 +249,14 @@ impl Running {
         for active in &mut consumers {
             // A task that panicked has ended, too.
             if timeout_at(end, &mut active.task).await.is_err() {
-                unfinished += active.consumer.in_hand().count();
+                unfinished += active.consumer.in_hand();
                 active.task.abort();
                 cut_off.push(active);
             }
         }
         for active in cut_off {
             // One that blocks its thread cannot be cut off; its delivery stays unsettled for as long as it holds it.
-            let _ = tokio::time::timeout(LET_GO, active.consumer.in_hand().none()).await;
+            let _ = tokio::time::timeout(LET_GO, active.consumer.let_go()).await;
             let _ = tokio::time::timeout(LET_GO, &mut active.task).await;
         }
         if unfinished == 0 {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pubsub_adapters::memory::{Memory, MemoryOptions};
-use pubsub_core::{Clock, Error, ErrorKind, ManualClock, Message, PubSub, PubSubBuilder, Result, Timestamp};
+use pubsub_core::{Clock, Error, ErrorKind, Event, ManualClock, Message, PubSub, PubSubBuilder, Result, Timestamp};
 
 pub use run::{HandledCall, TestRun};
 use tamper::{Desk, Mishap, Tampered};
@@ -100,6 +100,15 @@ impl TestBus {
     /// refused, and not what the library writes for itself.
     pub fn published(&self) -> Vec<Arc<Message>> {
         self.desk.published()
+    }
+
+    /// The events of one type among them.
+    ///
+    /// # Errors
+    /// `Codec` if the payload of one of them is not that type's.
+    pub fn published_of<E: Event>(&self) -> Result<Vec<E>> {
+        let all = self.published();
+        all.iter().filter(|message| message.name().as_str() == E::NAME).map(|message| message.decode()).collect()
     }
 
     /// Waits until every group has settled everything that was published, dead letters written. It does not move the time:

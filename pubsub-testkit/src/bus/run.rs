@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use pubsub_core::{Event, EventId, EventName, GroupName, Message, Result, driver::BoxFuture};
+use pubsub_core::{Error, ErrorKind, Event, EventId, EventName, GroupName, Message, Result, driver::BoxFuture};
 use pubsub_router::{BoxError, Decision, Done, HandlerError, Incoming, Router, Running, Verdict};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -59,6 +59,23 @@ impl TestRun {
     pub fn calls_of<E: Event>(&self) -> Result<Vec<(E, HandledCall)>> {
         let of_type = self.calls().into_iter().filter(|call| call.name().as_str() == E::NAME);
         of_type.map(|call| Ok((call.message.decode::<E>()?, call))).collect()
+    }
+
+    /// The one call for an event of a type, with the event.
+    ///
+    /// # Errors
+    /// `Conflict` that tells the attempts and outcomes, if there was not exactly one; `Codec` as [`TestRun::calls_of`].
+    pub fn only_call_of<E: Event>(&self) -> Result<(E, HandledCall)> {
+        let mut calls = self.calls_of::<E>()?;
+        match calls.pop() {
+            Some(only) if calls.is_empty() => Ok(only),
+            last => {
+                let told = calls.iter().chain(&last).map(|(_, call)| format!("{} {:?}", call.attempt, call.outcome));
+                let told: Vec<_> = told.collect();
+                let text = format!("`{}` was handled {} times: {}", E::NAME, told.len(), told.join(", "));
+                Err(Error::new(ErrorKind::Conflict, "find the only call", text))
+            }
+        }
     }
 }
 

@@ -132,6 +132,16 @@ impl Crew {
         Ok(())
     }
 
+    /// Asks a member that is a process to end, and waits until it has.
+    ///
+    /// # Errors
+    /// If it does not within the limit.
+    pub async fn terminate(&mut self, number: u32, within: Duration) -> Verdict {
+        self.member(number)?.terminate(within).await?;
+        self.members.remove(&number);
+        Ok(())
+    }
+
     /// Lets a member leave in good order.
     ///
     /// # Errors

@@ -14,8 +14,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Note, Notebook};
+use super::{Handling, Note, Notebook, handling};
 use crate::conformance::{Failure, Verdict};
+
+/// The name of the event that members publish.
+pub(super) const ITEM: &str = "faults:item";
 
 /// The work of one member.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub enum Role {
     Publish(Publishing),
     /// It consumes.
     Consume(Consuming),
+    /// It handles events by a router.
+    Handle(Handling),
 }
 
 /// How a member publishes.
@@ -128,7 +133,7 @@ pub(super) fn bus(adapter: Arc<dyn Adapter>, shards: u16) -> PubSub {
 pub(super) fn item(channel: &ChannelName, serial: usize, size: usize) -> Verdict<Envelope> {
     // White space after a number is JSON.
     let payload = Payload::json(format!("{serial:<size$}"));
-    Ok(Envelope::new(EventName::parse("faults:item")?, channel.clone(), payload))
+    Ok(Envelope::new(EventName::parse(ITEM)?, channel.clone(), payload))
 }
 
 /// The serial of an event made by [`item`].
@@ -158,6 +163,7 @@ pub(super) async fn run(bus: &PubSub, work: &Work, book: Arc<dyn Notebook>, orde
     match &work.role {
         Role::Publish(publishing) => publish(bus, &channel, publishing, book, orders).await,
         Role::Consume(consuming) => consume(bus, &channel, consuming, &*book, orders).await,
+        Role::Handle(handling) => handling::handle(bus, &channel, handling, book, orders).await,
     }
 }
 

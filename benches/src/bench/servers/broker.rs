@@ -184,6 +184,12 @@ pub(super) fn cases<L: Back>(broker: &'static str, url: &str, options: &Options)
                 move |place| work::consume::<Ours>(place, consume, size, wide),
                 move |place| work::consume::<Json<L>>(place, consume, size, wide),
             ),
+            // Against a bare subscription of the library.
+            "router" => bench.rate::<L, _, _>(
+                name,
+                move |place| work::routed(place, consume, size),
+                move |place| work::consume::<Ours>(place, consume, size, wide),
+            ),
             "e2e" => bench.rate::<L, _, _>(
                 name,
                 move |place| work::e2e::<Ours>(place, e2e, size),

@@ -6,6 +6,7 @@ mod broadcasts;
 mod calls;
 mod deleted;
 mod flow;
+mod handlers;
 mod leases;
 mod members;
 mod order;
@@ -24,6 +25,7 @@ pub fn cases() -> Vec<FaultCase> {
         calls::CASES,
         outage::CASES,
         members::CASES,
+        handlers::CASES,
         leases::CASES,
         slow::CASES,
         paused::CASES,

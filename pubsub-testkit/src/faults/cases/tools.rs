@@ -10,7 +10,7 @@ use crate::{
     broker::BrokerKind,
     conformance::{Failure, Verdict, ensure},
     faults::{
-        Consuming, Crew, Note, Publishing, Role, Scene, Stage, Work,
+        Consuming, Crew, Handling, Note, Publishing, Role, Scene, Stage, Work,
         work::{is_passing, item},
     },
 };
@@ -21,6 +21,11 @@ pub(super) const ALL: &[BrokerKind] = &BrokerKind::ALL;
 /// The work of a consumer on a channel without order.
 pub(super) fn consumer(channel: &str, how: Consuming) -> Work {
     Work { channel: channel.to_owned(), shards: 0, role: Role::Consume(how) }
+}
+
+/// The work of handlers on a channel without order.
+pub(super) fn handler(channel: &str, how: Handling) -> Work {
+    Work { channel: channel.to_owned(), shards: 0, role: Role::Handle(how) }
 }
 
 /// The work of a publisher on a channel without order.

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     conformance::{Failure, Verdict},
-    faults::{Note, Notebook, Order, Work, work},
+    faults::{Note, Notebook, Order, Role, Work, work},
 };
 
 /// Makes a test binary a member instead of a runner of tests.
@@ -63,9 +63,10 @@ where
         return ExitCode::from(2);
     };
     let book = Arc::new(Lines(task.number));
-    let (orders, given) = watch::channel(Order::Work);
-    std::thread::spawn(move || obey(&orders));
-    let result = runtime.block_on(work_and_close(&task, open, book.clone(), given));
+    let orders = watch::Sender::new(Order::Work);
+    let told = orders.clone();
+    std::thread::spawn(move || obey(&told));
+    let result = runtime.block_on(work_and_close(&task, open, book.clone(), &orders));
     let code = match result {
         Ok(()) => {
             book.note(Note::Ended);
@@ -84,12 +85,12 @@ async fn work_and_close<F>(
     task: &Task,
     open: impl Fn(String) -> F,
     book: Arc<Lines>,
-    mut orders: watch::Receiver<Order>,
+    told: &watch::Sender<Order>,
 ) -> Verdict
 where
     F: Future<Output = Result<Arc<dyn Adapter>>>,
 {
-    let deadline = Instant::now() + task.connect;
+    let (deadline, mut orders) = (Instant::now() + task.connect, told.subscribe());
     let adapter = loop {
         match open(task.url.clone()).await {
             Ok(adapter) => break adapter,
@@ -101,6 +102,14 @@ where
         }
     };
     let bus = work::bus(adapter, task.work.shards);
+    if matches!(task.work.role, Role::Handle(_)) {
+        // As services are asked to end.
+        let told = told.clone();
+        tokio::spawn(async move {
+            pubsub_router::terminated().await;
+            told.send_replace(Order::Leave);
+        });
+    }
     work::run(&bus, &task.work, book, orders.clone()).await?;
     // A publisher that has done its work stays until it is told to go.
     orders.wait_for(|order| *order == Order::Leave).await.ok();

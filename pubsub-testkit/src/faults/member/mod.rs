@@ -49,6 +49,12 @@ pub trait Member: Send + Sync {
     /// If it does not within the limit.
     async fn leave(&mut self, within: Duration) -> Verdict;
 
+    /// Asks it to end, as an orchestrator does (`SIGTERM`), and waits until it has.
+    ///
+    /// # Errors
+    /// If it does not within the limit, or fails.
+    async fn terminate(&mut self, within: Duration) -> Verdict;
+
     /// How many bytes of memory it uses, where that can be told.
     fn memory(&self) -> Option<u64>;
 }

@@ -41,6 +41,18 @@ impl Process {
         let process = process.ok_or_else(|| Failure::new("a process id", self.child.id()))?;
         kill_process(process, signal).map_err(|error| Failure::new("a member that can be signalled", error))
     }
+
+    async fn ended(&mut self, within: Duration) -> Verdict {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return ensure(status.success(), "a member that leaves in good order", status),
+                Ok(None) if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
+                Ok(None) => return Err(Failure::new(format!("a member to leave within {within:?}"), "it is there")),
+                Err(error) => return Err(Failure::new("a member that leaves", error)),
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -60,15 +72,12 @@ impl Member for Process {
 
     async fn leave(&mut self, within: Duration) -> Verdict {
         self.order("leave\n")?;
-        let deadline = Instant::now() + within;
-        loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => return ensure(status.success(), "a member that leaves in good order", status),
-                Ok(None) if Instant::now() < deadline => sleep(Duration::from_millis(10)).await,
-                Ok(None) => return Err(Failure::new(format!("a member to leave within {within:?}"), "it is there")),
-                Err(error) => return Err(Failure::new("a member that leaves", error)),
-            }
-        }
+        self.ended(within).await
+    }
+
+    async fn terminate(&mut self, within: Duration) -> Verdict {
+        self.signal(Signal::TERM)?;
+        self.ended(within).await
     }
 
     fn memory(&self) -> Option<u64> {

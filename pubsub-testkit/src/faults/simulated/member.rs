@@ -76,6 +76,10 @@ impl Member for SimulatedMember {
         timeout(within, left).await.map_err(late)?
     }
 
+    async fn terminate(&mut self, within: Duration) -> Verdict {
+        self.leave(within).await
+    }
+
     fn memory(&self) -> Option<u64> {
         Some(self.server.hoarded.load(Ordering::Relaxed))
     }

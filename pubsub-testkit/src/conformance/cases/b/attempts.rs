@@ -11,7 +11,7 @@ use super::nack::eager;
 use crate::{
     conformance::{
         Case, Ctx, Ledger, Numbered, Verdict, dead_letters, ensure, next, numbered, publish_numbered, quiet, read_all,
-        same,
+        same, within,
     },
     faulty::Fault,
 };
@@ -25,6 +25,27 @@ pub(super) const CASES: &[Case] = &[
         needs: GROUP,
         bites: &[Fault::AttemptStuck, Fault::IgnoreNack, Fault::Duplicate, Fault::RejectRequeues],
         run: |ctx| Box::pin(capped(ctx)),
+    },
+    Case {
+        id: "B17-dropped",
+        title: "a delivery that is dropped unsettled uses up an attempt, also the last one",
+        needs: GROUP,
+        bites: &[Fault::DropAcks, Fault::AttemptStuck],
+        run: |ctx| Box::pin(dropped(ctx)),
+    },
+    Case {
+        id: "B17-worn",
+        title: "deliveries whose consumer went away without a word use up no attempts",
+        needs: &[
+            Feature::DurableGroup,
+            Feature::Nack,
+            Feature::DeliveryCount,
+            Feature::DeadLetter,
+            Feature::ManualLease,
+            Feature::LeaseExtension,
+        ],
+        bites: &[Fault::LeaseNeverEnds, Fault::LoseMessage],
+        run: |ctx| Box::pin(worn(ctx)),
     },
     Case {
         id: "B17-uncapped",
@@ -73,6 +94,39 @@ async fn capped(ctx: Ctx) -> Verdict {
     same("dead_source", meta.dead_source.as_ref(), Some(&channel))?;
     let (first, last) = (meta.first_seen, meta.dead_time);
     ensure(first.is_some() && last >= first, "first and last time, in order", format!("{first:?}, {last:?}"))
+}
+
+async fn dropped(ctx: Ctx) -> Verdict {
+    let (bus, channel) = (ctx.bus().await?, ctx.channel("b17")?);
+    let retry = RetryPolicy::default().attempts(2).delays(Duration::from_millis(1), Duration::from_millis(5));
+    let mut events = bus.subscribe_channel(channel.as_str()).group("readers").retry(retry).await?;
+    publish_numbered(&bus, &channel, 0..1, &mut Ledger::new()).await?;
+    for attempt in 1..=2 {
+        let event = next(&ctx, &mut events).await?;
+        same("the attempt", event.attempt(), attempt)?;
+        drop(event);
+    }
+    let found = dead_letters(&ctx, &bus, &channel, "readers", 1).await?;
+    quiet(&ctx, &mut events).await.map_err(|failure| failure.during("after the last attempt"))?;
+    same("dead_attempts", found[0].message.meta().dead_attempts, Some(2))
+}
+
+async fn worn(ctx: Ctx) -> Verdict {
+    let (bus, channel, lease) = (ctx.bus().await?, ctx.channel("b17")?, ctx.bounds().lease);
+    let retry = RetryPolicy::default().attempts(1);
+    let subscribe = bus.subscribe_channel(channel.as_str()).group("readers");
+    let mut events = subscribe.retry(retry).manual_lease(lease).await?;
+    publish_numbered(&bus, &channel, 0..1, &mut Ledger::new()).await?;
+    let mut gone = vec![next(&ctx, &mut events).await?];
+    for _ in 0..3 {
+        let again = within(&mut events, lease + ctx.bounds().redelivery, "the event after its lease").await?;
+        gone.push(again);
+    }
+    let Some(last) = gone.pop() else { return Ok(()) };
+    drop(gone); // of no effect: their leases are over
+    last.ack_confirmed().await?;
+    quiet(&ctx, &mut events).await?;
+    same("the number of dead letters", dead_letters(&ctx, &bus, &channel, "readers", 0).await?.len(), 0)
 }
 
 async fn uncapped(ctx: Ctx) -> Verdict {

@@ -1,20 +1,32 @@
 //! B22: dead letters are looked at, delivered again, and dropped.
 
-use pubsub_core::{DeadLetterBox, LetterFilter, driver::Feature};
+use pubsub_core::{
+    ChannelPolicy, DeadLetterBox, ErrorKind, GroupName, LetterFilter, Message, PubSub,
+    driver::{ChannelSpec, Feature, Topology, TopologyMode},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    conformance::{Case, Ctx, Failure, Numbered, Verdict, next, next_n, numbered, quiet, same},
+    conformance::{Case, Ctx, Failure, Numbered, Verdict, cases::crowd::enqueue, next, next_n, numbered, quiet, same},
     faulty::Fault,
 };
 
-pub(super) const CASES: &[Case] = &[Case {
-    id: "B22",
-    title: "dead letters are delivered again to their group alone and once, or dropped",
-    needs: &[Feature::DurableGroup, Feature::Nack, Feature::DeliveryCount, Feature::DeadLetter],
-    bites: &[Fault::LoseMessage, Fault::RejectRequeues, Fault::DropHeaders],
-    run: |ctx| Box::pin(handled(ctx)),
-}];
+pub(super) const CASES: &[Case] = &[
+    Case {
+        id: "B22",
+        title: "dead letters are delivered again to their group alone and once, or dropped",
+        needs: &[Feature::DurableGroup, Feature::Nack, Feature::DeliveryCount, Feature::DeadLetter],
+        bites: &[Fault::LoseMessage, Fault::RejectRequeues, Fault::DropHeaders],
+        run: |ctx| Box::pin(handled(ctx)),
+    },
+    Case {
+        id: "B22-missing",
+        title: "a dead letter of a channel that is gone cannot be delivered again, says so, and stays",
+        needs: &[Feature::DurableGroup, Feature::DeadLetter, Feature::StrictChannels],
+        bites: &[Fault::StrictIgnored],
+        run: |ctx| Box::pin(channel_gone(ctx)),
+    },
+];
 
 /// The serial numbers of the letters that are left, once there are so many.
 async fn left(ctx: &Ctx, letters: &DeadLetterBox, filter: &LetterFilter, count: usize) -> Verdict<Vec<usize>> {
@@ -74,4 +86,27 @@ async fn handled(ctx: Ctx) -> Verdict {
     }
     same("what is left in the end", left(&ctx, &letters, &all, 1).await?, vec![4])?;
     quiet(&ctx, &mut failing).await
+}
+
+async fn channel_gone(ctx: Ctx) -> Verdict {
+    let channel = ctx.channel("b22")?;
+    let adapter = ctx.harness().strict(ctx.name()).await?;
+    let bus = PubSub::builder(adapter.clone()).topology_mode(TopologyMode::Validate).build();
+    let outcome = async {
+        let on = channel.dead_letter(&GroupName::parse("failing")?);
+        let spec = ChannelSpec::new(on.clone(), ChannelPolicy::default());
+        adapter.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await?;
+        let original = Message::from(numbered(&channel, 7)?);
+        let letter = original.dead_letter(on, "its channel is gone since", 1, None, bus.clock().now());
+        enqueue(&*adapter, letter.into_envelope()).await?;
+        let (letters, all) = (bus.dead_letter_box(channel.as_str(), "failing")?, LetterFilter::all());
+        same("the letter", left(&ctx, &letters, &all, 1).await?, vec![7])?;
+        let done = letters.redrive(&all).await?;
+        same("how many were delivered again, and not", (done.done, done.failed), (0, 1))?;
+        same("why", done.first_error.map(|error| error.kind()), Some(ErrorKind::NotFound))?;
+        same("what is left", left(&ctx, &letters, &all, 1).await?, vec![7])
+    };
+    let outcome = outcome.await;
+    let closed = bus.close(ctx.bounds().close).await;
+    outcome.and(closed.map_err(Into::into))
 }
