@@ -12,7 +12,7 @@ pub use pubsub_core::driver::{
     Confirm, Gap, GapReason, HistoryRange, PublishOptions, Receipt, RetryPolicy, SlowConsumer, TopologyMode,
 };
 // What callers and responders meet; all of it is in `rpc`.
-pub use pubsub_core::rpc::{CallError, Failure, FailureCode};
+pub use pubsub_core::rpc::{CallError, Failure, FailureCode, Forward};
 pub use pubsub_core::{
     Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
     DeadLetterBox, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg, EventDefinition,

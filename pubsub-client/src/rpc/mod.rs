@@ -2,6 +2,7 @@
 
 mod call;
 mod classic;
+mod forward;
 mod gates;
 mod gather;
 mod link;

@@ -8,6 +8,7 @@
 mod call_error;
 mod code;
 mod failure;
+mod forward;
 mod reply;
 mod stream_control;
 mod target;
@@ -15,6 +16,7 @@ mod target;
 pub use call_error::CallError;
 pub use code::FailureCode;
 pub use failure::Failure;
+pub use forward::Forward;
 pub use reply::{Reply, ReplyBody};
 pub use stream_control::StreamControl;
 pub use target::ReplyTo;
