@@ -12,8 +12,7 @@ use std::{
 };
 
 use pubsub::{
-    CallError, ChannelName, Envelope, ErrorKind, EventId, EventRpc, Failure, FailureCode, Forward, Payload, PubSub,
-    Timestamp,
+    CallError, ChannelName, ErrorKind, EventId, EventRpc, Failure, FailureCode, Payload, PubSub, Timestamp,
     rpc::{Reply, ReplyBody, ReplyTo},
 };
 use support::{Add, Sum, bus, eventually, nothing_waits};
@@ -132,7 +131,7 @@ async fn an_expired_request_is_not_executed() {
     let past = rpc.bus().clock().now().saturating_sub(Duration::from_millis(1));
     rpc.bus()
         .publish(&Add { left: 1, right: 1 })
-        .meta(|meta| ReplyTo::ask(meta, &inbox, "c-1", past, None))
+        .meta(|meta| ReplyTo::ask(meta, &inbox, &EventId::random(), past, None))
         .await
         .unwrap();
     eventually("the expired request", || responder.stats().expired == 1).await;
@@ -306,7 +305,7 @@ async fn limits_are_refused_before_anything_is_sent() {
     let zero = rpc.request(&Add { left: 2, right: 2 }).timeout(Duration::ZERO).await;
     assert_eq!(kind(zero.unwrap_err()), ErrorKind::Invalid);
     let to = ReplyTo::of(asked.message()).unwrap().unwrap();
-    assert_eq!(to.correlation_id(), "mine");
+    assert_eq!((to.request(), to.correlation_id()), (&EventId::parse("mine").unwrap(), "mine"));
     rpc.bus().reply(&to, ReplyBody::value(&Sum { sum: 2 }).unwrap()).await.unwrap();
     first.await.unwrap().unwrap();
     asked.ack();
@@ -433,27 +432,4 @@ async fn stopping_finishes_what_is_at_work() {
         answered += usize::from(call.await.unwrap().is_ok());
     }
     assert_eq!((answered, begun.load(Ordering::Relaxed)), (2, 2));
-}
-
-#[tokio::test]
-async fn a_request_of_somebody_else_is_passed_on() {
-    let rpc = EventRpc::new(&bus().await);
-    let edge: Arc<dyn Forward> = Arc::new(rpc.clone());
-    let mut requests = rpc.bus().subscribe::<Add>().group("by-hand").await.unwrap();
-    let (name, channel) = ("sums:add".parse().unwrap(), ChannelName::parse("sums").unwrap());
-    let mut request = Envelope::new(name, channel, Payload::json(r#"{"left":2,"right":3}"#));
-    request.meta.user_id = Some("u-1".into());
-    request.meta.client_event_id = Some("c-1".into());
-    let id = request.id.clone();
-    let waiting = tokio::spawn(async move { edge.forward(request, Duration::from_secs(5)).await });
-    let asked = requests.next().await.unwrap().unwrap();
-    let meta = asked.message().meta().clone();
-    assert_eq!((asked.message().id(), &*asked), (&id, &Add { left: 2, right: 3 }));
-    assert_eq!((meta.user_id.as_deref(), meta.client_event_id.as_deref()), (Some("u-1"), Some("c-1")));
-    let left = meta.deadline.unwrap().since(rpc.bus().clock().now());
-    assert!(left > Duration::from_secs(1) && left <= Duration::from_secs(6), "{left:?}");
-    let to = ReplyTo::of(asked.message()).unwrap().unwrap();
-    rpc.bus().reply(&to, ReplyBody::value(&Sum { sum: 5 }).unwrap()).await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap().decode::<Sum>().unwrap(), Sum { sum: 5 });
-    nothing_waits(&rpc);
 }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Note, Notebook};
+use super::{Answering, Note, Notebook, answer::answer};
 use crate::conformance::{Failure, Verdict};
 
 /// The work of one member.
@@ -35,6 +35,8 @@ pub enum Role {
     Publish(Publishing),
     /// It consumes.
     Consume(Consuming),
+    /// It answers requests for sums, whatever its channel.
+    Answer(Answering),
 }
 
 /// How a member publishes.
@@ -158,6 +160,7 @@ pub(super) async fn run(bus: &PubSub, work: &Work, book: Arc<dyn Notebook>, orde
     match &work.role {
         Role::Publish(publishing) => publish(bus, &channel, publishing, book, orders).await,
         Role::Consume(consuming) => consume(bus, &channel, consuming, &*book, orders).await,
+        Role::Answer(answering) => answer(bus, answering, book, orders).await,
     }
 }
 
