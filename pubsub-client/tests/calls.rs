@@ -160,10 +160,14 @@ async fn a_request_that_does_not_fit_is_answered_with_its_faults() {
         ChannelName::parse("sums").unwrap(),
         Payload::json(r#"{"left":1,"right":"two"}"#),
     );
+    let mut unknown = request.clone();
     let error = rpc.request_envelope(request).await.unwrap_err();
     assert_eq!(error.code(), FailureCode::BadRequest);
     let details = error.failure().unwrap().details.clone().unwrap();
     assert_eq!(details["faults"][0]["pointer"], "/right");
+    (unknown.id, unknown.version) = (EventId::random(), 9);
+    let error = rpc.request_envelope(unknown).await.unwrap_err();
+    assert_eq!(error.code(), FailureCode::BadRequest, "{error}");
 }
 
 #[tokio::test]
@@ -288,6 +292,26 @@ async fn answers_of_several_groups_are_gathered() {
     let none = rpc.request(&Add { left: 10, right: 0 }).timeout(Duration::from_millis(20)).gather(9).await;
     assert_eq!(none.unwrap_err().bus_kind(), Some(ErrorKind::Timeout));
     assert_eq!((rpc.stats().pending, rpc.stats().timeouts), (0, 1));
+}
+
+#[tokio::test]
+async fn of_two_groups_that_answer_a_request_the_first_is_heard() {
+    let rpc = EventRpc::new(&bus().await);
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let _quick = adding(&rpc).await;
+    let opened = gate.clone();
+    let add = move |_: Add| {
+        let gate = opened.clone();
+        async move {
+            gate.notified().await;
+            Ok(Sum { sum: 666 })
+        }
+    };
+    let slow = rpc.respond::<Add, _, _>("slow", add).await.unwrap();
+    assert_eq!(rpc.request(&Add { left: 1, right: 1 }).await.unwrap(), Sum { sum: 2 });
+    gate.notify_one();
+    eventually("the answer of the other group", || slow.stats().answered == 1 && rpc.stats().duplicate == 1).await;
+    nothing_waits(&rpc);
 }
 
 #[tokio::test]

@@ -164,11 +164,6 @@ impl Tally {
         self.done.len()
     }
 
-    /// Whether the work of this serial is done.
-    pub fn is_done(&self, serial: usize) -> bool {
-        self.done.contains(&serial)
-    }
-
     /// Whether this serial came.
     pub fn has_seen(&self, serial: usize) -> bool {
         self.seen.contains_key(&serial)
