@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use pubsub::{DeadLetterBox, ErrorKind, EventId, Events, LetterFilter, PubSub};
+use pubsub::{
+    ChannelName, DeadLetterBox, Envelope, ErrorKind, EventId, Events, GroupName, LetterFilter, Payload, PubSub,
+    TopologyMode,
+};
 
 #[pubsub::event("notes:taken")]
 struct Note {
@@ -145,6 +148,30 @@ async fn a_channel_that_remembers_the_id_refuses_and_the_letter_stays() {
     assert_eq!((outcome.done, outcome.failed), (0, 1));
     assert_eq!(outcome.first_error.unwrap().kind(), ErrorKind::Conflict);
     assert_eq!(letters.list(&LetterFilter::all(), 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_letter_whose_channel_is_missing_stays_until_there_is_one() {
+    let open = async |mode| {
+        let builder = pubsub::builder("memory://letters-whose-channel-is-missing").await.unwrap();
+        builder.topology_mode(mode).build()
+    };
+    let (making, strict) = (open(TopologyMode::Create).await, open(TopologyMode::Validate).await);
+    let (channel, group) = (ChannelName::parse("notes").unwrap(), GroupName::parse("g").unwrap());
+    let name = "notes:taken".parse().unwrap();
+    let mut letter = Envelope::new(name, channel.dead_letter(&group), Payload::json(r#"{"number":1}"#));
+    letter.meta.dead_reason = Some("no".to_owned());
+    letter.meta.dead_time = Some(letter.timestamp);
+    letter.meta.dead_source = Some(channel);
+    making.publish_envelope(letter).await.unwrap();
+    let letters = strict.dead_letter_box("notes", "g").unwrap();
+    let outcome = letters.redrive(&LetterFilter::all()).await.unwrap();
+    assert_eq!((outcome.done, outcome.failed), (0, 1));
+    assert_eq!(outcome.first_error.unwrap().kind(), ErrorKind::NotFound);
+    assert_eq!(letters.list(&LetterFilter::all(), 9).await.unwrap().len(), 1);
+    let mut notes = making.subscribe::<Note>().group("g").await.unwrap();
+    assert_eq!(letters.redrive(&LetterFilter::all()).await.unwrap().done, 1);
+    assert_eq!(notes.next().await.unwrap().unwrap().number, 1);
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ async fn an_expired_request_is_not_executed() {
     let past = rpc.bus().clock().now().saturating_sub(Duration::from_millis(1));
     rpc.bus()
         .publish(&Add { left: 1, right: 1 })
-        .meta(|meta| ReplyTo::ask(meta, &inbox, "c-1", past, None))
+        .meta(|meta| ReplyTo::ask(meta, &inbox, &EventId::random(), past, None))
         .await
         .unwrap();
     eventually("the expired request", || responder.stats().expired == 1).await;
@@ -161,10 +161,14 @@ async fn a_request_that_does_not_fit_is_answered_with_its_faults() {
         ChannelName::parse("sums").unwrap(),
         Payload::json(r#"{"left":1,"right":"two"}"#),
     );
+    let mut unknown = request.clone();
     let error = rpc.request_envelope(request).await.unwrap_err();
     assert_eq!(error.code(), FailureCode::BadRequest);
     let details = error.failure().unwrap().details.clone().unwrap();
     assert_eq!(details["faults"][0]["pointer"], "/right");
+    (unknown.id, unknown.version) = (EventId::random(), 9);
+    let error = rpc.request_envelope(unknown).await.unwrap_err();
+    assert_eq!(error.code(), FailureCode::BadRequest, "{error}");
 }
 
 #[tokio::test]
@@ -292,6 +296,26 @@ async fn answers_of_several_groups_are_gathered() {
 }
 
 #[tokio::test]
+async fn of_two_groups_that_answer_a_request_the_first_is_heard() {
+    let rpc = EventRpc::new(&bus().await);
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let _quick = adding(&rpc).await;
+    let opened = gate.clone();
+    let add = move |_: Add| {
+        let gate = opened.clone();
+        async move {
+            gate.notified().await;
+            Ok(Sum { sum: 666 })
+        }
+    };
+    let slow = rpc.respond::<Add, _, _>("slow", add).await.unwrap();
+    assert_eq!(rpc.request(&Add { left: 1, right: 1 }).await.unwrap(), Sum { sum: 2 });
+    gate.notify_one();
+    eventually("the answer of the other group", || slow.stats().answered == 1 && rpc.stats().duplicate == 1).await;
+    nothing_waits(&rpc);
+}
+
+#[tokio::test]
 async fn limits_are_refused_before_anything_is_sent() {
     let rpc = EventRpc::builder(&bus().await).max_pending(1).build();
     let mut requests = rpc.bus().subscribe::<Add>().group("by-hand").await.unwrap();
@@ -306,7 +330,7 @@ async fn limits_are_refused_before_anything_is_sent() {
     let zero = rpc.request(&Add { left: 2, right: 2 }).timeout(Duration::ZERO).await;
     assert_eq!(kind(zero.unwrap_err()), ErrorKind::Invalid);
     let to = ReplyTo::of(asked.message()).unwrap().unwrap();
-    assert_eq!(to.correlation_id(), "mine");
+    assert_eq!((to.request(), to.correlation_id()), (&EventId::parse("mine").unwrap(), "mine"));
     rpc.bus().reply(&to, ReplyBody::value(&Sum { sum: 2 }).unwrap()).await.unwrap();
     first.await.unwrap().unwrap();
     asked.ack();

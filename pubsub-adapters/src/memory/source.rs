@@ -10,7 +10,9 @@ use std::{
 
 use pubsub_core::{
     AckHandle, ChannelName, Delivery, Error, ErrorKind, Result, StartPosition, Timestamp,
-    driver::{AckToken, BoxFuture, Chunk, Gap, GapReason, Renewal, Settler, SlowConsumer, Source, SubscribeOptions},
+    driver::{
+        AckToken, BoxFuture, Chunk, Gap, GapReason, Item, Renewal, Settler, SlowConsumer, Source, SubscribeOptions,
+    },
 };
 
 use super::{
@@ -234,11 +236,12 @@ impl Source for MemorySource {
                     return Poll::Ready(Some(Err(error)));
                 }
             }
-            let now = self.bus.now();
+            let (now, before) = (self.bus.now(), chunk.len());
             match self.take(now, chunk) {
                 Ok(true) => {
                     // Whoever awaits a reply sends nothing meanwhile: there is no stream to keep a distance from.
-                    self.pace = self.inbox.is_none().then(Pace::new);
+                    let alone = self.inbox.is_some() || chunk.len() == before + 1 && is_request(chunk.last());
+                    self.pace = (!alone).then(Pace::new);
                     budget.made_progress();
                     return Poll::Ready(Some(Ok(())));
                 }
@@ -266,6 +269,11 @@ impl Source for MemorySource {
         let result = self.seek_all(&to);
         Box::pin(async move { result })
     }
+}
+
+/// Whether this is an event whose publisher waits for a reply.
+fn is_request(item: Option<&Item>) -> bool {
+    matches!(item, Some(Item::Delivery(delivery)) if delivery.message.meta().reply_to.is_some())
 }
 
 impl Drop for MemorySource {

@@ -75,7 +75,9 @@ impl<'a, R> Call<'a, R> {
         self.edit(|publish| publish.key(key))
     }
 
-    /// Changes the metadata. Where the reply goes, and until when, is set by the call itself.
+    /// Changes the metadata. Where the reply goes, and until when, is set by the call itself. A correlation id that is set
+    /// here stays, and the responder must then name the request as the cause of its reply, as those of this library do;
+    /// otherwise it is the request's id.
     pub fn meta(self, change: impl FnOnce(&mut Meta)) -> Self {
         self.edit(|publish| publish.meta(change))
     }
@@ -177,8 +179,12 @@ impl<'a> Asking<'a> {
             let progress = &mut progress;
             let mut asking = pin!(async move {
                 let inbox = inner.link.address().await?;
-                progress.entry = Some(inner.table.enter(id.clone(), waiter)?);
-                let publish = publish.meta(|meta| ReplyTo::ask(meta, &inbox, &id.to_string(), deadline, window));
+                let mut conversation = None;
+                let publish = publish.meta(|meta| {
+                    conversation.clone_from(&meta.correlation_id);
+                    ReplyTo::ask(meta, &inbox, &id, deadline, window);
+                });
+                progress.entry = Some(inner.table.enter(id, conversation, waiter)?);
                 let mut publish = pin!(publish.timeout(timeout));
                 progress.sent = true;
                 let mut published = false;

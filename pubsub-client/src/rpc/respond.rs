@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use pubsub_core::{
@@ -105,7 +106,7 @@ where
         return Err(Failure::bad_request("this is answered by a stream; ask for one"));
     };
     let control = link.address().await?;
-    let passage = gates.open(to.correlation_id(), window);
+    let passage = gates.open(&to.request().to_string(), window);
     let gate = passage.gate.clone();
     let sent = Arc::new(AtomicU64::new(0));
     let sink = ReplySink { bus, to, control, passage, sent: sent.clone(), items: PhantomData };
@@ -162,6 +163,7 @@ pub struct Respond<Q> {
     bus: PubSub,
     group: String,
     concurrency: usize,
+    lease: Option<Duration>,
     replies: bool,
     execute: Execute,
     asks: PhantomData<fn(Q)>,
@@ -170,12 +172,19 @@ pub struct Respond<Q> {
 impl<Q: Request> Respond<Q> {
     fn new(rpc: &EventRpc, group: &str, execute: Execute) -> Self {
         let (bus, group) = (rpc.inner.bus.clone(), group.to_owned());
-        Self { bus, group, concurrency: DEFAULT_CONCURRENCY, replies: true, execute, asks: PhantomData }
+        Self { bus, group, concurrency: DEFAULT_CONCURRENCY, lease: None, replies: true, execute, asks: PhantomData }
     }
 
     /// Sets how many requests are at work at a time; the others wait at the broker. The default is 64.
     pub fn concurrency(mut self, requests: usize) -> Self {
         self.concurrency = requests;
+        self
+    }
+
+    /// Sets for how long a responder whose process has died keeps its requests from the other members; those of a live one
+    /// are renewed. The default is the subscription's. Callers wait for it, where their timeouts allow.
+    pub fn lease(mut self, duration: Duration) -> Self {
+        self.lease = Some(duration);
         self
     }
 
@@ -186,11 +195,15 @@ impl<Q: Request> Respond<Q> {
     }
 
     async fn begin(self) -> Result<Responder> {
-        let Self { bus, group, concurrency, replies, execute, .. } = self;
+        let Self { bus, group, concurrency, lease, replies, execute, .. } = self;
         if concurrency == 0 {
             return Err(Error::new(ErrorKind::Invalid, "respond", "field `concurrency` must not be zero"));
         }
-        let requests = bus.subscribe_events().event::<Q>().group(&group).max_in_flight(concurrency).await?;
+        let mut subscribe = bus.subscribe_events().event::<Q>().group(&group).max_in_flight(concurrency);
+        if let Some(lease) = lease {
+            subscribe = subscribe.lease(lease);
+        }
+        let requests = subscribe.await?;
         let channel = bus.definition::<Q>()?.channel().clone();
         let counts = Arc::new(Counts::new(bus.observer(), channel.as_str(), &group, Q::NAME));
         let server = Server { bus, group, replies, execute, counts: counts.clone() };

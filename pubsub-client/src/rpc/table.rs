@@ -86,7 +86,8 @@ struct Calls {
 
 #[derive(Debug)]
 enum Slot {
-    Waiting(Waiter),
+    /// Its reply has this correlation id, if not the request's own id.
+    Waiting(Waiter, Option<String>),
     /// Answered, as far as the caller wanted.
     Answered,
     /// Given up.
@@ -128,17 +129,17 @@ impl Table {
     ///
     /// # Errors
     /// `Conflict` if a call with this id waits already, `Backpressure` if too many do.
-    pub(super) fn enter(self: &Arc<Self>, id: EventId, waiter: Waiter) -> Result<Entry> {
+    pub(super) fn enter(self: &Arc<Self>, id: EventId, conversation: Option<String>, waiter: Waiter) -> Result<Entry> {
         let mut calls = self.lock();
         if calls.waiting >= self.max_pending {
             let text = format!("{} requests wait for a reply already", self.max_pending);
             return Err(Error::new(ErrorKind::Backpressure, "request", text));
         }
-        if let Some(Slot::Waiting(_)) = calls.slots.get(&id) {
+        if let Some(Slot::Waiting(..)) = calls.slots.get(&id) {
             let text = format!("a request with the id {id} waits for a reply already");
             return Err(Error::new(ErrorKind::Conflict, "request", text));
         }
-        calls.slots.insert(id.clone(), Slot::Waiting(waiter));
+        calls.slots.insert(id.clone(), Slot::Waiting(waiter, conversation));
         calls.waiting += 1;
         calls.pending.up();
         Ok(Entry { table: self.clone(), id })
@@ -147,7 +148,7 @@ impl Table {
     /// Ends a call if it still waits.
     fn leave(&self, id: &EventId) {
         let mut calls = self.lock();
-        if let Some(Slot::Waiting(_)) = calls.slots.get(id) {
+        if let Some(Slot::Waiting(..)) = calls.slots.get(id) {
             let waiter = calls.end(id, Slot::Gone, self.remembered);
             drop(calls);
             drop(waiter); // wakes whoever it wakes without the lock
@@ -209,19 +210,19 @@ impl Table {
 
 impl Calls {
     fn waiting_ids(&self) -> impl Iterator<Item = EventId> {
-        self.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Waiting(_))).map(|(id, _)| id.clone())
+        self.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Waiting(..))).map(|(id, _)| id.clone())
     }
 
     /// Ends a call that waits, remembers how, and forgets the oldest one.
     fn end(&mut self, id: &EventId, how: Slot, remembered: usize) -> Option<Waiter> {
-        let Some(Slot::Waiting(waiter)) = self.slots.insert(id.clone(), how) else { return None };
+        let Some(Slot::Waiting(waiter, _)) = self.slots.insert(id.clone(), how) else { return None };
         self.waiting -= 1;
         self.pending.down();
         self.ended.push_back(id.clone());
         while self.ended.len() > remembered {
             let Some(oldest) = self.ended.pop_front() else { break };
             // The same id may have been used for another call since.
-            if !matches!(self.slots.get(&oldest), Some(Slot::Waiting(_))) {
+            if !matches!(self.slots.get(&oldest), Some(Slot::Waiting(..))) {
                 self.slots.remove(&oldest);
             }
         }
@@ -288,8 +289,8 @@ fn overrun() -> Error {
 
 impl Receive for Table {
     fn receive(&self, message: &Message) -> Option<Word> {
-        // Ids of our own are of the canonical form; what is not even an id is no id of ours.
-        let Some(Ok(id)) = Reply::correlation_id(message).map(EventId::parse) else {
+        // What is not even an id is no id of ours.
+        let Some(Ok(id)) = Reply::request(message).map(EventId::parse) else {
             return self.refuse(&self.counts.foreign, None);
         };
         let mut calls = self.lock();
@@ -297,7 +298,16 @@ impl Receive for Table {
             None => return self.refuse(&self.counts.foreign, None),
             Some(Slot::Answered) => return self.refuse(&self.counts.duplicate, Some((id, message))),
             Some(Slot::Gone) => return self.refuse(&self.counts.late, Some((id, message))),
-            Some(Slot::Waiting(Waiter::One(_))) => {
+            // Whoever knows the id of the request alone does not know enough.
+            Some(Slot::Waiting(_, Some(conversation)))
+                if Reply::correlation_id(message) != Some(conversation.as_str()) =>
+            {
+                return self.refuse(&self.counts.foreign, None);
+            }
+            Some(Slot::Waiting(_, None)) if Reply::correlation_id(message) != Reply::request(message) => {
+                return self.refuse(&self.counts.foreign, None);
+            }
+            Some(Slot::Waiting(Waiter::One(_), _)) => {
                 let waiter = calls.end(&id, Slot::Answered, self.remembered);
                 drop(calls); // whoever is woken wants it next
                 if let Some(waiter) = waiter {
@@ -305,7 +315,7 @@ impl Receive for Table {
                 }
                 return None;
             }
-            Some(Slot::Waiting(Waiter::Many(many))) => many,
+            Some(Slot::Waiting(Waiter::Many(many), _)) => many,
         };
         match waiter.take(self.read(message)) {
             Taken::Goes => {}

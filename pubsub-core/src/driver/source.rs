@@ -52,6 +52,11 @@ impl Chunk {
         self.items.pop_front()
     }
 
+    /// The item that was added last.
+    pub fn last(&self) -> Option<&Item> {
+        self.items.back()
+    }
+
     /// How many items wait.
     pub fn len(&self) -> usize {
         self.items.len()

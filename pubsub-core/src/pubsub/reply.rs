@@ -49,13 +49,13 @@ impl PubSub {
         self.send_until(message, to.deadline()).await
     }
 
-    /// Tells the responder of a stream something, where it listens for it.
+    /// Tells the responder of the stream that answers `request` something, where it listens for it.
     ///
     /// # Errors
     /// As [`PubSub::reply`], whatever the broker says; it is not tried again.
-    pub async fn steer(&self, to: &crate::ChannelName, correlation_id: &str, control: StreamControl) -> Result<()> {
+    pub async fn steer(&self, to: &crate::ChannelName, request: &str, control: StreamControl) -> Result<()> {
         let id = EventId::generate(self.inner.settings.id_kind);
-        let message = control.into_message(to, correlation_id, id, self.clock().now())?;
+        let message = control.into_message(to, request, id, self.clock().now())?;
         self.send_once(&Arc::new(message), self.inner.settings.publish).await
     }
 

@@ -9,8 +9,8 @@ use crate::{Envelope, Payload, driver::BoxFuture};
 /// edge. `EventRpc` of `pubsub-client` does it on every adapter.
 ///
 /// Contract for those who implement it:
-/// - The request is published once, as it is: id, name, key, payload, and of the metadata everything but where the reply
-///   goes, until when, and which call it belongs to, which the implementation sets. Nothing else is published.
+/// - The request is published once, as it is, but for where its reply goes and until when, which the implementation sets;
+///   it also has the request's id as its correlation id, unless there is one already. Nothing else is published.
 /// - Calls are independent of each other, and may run at the same time; there is no order among them.
 /// - Dropping the future ends the call and leaves nothing behind. The request may have been sent, and may be executed.
 ///

@@ -1,7 +1,8 @@
 //! Request and reply: what both sides, and the web edge, must understand in the same way.
 //!
-//! A request is an event whose metadata names where its reply is awaited (`reply_to`), which call it belongs to
-//! (`correlation_id`, else the event's own id), and until when (`deadline`). [`ReplyTo`] reads that. The answer is one
+//! A request is an event whose metadata names where its reply is awaited (`reply_to`) and until when (`deadline`), and the
+//! conversation that both belong to (`correlation_id`; by itself it is the request's id). [`ReplyTo`] reads that. The reply
+//! has the same correlation id, and names the request as its cause (`causation_id`). The answer is one
 //! [`ReplyBody`] or several, sent by [`PubSub::reply`](crate::PubSub::reply) and read by [`Reply::read`]. What went wrong at
 //! the responder is a [`Failure`], and has the same form for events, HTTP and tRPC.
 

@@ -99,7 +99,14 @@ impl Reply {
         [VALUE, FAILURE, ITEM, END].contains(&message.name().as_str())
     }
 
-    /// The call that a message belongs to, if it says so.
+    /// The id of the request that a message answers, if it says so. Responders that name no cause give back the correlation
+    /// id alone, which is the request's id where the request did not belong to a conversation.
+    pub fn request(message: &Message) -> Option<&str> {
+        let meta = message.meta();
+        meta.causation_id.as_deref().or(meta.correlation_id.as_deref())
+    }
+
+    /// The conversation that a message belongs to, if it says so.
     pub fn correlation_id(message: &Message) -> Option<&str> {
         message.meta().correlation_id.as_deref()
     }
@@ -169,6 +176,7 @@ mod tests {
             assert!(Reply::is_reply(&message));
             assert_eq!(message.channel().as_str(), "_inbox.abc");
             assert_eq!(Reply::correlation_id(&message), Some(to.correlation_id()));
+            assert_eq!(Reply::request(&message), Some(&*to.request().to_string()));
             let reply = Reply::read(&message).unwrap();
             assert_eq!((reply.responder.as_deref(), reply.body), (Some("quoting"), body));
         }

@@ -20,23 +20,23 @@ pub enum StreamControl {
 }
 
 impl StreamControl {
-    /// The word as a message to the responder's inbox.
+    /// The word as a message to the responder's inbox, about the stream that answers `request`.
     ///
     /// # Errors
     /// None with the names of this library; the signature keeps the check in one place.
-    pub fn into_message(self, to: &ChannelName, correlation_id: &str, id: EventId, now: Timestamp) -> Result<Message> {
+    pub fn into_message(self, to: &ChannelName, request: &str, id: EventId, now: Timestamp) -> Result<Message> {
         let (name, limit) = match self {
             Self::More { limit } => (MORE, Some(limit)),
             Self::Cancel => (CANCEL, None),
         };
         let name = EventName::from_static(name)?;
         let mut envelope = Envelope { id, timestamp: now, ..Envelope::new(name, to.clone(), Payload::json("null")) };
-        envelope.meta.correlation_id = Some(correlation_id.to_owned());
+        envelope.meta.correlation_id = Some(request.to_owned());
         envelope.meta.extra.extend(limit.map(|number| (SEQUENCE.to_owned(), number.into())));
         Ok(envelope.into())
     }
 
-    /// Reads such a message, which may be foreign bytes, and the call that it is about.
+    /// Reads such a message, which may be foreign bytes, and the id of the request that it is about.
     ///
     /// # Errors
     /// `Codec` if it is none, or breaks the form of one.

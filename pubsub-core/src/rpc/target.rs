@@ -43,11 +43,12 @@ impl ReplyTo {
         }))
     }
 
-    /// Writes into a request's metadata where its reply is wanted; [`ReplyTo::of`] reads it. With a `window` it asks for a
+    /// Writes into a request's metadata where its reply is wanted; [`ReplyTo::of`] reads it. The correlation id is the
+    /// request's own id, unless the request belongs to a conversation, and so has one already. With a `window` it asks for a
     /// stream, of which at most so many items may be on their way.
-    pub fn ask(meta: &mut Meta, inbox: &ChannelName, correlation_id: &str, deadline: Timestamp, window: Option<u64>) {
+    pub fn ask(meta: &mut Meta, inbox: &ChannelName, request: &EventId, deadline: Timestamp, window: Option<u64>) {
         meta.reply_to = Some(inbox.as_str().to_owned());
-        meta.correlation_id = Some(correlation_id.to_owned());
+        meta.correlation_id.get_or_insert_with(|| request.to_string());
         meta.deadline = Some(deadline);
         meta.extra.extend(window.map(|items| (WINDOW.to_owned(), items.into())));
     }
@@ -64,9 +65,14 @@ impl ReplyTo {
         &self.channel
     }
 
-    /// The call that the reply belongs to.
+    /// The conversation that the reply belongs to.
     pub fn correlation_id(&self) -> &str {
         &self.correlation_id
+    }
+
+    /// The id of the request, by which its caller knows the reply.
+    pub fn request(&self) -> &EventId {
+        &self.request
     }
 
     /// When nobody waits any more.
@@ -126,10 +132,22 @@ mod tests {
     fn what_is_asked_is_read() {
         let (inbox, deadline) = (ChannelName::inbox("abc").unwrap(), Timestamp::from_millis(9).unwrap());
         let mut message = request(None);
-        ReplyTo::ask(&mut message.envelope_mut().meta, &inbox, "c-1", deadline, Some(16));
+        let id = message.id().clone();
+        ReplyTo::ask(&mut message.envelope_mut().meta, &inbox, &id, deadline, Some(16));
         let to = ReplyTo::of(&message).unwrap().unwrap();
-        assert_eq!((to.channel(), to.correlation_id(), to.deadline()), (&inbox, "c-1", Some(deadline)));
-        assert_eq!(to.window(), Some(16));
+        assert_eq!((to.channel(), to.request(), to.deadline()), (&inbox, &id, Some(deadline)));
+        assert_eq!((to.correlation_id(), to.window()), (&*id.to_string(), Some(16)));
+    }
+
+    #[test]
+    fn a_request_stays_in_its_conversation() {
+        let (inbox, deadline) = (ChannelName::inbox("abc").unwrap(), Timestamp::from_millis(9).unwrap());
+        let mut message = request(None);
+        let id = message.id().clone();
+        message.envelope_mut().meta.correlation_id = Some("c-1".into());
+        ReplyTo::ask(&mut message.envelope_mut().meta, &inbox, &id, deadline, None);
+        let to = ReplyTo::of(&message).unwrap().unwrap();
+        assert_eq!((to.request(), to.correlation_id()), (&id, "c-1"));
     }
 
     #[test]

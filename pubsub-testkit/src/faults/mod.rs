@@ -18,6 +18,7 @@
 //! killed are processes: the test binary runs itself. `PUBSUB_TEST_LONG=1` uses the full counts, and then all publishers
 //! and consumers are processes.
 
+mod answer;
 mod bounds;
 mod case;
 mod cases;
@@ -35,6 +36,7 @@ mod stage;
 mod tally;
 mod work;
 
+pub use answer::Answering;
 pub use bounds::FaultBounds;
 pub use case::FaultCase;
 pub use cases::cases;

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Handling, Note, Notebook, handling};
+use super::{Answering, Handling, Note, Notebook, answer::answer, handling};
 use crate::conformance::{Failure, Verdict};
 
 /// The name of the event that members publish.
@@ -40,6 +40,8 @@ pub enum Role {
     Consume(Consuming),
     /// It handles events by a router.
     Handle(Handling),
+    /// It answers requests for sums, whatever its channel.
+    Answer(Answering),
 }
 
 /// How a member publishes.
@@ -164,6 +166,7 @@ pub(super) async fn run(bus: &PubSub, work: &Work, book: Arc<dyn Notebook>, orde
         Role::Publish(publishing) => publish(bus, &channel, publishing, book, orders).await,
         Role::Consume(consuming) => consume(bus, &channel, consuming, &*book, orders).await,
         Role::Handle(handling) => handling::handle(bus, &channel, handling, book, orders).await,
+        Role::Answer(answering) => answer(bus, answering, book, orders).await,
     }
 }
 

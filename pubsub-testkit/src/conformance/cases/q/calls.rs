@@ -161,7 +161,7 @@ async fn gone(ctx: Ctx) -> Verdict {
     ctx.close_bus(&callers).await?;
     let begun = tokio::time::Instant::now();
     // Some brokers take it, others tell that nobody is there.
-    let told = answer(&responders, &request, 2).await;
+    let told = answer(&responders, request.message(), 2).await;
     ensure(begun.elapsed() < ctx.bounds().receive, "an end in time", format!("{told:?} after {:?}", begun.elapsed()))?;
     request.ack();
     let others = ctx.bus().await?;

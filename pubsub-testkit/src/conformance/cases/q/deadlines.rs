@@ -10,7 +10,7 @@ use std::{
 
 use pubsub_client::EventRpc;
 use pubsub_core::{
-    ChannelName, ErrorKind,
+    ChannelName, ErrorKind, EventId,
     driver::Feature,
     rpc::{ReplyBody, ReplyTo},
 };
@@ -63,7 +63,7 @@ async fn late(ctx: Ctx) -> Verdict {
     same("waiters", (rpc.stats().pending, rpc.stats().timeouts), (0, 1))?;
     let next = call(&rpc, 20, ctx.bounds().receive);
     let (second, to) = asked(&ctx, &mut requests).await?;
-    answer(&responders, &request, 11).await?;
+    answer(&responders, request.message(), 11).await?;
     request.ack();
     eventually(&ctx, "the late reply to be counted", || rpc.stats().late == 1).await?;
     for _ in 0..2 {
@@ -87,7 +87,9 @@ async fn expired(ctx: Ctx) -> Verdict {
     let responder = rpc.respond::<Add, _, _>("adding", add).await?;
     let past = bus.clock().now().saturating_sub(Duration::from_millis(1));
     let inbox = ChannelName::inbox("nobody")?;
-    bus.publish(&Add { left: 7, right: 7 }).meta(|meta| ReplyTo::ask(meta, &inbox, "late", past, None)).await?;
+    bus.publish(&Add { left: 7, right: 7 })
+        .meta(|meta| ReplyTo::ask(meta, &inbox, &EventId::random(), past, None))
+        .await?;
     eventually(&ctx, "the expired request to be passed over", || responder.stats().expired == 1).await?;
     same("a request in time", rpc.request(&Add { left: 1, right: 1 }).await?, 2)?;
     same("how many were executed", executed.load(Ordering::Relaxed), 1)?;

@@ -70,8 +70,8 @@ pub(super) fn reply_to(message: &Arc<Message>) -> Verdict<ReplyTo> {
 }
 
 /// Answers by hand, also after the deadline, which sound responders do not.
-pub(super) async fn answer(bus: &PubSub, request: &Received<Add>, sum: u64) -> Verdict {
-    let mut message = Message::clone(request.message());
+pub(super) async fn answer(bus: &PubSub, request: &Message, sum: u64) -> Verdict {
+    let mut message = request.clone();
     message.envelope_mut().meta.deadline = None;
     let to = reply_to(&Arc::new(message))?;
     Ok(bus.reply(&to, ReplyBody::value(&sum)?).await?)
