@@ -68,6 +68,7 @@
 
 mod adapter;
 mod attempts;
+mod batch;
 mod broadcast;
 mod capabilities;
 mod confirm;
