@@ -60,6 +60,11 @@ impl Route {
         Self { channel: channel.clone(), policy, born, batched, subjects }
     }
 
+    /// How long the server knows an event that it has.
+    pub(super) fn resend_window(&self) -> Duration {
+        remembered(&self.policy)
+    }
+
     /// A subject of its stream, for what is no event.
     pub(super) fn any_subject(&self) -> Subject {
         self.subjects[0].clone()
@@ -233,7 +238,6 @@ impl Shared {
             metadata.insert(BATCHED.to_owned(), true.to_string());
         }
         let age = retention.age.unwrap_or_default();
-        let window = policy.dedup_window.unwrap_or(RESEND_WINDOW).max(Duration::from_millis(100));
         let mut subjects = vec![self.names.durable(channel, "*")];
         subjects.extend(scheduled.then(|| self.names.scheduled(channel, "*")));
         Config {
@@ -247,7 +251,7 @@ impl Shared {
             max_consumers: -1,
             storage: storage(&self.options),
             num_replicas: self.options.replicas,
-            duplicate_window: if age.is_zero() { window } else { window.min(age) },
+            duplicate_window: remembered(policy),
             allow_direct: true,
             allow_message_ttl: self.is_at_least(2, 11),
             allow_message_schedules: scheduled,
@@ -314,6 +318,13 @@ impl Shared {
         report: &mut TopologyReport,
     ) -> Result<()> {
         const OPERATION: &str = "ensure topology";
+        if let (Some(window), Some(age)) = (spec.policy.dedup_window, spec.policy.retention.age)
+            && window > age
+        {
+            let text = format!("field `dedup_window` is {window:?}: the server remembers an event no longer than it \
+                                keeps it, which is {age:?} by `retention.age`");
+            return Err(Error::new(ErrorKind::Unsupported, OPERATION, text).on(&spec.channel));
+        }
         let create = mode != TopologyMode::Validate;
         let mut found = match self.stream(OPERATION, &spec.channel).await? {
             Some(info) => info,
@@ -361,6 +372,12 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// How long a stream remembers the ids of its events: no longer than it keeps them.
+fn remembered(policy: &ChannelPolicy) -> Duration {
+    let window = policy.dedup_window.unwrap_or(RESEND_WINDOW).max(Duration::from_millis(100));
+    policy.retention.age.filter(|age| !age.is_zero()).map_or(window, |age| window.min(age))
 }
 
 /// What a stream is made of, with what the client does not know.
