@@ -189,10 +189,7 @@ pub(super) fn list(topic: &str, commits: &[(i32, Committed)]) -> Result<TopicPar
 }
 
 /// Has a client go on at other offsets, in all of these partitions.
-pub(super) async fn move_client(
-    consumer: &Arc<StreamConsumer<MemberContext>>,
-    list: TopicPartitionList,
-) -> Result<()> {
+pub(super) async fn move_client(consumer: &Arc<StreamConsumer<MemberContext>>, list: TopicPartitionList) -> Result<()> {
     let client = consumer.clone();
     let moved = blocking("seek", move || client.seek_partitions(list, ANSWER)).await?;
     let moved = moved.and_then(|list| list.elements().iter().try_for_each(|element| element.error()));

@@ -62,7 +62,13 @@ impl Batch {
     fn reply(&self, ending: bool) -> String {
         let mut reply = String::with_capacity(self.replies.len() + 24);
         let sequence = self.confirmed + self.numbers.len() as u64 + 1;
-        let operation = if ending { END } else if sequence == 1 { START } else { APPEND };
+        let operation = if ending {
+            END
+        } else if sequence == 1 {
+            START
+        } else {
+            APPEND
+        };
         let _ = write!(reply, "{}{sequence}.{operation}{MARK}", self.replies); // a string takes whatever there is memory for
         reply
     }

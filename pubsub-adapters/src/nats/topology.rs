@@ -321,8 +321,10 @@ impl Shared {
         if let (Some(window), Some(age)) = (spec.policy.dedup_window, spec.policy.retention.age)
             && window > age
         {
-            let text = format!("field `dedup_window` is {window:?}: the server remembers an event no longer than it \
-                                keeps it, which is {age:?} by `retention.age`");
+            let text = format!(
+                "field `dedup_window` is {window:?}: the server remembers an event no longer than it \
+                                keeps it, which is {age:?} by `retention.age`"
+            );
             return Err(Error::new(ErrorKind::Unsupported, OPERATION, text).on(&spec.channel));
         }
         let create = mode != TopologyMode::Validate;
