@@ -58,7 +58,7 @@ async fn stored(bus: &PubSub) -> Vec<String> {
         let text =
             |message: &pubsub_core::Message| String::from_utf8(message.payload().data().unwrap().to_vec()).unwrap();
         all.extend(page.events.iter().map(|stored| text(&stored.message)));
-        match page.position {
+        match page.next {
             Some(position) if !page.at_end => from = StartPosition::After(position),
             _ => return all,
         }

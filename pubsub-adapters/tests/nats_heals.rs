@@ -341,6 +341,41 @@ async fn what_comes_back_in_another_order_is_handed_out_in_its_own() {
     bus.close(Duration::from_secs(5)).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_takes_over_no_more_than_it_has_room_for() {
+    let broker = broker();
+    let bus =
+        builder(&broker.url()).await.unwrap().policy("heal", ChannelPolicy::new().totally_ordered()).unwrap().build();
+    let (channel, readers) = (ChannelName::parse("heal").unwrap(), GroupName::parse("readers").unwrap());
+    let policy = ChannelPolicy::new().totally_ordered();
+    let spec = ChannelSpec::new(channel, policy).group(readers, StartPosition::Earliest);
+    bus.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await.unwrap();
+    for number in 0..9 {
+        publish(&bus, number).await;
+    }
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let held = plain_member(&client, 9).await;
+    for event in held.iter().rev() {
+        event.ack_with(AckKind::Nak(None)).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let narrow = bus.subscribe_channel("heal").group("readers").max_in_flight(2).without_dead_letters();
+    let mut events = narrow.await.unwrap();
+    let mut hands = Vec::new();
+    for number in 0..9 {
+        let event = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(number_of(event.message()), number);
+        hands.push(event);
+        if hands.len() == 2 {
+            let third = timeout(Duration::from_millis(500), events.next()).await;
+            assert!(third.is_err(), "a third one while two are in hand, after {number}");
+            hands.drain(..).for_each(|event| event.ack());
+        }
+    }
+    hands.drain(..).for_each(|event| event.ack());
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
 /// A server that greets and lets nobody in.
 async fn doorkeeper() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -5,8 +5,9 @@
 //! task: what has to wait, what goes out again, and answers.
 //!
 //! Confirmations come to one private subject, with a number as its last token. A durable event's confirmation is the
-//! stream's, or that of the [batch](super::batch) in which it goes out. An ephemeral event has none of its own: behind each bundle of them goes a message to ourselves, and once
-//! that is back, the server has seen what went before it. The same message proves that settlements arrived.
+//! stream's, or that of the [batch](super::batch) in which it goes out. An ephemeral event has none of its own: behind each
+//! bundle of them goes a message to ourselves, and once that is back, the server has seen what went before it. The same
+//! message proves that settlements arrived.
 
 use std::{
     collections::VecDeque,

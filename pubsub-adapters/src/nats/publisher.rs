@@ -177,7 +177,9 @@ fn send(
             // A batch larger than the window shares what there is.
             room: room.split(1),
         });
-        shared.outbox.put(shared, post).map_err(|()| error::closed("publish").on(message.channel()))?;
+        if shared.outbox.put(shared, post).is_err() && receivers.len() == 1 {
+            return Err(error::closed("publish").on(message.channel())); // later ones tell it by their tickets
+        }
     }
     Ok(tickets(receivers))
 }
