@@ -361,12 +361,7 @@ async fn keys(site: Arc<Site>) -> Outcome {
 }
 
 /// What `issuer` says of `subject`, signed, in the form that the server reads.
-fn token(
-    issuer: &KeyPair,
-    subject: &KeyPair,
-    name: &str,
-    says: Value,
-) -> std::result::Result<String, nkeys::error::Error> {
+fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, says: Value) -> Result<String, nkeys::error::Error> {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({
         "jti": subject.public_key(), "iat": 1_700_000_000, "iss": issuer.public_key(), "name": name,
@@ -402,18 +397,17 @@ async fn credentials(site: Arc<Site>) -> Outcome {
         let path = site.folder.join(name);
         fs::write(&path, text).map(|()| path.display().to_string())
     };
-    let user =
-        |name: &str, issuer: &KeyPair| -> std::result::Result<String, Box<dyn std::error::Error + Send + Sync>> {
-            let user = KeyPair::new_user();
-            let says = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
-            let (word, seed) = (token(issuer, &user, name, says)?, user.seed()?);
-            let (line, end) = ("-----", "------");
-            let text = format!(
-                "{line}BEGIN NATS USER JWT{line}\n{word}\n{end}END NATS USER JWT{end}\n\n\
+    let user = |name: &str, issuer: &KeyPair| -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        let user = KeyPair::new_user();
+        let says = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
+        let (word, seed) = (token(issuer, &user, name, says)?, user.seed()?);
+        let (line, end) = ("-----", "------");
+        let text = format!(
+            "{line}BEGIN NATS USER JWT{line}\n{word}\n{end}END NATS USER JWT{end}\n\n\
              {line}BEGIN USER NKEY SEED{line}\n{seed}\n{end}END USER NKEY SEED{end}\n"
-            );
-            Ok(file(name, text)?)
-        };
+        );
+        Ok(file(name, text)?)
+    };
     let settings = file("operator.conf", settings)?;
     let options = BrokerOptions::new().monitored().extra(["-c".to_owned(), settings]);
     let broker = Broker::start(site.kind, &options)?;

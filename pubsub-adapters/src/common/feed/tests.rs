@@ -110,7 +110,7 @@ async fn states_that_nobody_saw_become_one() {
 }
 
 #[derive(Default)]
-struct Recorder(std::sync::Mutex<Vec<Outcome>>);
+struct Recorder(Mutex<Vec<Outcome>>);
 
 impl Settler for Recorder {
     fn settle(&self, _: AckToken, outcome: Outcome) -> bool {
