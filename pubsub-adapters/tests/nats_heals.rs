@@ -14,7 +14,7 @@ use pubsub_adapters::builder;
 use pubsub_core::{
     ChannelName, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, GroupName, Payload, PubSub, Raw,
     StartPosition,
-    driver::{AdapterState, ChannelSpec, GapReason, Topology, TopologyMode},
+    driver::{AdapterState, ChannelSpec, GapReason, HistoryRange, Topology, TopologyMode},
 };
 use pubsub_testkit::{
     broker::{Broker, BrokerKind, BrokerOptions},
@@ -253,12 +253,13 @@ async fn events_keep_their_order_when_their_stream_is_made_anew() {
         for number in 0..500 {
             tickets.push(bus.publish_envelope(event(number)).enqueue().await.unwrap());
         }
-        let mut last = 0;
         for ticket in tickets {
-            let place = ticket.await.unwrap().position.unwrap().as_pair("nats").unwrap().0;
-            assert!(place > last, "round {round}: {place} after {last}");
-            last = place;
+            ticket.await.unwrap();
         }
+        let range = HistoryRange::new(ChannelName::parse("heal").unwrap()).limit(1_000);
+        let all = bus.history(&range).await.unwrap().events;
+        let order: Vec<_> = all.iter().map(|stored| number_of(&stored.message)).collect();
+        assert_eq!(order, (0..500).collect::<Vec<_>>(), "round {round}");
     }
     bus.close(Duration::from_secs(5)).await.unwrap();
 }
@@ -337,6 +338,41 @@ async fn what_comes_back_in_another_order_is_handed_out_in_its_own() {
         };
         assert_eq!(read, numbers.collect::<Vec<_>>(), "round {round}");
     }
+    bus.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_takes_over_no_more_than_it_has_room_for() {
+    let broker = broker();
+    let bus =
+        builder(&broker.url()).await.unwrap().policy("heal", ChannelPolicy::new().totally_ordered()).unwrap().build();
+    let (channel, readers) = (ChannelName::parse("heal").unwrap(), GroupName::parse("readers").unwrap());
+    let policy = ChannelPolicy::new().totally_ordered();
+    let spec = ChannelSpec::new(channel, policy).group(readers, StartPosition::Earliest);
+    bus.ensure(&Topology::new(TopologyMode::Create).channel(spec)).await.unwrap();
+    for number in 0..9 {
+        publish(&bus, number).await;
+    }
+    let client = async_nats::connect(broker.url()).await.unwrap();
+    let held = plain_member(&client, 9).await;
+    for event in held.iter().rev() {
+        event.ack_with(AckKind::Nak(None)).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let narrow = bus.subscribe_channel("heal").group("readers").max_in_flight(2).without_dead_letters();
+    let mut events = narrow.await.unwrap();
+    let mut hands = Vec::new();
+    for number in 0..9 {
+        let event = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(number_of(event.message()), number);
+        hands.push(event);
+        if hands.len() == 2 {
+            let third = timeout(Duration::from_millis(500), events.next()).await;
+            assert!(third.is_err(), "a third one while two are in hand, after {number}");
+            hands.drain(..).for_each(|event| event.ack());
+        }
+    }
+    hands.drain(..).for_each(|event| event.ack());
     bus.close(Duration::from_secs(5)).await.unwrap();
 }
 

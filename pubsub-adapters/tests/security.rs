@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use nkeys::KeyPair;
 use pubsub_adapters::url::BrokerUrl;
 use pubsub_core::{ChannelName, ErrorKind, PubSub, driver::Adapter};
@@ -21,6 +22,7 @@ use pubsub_testkit::{
     broker::{Broker, BrokerError, BrokerKind, BrokerOptions, Certificates, Listener, Security},
     conformance::{Numbered, numbered},
 };
+use serde_json::{Value, json};
 use support::{Attempt, Case, NothingToAsk, Outcome, chain, check, open, with};
 use tokio::time::timeout;
 
@@ -56,6 +58,7 @@ const CASES: &[Case<Site>] = &[
     ("an_authority_without_tls_is_not_ignored", |site| Box::pin(authority_without_tls(site))),
     ("the_password_works_without_tls", |site| Box::pin(password_without_tls(site))),
     ("the_right_key_works_and_no_other", |site| Box::pin(keys(site))),
+    ("the_right_credentials_work_and_no_others", |site| Box::pin(credentials(site))),
     ("a_client_certificate_is_shown_where_the_server_wants_one", |site| Box::pin(client_certificate(site))),
     ("tls_works_without_a_password", |site| Box::pin(tls_alone(site))),
 ];
@@ -354,5 +357,70 @@ async fn keys(site: Arc<Site>) -> Outcome {
     attempt.within(AT_ONCE)?;
     let attempt = refused(&with(&url(&file("garbage.nk", "no seed".to_owned())?), PATIENCE)).await?;
     attempt.is(&[ErrorKind::Auth, ErrorKind::Invalid])?;
+    attempt.within(AT_ONCE)
+}
+
+/// What `issuer` says of `subject`, signed, in the form that the server reads.
+fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, says: Value) -> Result<String, nkeys::error::Error> {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({
+        "jti": subject.public_key(), "iat": 1_700_000_000, "iss": issuer.public_key(), "name": name,
+        "sub": subject.public_key(), "nats": says,
+    });
+    let text = format!("{}.{}", part(json!({ "typ": "JWT", "alg": "ed25519-nkey" })), part(claims));
+    let signature = URL_SAFE_NO_PAD.encode(issuer.sign(text.as_bytes())?);
+    Ok(format!("{text}.{signature}"))
+}
+
+/// An operator, an account and a user, as `nsc` makes them; the file has the user's word and key.
+async fn credentials(site: Arc<Site>) -> Outcome {
+    if site.kind != BrokerKind::Nats {
+        return Err(NothingToAsk("the server knows no credentials files").into());
+    }
+    let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+    let account_with = |storage: i64| {
+        let limits = json!({
+            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+            "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,
+        });
+        json!({ "type": "account", "version": 2, "limits": limits })
+    };
+    let settings = format!(
+        "operator: {}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{ {system}: {}, {account}: {} }}\n",
+        token(&operator, &operator, "O", json!({ "type": "operator", "version": 2 }))?,
+        token(&operator, &system, "SYS", account_with(0))?,
+        token(&operator, &account, "A", account_with(-1))?,
+        system = system.public_key(),
+        account = account.public_key(),
+    );
+    let file = |name: &str, text: String| {
+        let path = site.folder.join(name);
+        fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    let user = |name: &str, issuer: &KeyPair| -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        let user = KeyPair::new_user();
+        let says = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
+        let (word, seed) = (token(issuer, &user, name, says)?, user.seed()?);
+        let (line, end) = ("-----", "------");
+        let text = format!(
+            "{line}BEGIN NATS USER JWT{line}\n{word}\n{end}END NATS USER JWT{end}\n\n\
+             {line}BEGIN USER NKEY SEED{line}\n{seed}\n{end}END USER NKEY SEED{end}\n"
+        );
+        Ok(file(name, text)?)
+    };
+    let settings = file("operator.conf", settings)?;
+    let options = BrokerOptions::new().monitored().extra(["-c".to_owned(), settings]);
+    let broker = Broker::start(site.kind, &options)?;
+    let url = |path: &str| with(&format!("nats://{}?creds={path}", broker.address()), PATIENCE);
+    round_trip(open(&url(&user("ours.creds", &account)?)).await?).await?;
+
+    // Of an account that the operator does not know, and none at all.
+    for path in [user("foreign.creds", &KeyPair::new_account())?, file("garbage.creds", "no credentials".to_owned())?] {
+        let attempt = refused(&url(&path)).await?;
+        attempt.is(&[ErrorKind::Auth, ErrorKind::Invalid])?;
+        attempt.within(AT_ONCE)?;
+    }
+    let attempt = refused(&with(&format!("nats://{}", broker.address()), PATIENCE)).await?;
+    attempt.is(&[ErrorKind::Auth])?;
     attempt.within(AT_ONCE)
 }

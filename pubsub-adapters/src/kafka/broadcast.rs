@@ -26,10 +26,10 @@ use tokio::{
 use self::reading::Reading;
 
 use super::{
-    connection::{ANSWER, Incident, Link, blocking},
+    connection::{ANSWER, Incident, Link},
     error::{code_of, error, is_auth, is_fatal, is_unknown},
     group::Seek,
-    member::{Client, MemberContext},
+    member::{Client, MemberContext, move_client},
     position::{bounds_of, resolve},
     subscriber::{DISCOVER, Seeks},
 };
@@ -215,7 +215,14 @@ impl Reader {
                     _ => {}
                 },
                 Some(seek) = self.seeks.recv() => {
-                    let _ = seek.done.send(self.seek(consumer, &seek.to).await);
+                    let (moved, end) = match self.seek(consumer, &seek.to).await {
+                        Ok(end) => (Ok(()), end),
+                        Err(error) => (Err(error), None),
+                    };
+                    let _ = seek.done.send(moved);
+                    if let Some(end) = end {
+                        return end;
+                    }
                 }
                 () = discovered, if wildcards => self.discover(consumer).await,
                 _ = looks.tick() => {
@@ -352,27 +359,36 @@ impl Reader {
         }
     }
 
-    async fn seek(&mut self, consumer: &Arc<Consumption>, to: &StartPosition) -> Result<()> {
+    /// Moves to another position, perhaps by a client that has to be made anew for it.
+    async fn seek(&mut self, consumer: &Arc<Consumption>, to: &StartPosition) -> Result<Option<End>> {
         let mut moves = Vec::new();
         for reading in self.readings.values() {
             let (topic, start) = (reading.topic.clone(), to.clone());
             let found = self.link.ask("seek", move |explorer| resolve(explorer, &topic, &start, true)).await;
             moves.push((reading.topic.name.to_string(), found.map_err(|error| error.on(&reading.channel))?));
         }
-        for (name, offsets) in moves {
+        let mut lists = Vec::with_capacity(moves.len());
+        for (name, offsets) in &moves {
             let mut list = TopicPartitionList::new();
-            for (partition, offset) in &offsets {
-                let added = list.add_partition_offset(&name, *partition, Offset::Offset(*offset));
+            for (partition, offset) in offsets {
+                let added = list.add_partition_offset(name, *partition, Offset::Offset(*offset));
                 added.map_err(|cause| error("seek", cause))?;
             }
-            let client = consumer.clone();
-            let moved = blocking("seek", move || client.seek_partitions(list, ANSWER).map(drop)).await?;
-            moved.map_err(|cause| error("seek", cause))?;
+            lists.push(list);
+        }
+        for (name, offsets) in moves {
             if let Some(reading) = self.readings.get_mut(&name) {
                 reading.next = offsets.into_iter().collect();
             }
         }
-        Ok(())
+        self.jumps.clear();
+        for list in lists {
+            if let Err(error) = move_client(consumer, list).await {
+                // A new client begins where this one should be.
+                return Ok(Some(End::Rebuild(format!("a seek stopped half-way: {error}"))));
+            }
+        }
+        Ok(None)
     }
 }
 

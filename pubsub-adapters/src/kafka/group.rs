@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::commits::Commits;
+use self::{commits::Commits, place::Revocation};
 use super::{
     connection::Link,
     error::{code_of, error, is_auth, is_fatal, is_unknown},
@@ -89,12 +89,6 @@ struct Part {
     revoking: bool,
     /// What came when the window was full, and for when it was meant; the partition is paused until it fits.
     stash: VecDeque<(Record, Option<Timestamp>)>,
-}
-
-struct Revocation {
-    partitions: Vec<i32>,
-    until: Instant,
-    lost: bool,
 }
 
 /// Why a member's client is no longer served.
@@ -348,7 +342,9 @@ impl Member {
         let batch = self.settler.desk.take_batch();
         self.settle(batch);
         self.give_up(consumer).await;
-        self.try_seek(consumer).await;
+        if let Some(end) = self.try_seek(consumer).await {
+            return Some(end);
+        }
         self.report_jumps().await;
         self.ripen();
         self.gathering = self.gathering.filter(|until| Instant::now() < *until);

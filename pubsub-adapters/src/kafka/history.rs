@@ -128,9 +128,21 @@ impl Link {
     }
 }
 
+/// Puts the oldest first. Timestamps are their publishers' and may run back, but a page begins where the one before it has
+/// ended, so each partition keeps its order: a record counts as no older than those before it.
+fn sort(past: &mut [Past]) {
+    past.sort_by_key(|(_, partition, offset, _)| (*partition, *offset));
+    let mut latest = (i32::MIN, i64::MIN);
+    for (time, partition, ..) in past.iter_mut() {
+        latest = if *partition == latest.0 { (*partition, latest.1.max(*time)) } else { (*partition, *time) };
+        *time = latest.1;
+    }
+    past.sort_by_key(|(time, partition, offset, _)| (*time, *partition, *offset));
+}
+
 /// The oldest of what was read, and where to go on.
 fn page(topic: &Topic, range: &HistoryRange, from: &[(i32, i64)], ends: &[Bounds], mut past: Vec<Past>) -> History {
-    past.sort_by_key(|(time, partition, offset, _)| (*time, *partition, *offset));
+    sort(&mut past);
     let whole = past.len() <= range.limit;
     past.truncate(range.limit);
     let mut next: BTreeMap<i32, i64> = from.iter().copied().collect();
@@ -154,4 +166,24 @@ fn page(topic: &Topic, range: &HistoryRange, from: &[(i32, i64)], ends: &[Bounds
     };
     let dropped = ends.iter().map(|end| end.low.unsigned_abs()).sum();
     History::new(events, position, at_end).dropped(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use pubsub_core::{ChannelName, EventName, Payload};
+
+    use super::*;
+
+    #[test]
+    fn times_that_run_back_do_not_break_the_order_of_a_partition() {
+        let (name, channel) = (EventName::parse("a:b").unwrap(), ChannelName::parse("a").unwrap());
+        let message = Arc::new(pubsub_core::Message::new(name, channel, Payload::json("1")));
+        let past = |list: &[(i64, i32, i64)]| {
+            list.iter().map(|(time, part, offset)| (*time, *part, *offset, message.clone())).collect::<Vec<_>>()
+        };
+        let mut all = past(&[(50, 0, 6), (100, 0, 5), (70, 1, 0), (120, 1, 1), (10, 0, 7), (110, 0, 8)]);
+        sort(&mut all);
+        let order: Vec<_> = all.iter().map(|(_, partition, offset, _)| (*partition, *offset)).collect();
+        assert_eq!(order, [(1, 0), (0, 5), (0, 6), (0, 7), (0, 8), (1, 1)]);
+    }
 }

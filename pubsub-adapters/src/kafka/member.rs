@@ -188,6 +188,14 @@ pub(super) fn list(topic: &str, commits: &[(i32, Committed)]) -> Result<TopicPar
     Ok(list)
 }
 
+/// Has a client go on at other offsets, in all of these partitions.
+pub(super) async fn move_client(consumer: &Arc<StreamConsumer<MemberContext>>, list: TopicPartitionList) -> Result<()> {
+    let client = consumer.clone();
+    let moved = blocking("seek", move || client.seek_partitions(list, ANSWER)).await?;
+    let moved = moved.and_then(|list| list.elements().iter().try_for_each(|element| element.error()));
+    moved.map_err(|cause| error("seek", cause))
+}
+
 impl Link {
     /// How many records lie behind what a group has committed, what its members have in hand included.
     pub(super) async fn lag(&self, channel: &ChannelName, group: &GroupName) -> Result<u64> {

@@ -152,7 +152,13 @@ impl Link {
         let (admin, patience) = (self.admin(), patience());
         let answer = admin.describe_configs(&wanted, &patience).await;
         let mut found = HashMap::new();
-        for resource in answer.map_err(|cause| error("read settings", cause))?.into_iter().flatten() {
+        for resource in answer.map_err(|cause| error("read settings", cause))? {
+            let resource = match resource {
+                Ok(resource) => resource,
+                Err(Code::UnknownTopicOrPartition) => continue,
+                // A node that cannot answer says nothing about what it has.
+                Err(code) => return Err(error("read settings", KafkaError::AdminOp(code))),
+            };
             if let OwnedResourceSpecifier::Topic(name) = resource.specifier {
                 let entries = resource.entries.into_iter().filter_map(|entry| {
                     let own = entry.source == ConfigSource::DynamicTopic;

@@ -226,7 +226,7 @@ impl Part {
         self.share().saturating_sub(self.gauge.count())
     }
 
-    fn share(&self) -> usize {
+    pub(super) fn share(&self) -> usize {
         let most = self.sub.options.max_in_flight;
         let parts = self.sub.parts.load(Ordering::Acquire).max(1);
         (most / parts).max(1).min(most)
@@ -415,21 +415,8 @@ async fn pull(part: &Part, place: &mut Place) -> Stop {
     let mut looked = Instant::now();
     let mut batch = VecDeque::new();
     loop {
-        if *mode.borrow_and_update() != Mode::Run || sub.is_over() {
-            return Stop::End;
-        }
-        link.mark_unchanged();
-        if part.is_down(place) {
-            return Stop::Down;
-        }
-        if part.is_moved(place) {
-            return Stop::Moved;
-        }
-        if part.has_lost(place) {
-            return Stop::Lapsed;
-        }
-        if sub.feed.is_paused() {
-            return Stop::Paused;
+        if let Some(stop) = part.stop(place, &mut link, &mut mode) {
+            return stop;
         }
         let held_back = sub.waits_for_reader();
         let room = if held_back { 0 } else { part.room() };

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | durable channel | a stream of its own, file storage, `Limits` retention; `Interest` where the policy offers no history |
 //! | ephemeral channel | a core subject |
-//! | event | CloudEvents structured JSON; by `wire=binary`, and where the payload is no JSON: body = payload, headers `ce-*`, ASCII, percent-encoded |
+//! | event | CloudEvents structured JSON, without any header for it; by `wire=binary`, and where the payload is no JSON: body = payload, headers `ce-*`, ASCII, percent-encoded |
 //! | group | a durable pull consumer with explicit acks, `ack_wait` = the lease of the member that made it, at most 6 s: what is held longer is renewed |
 //! | group on an ordered channel | a consumer per shard, owned by one member at a time through a record in the stream `<prefix>~_leases` |
 //! | broadcast of a durable channel | a consumer without acks, made anew from where it was |
@@ -27,7 +27,9 @@
 //!
 //! # Guarantees
 //!
-//! - A durable event is confirmed once its stream has it. After a broken connection it is sent again within the publish
+//! - A durable event is confirmed once its stream has it. Where many are on their way to one channel, servers from 2.14 on
+//!   confirm up to 64 of them together, and their receipts have no position; a lone event's has one, and so has each event
+//!   of a channel with a dedup window, and of a stream that was made without `allow_batched`. After a broken connection it is sent again within the publish
 //!   timeout, with the same `Nats-Msg-Id`: the event's id on channels with a dedup window, else one of this attempt alone.
 //! - An ephemeral event is confirmed once the server has seen it; nobody keeps it. A connection that breaks before is
 //!   an error that says it may have arrived.
@@ -55,6 +57,7 @@
 //! # What it cannot do
 //!
 //! - Hold a publisher back for a slow broadcast, and confirm by settlement.
+//! - Remember an event's id for longer than the event: a `dedup_window` longer than `retention.age` is refused.
 //! - Keep the order of what one adapter publishes at the same time across a broken connection, whatever happens: unconfirmed
 //!   events are sent again in their order, and before anything else, but what the client had taken in the very moment in
 //!   which it noticed may be stored before them. Whoever awaits one before the next is not concerned.
@@ -68,6 +71,7 @@
 
 mod adapter;
 mod attempts;
+mod batch;
 mod broadcast;
 mod capabilities;
 mod confirm;

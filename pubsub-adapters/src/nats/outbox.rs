@@ -5,8 +5,9 @@
 //! task: what has to wait, what goes out again, and answers.
 //!
 //! Confirmations come to one private subject, with a number as its last token. A durable event's confirmation is the
-//! stream's. An ephemeral event has none of its own: behind each bundle of them goes a message to ourselves, and once
-//! that is back, the server has seen what went before it. The same message proves that settlements arrived.
+//! stream's, or that of the [batch](super::batch) in which it goes out. An ephemeral event has none of its own: behind each
+//! bundle of them goes a message to ourselves, and once that is back, the server has seen what went before it. The same
+//! message proves that settlements arrived.
 
 use std::{
     collections::VecDeque,
@@ -21,14 +22,15 @@ use std::{
 
 use async_nats::{Client, HeaderValue, Message as NatsMessage, Subscriber, connection::State as ConnectionState};
 use futures_util::{FutureExt, StreamExt};
-use pubsub_core::{ErrorKind, Result, driver::Receipt};
+use pubsub_core::{Error, ErrorKind, Result, driver::Receipt};
 use tokio::{
-    sync::{Notify, Semaphore, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     task::unconstrained,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
+    batch::Batch,
     confirm::read_confirmation,
     connection::{Link, Shared},
     history::position,
@@ -40,7 +42,7 @@ use crate::common::ledger::Ledger;
 /// How many events may be on their way.
 pub(super) const WINDOW: u32 = 2048;
 /// After so long without a confirmation on a living connection an event is sent again.
-const AGAIN: Duration = Duration::from_secs(3);
+pub(super) const AGAIN: Duration = Duration::from_secs(3);
 /// How long to wait for a client that takes nothing at the moment.
 const PAUSE: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_millis(50);
@@ -95,6 +97,11 @@ impl Outbox {
         let mut id = String::with_capacity(32);
         let _ = write!(id, "{:016x}{:x}", self.session, post.serial); // a string takes whatever there is memory for
         id.into()
+    }
+
+    /// Tells what this adapter sends from what others send.
+    pub(super) fn session(&self) -> u64 {
+        self.session
     }
 
     /// The number of the next event.
@@ -164,6 +171,16 @@ impl Outbox {
             heard.iter().for_each(|answer| state.hear(shared, answer, &mut done));
             state.drop_done();
         }
+        // Whoever waits for room is woken once for all of them, and before those who wait for their tickets: they publish
+        // more.
+        let mut room: Option<OwnedSemaphorePermit> = None;
+        for one in done.iter_mut().filter_map(|(post, _)| post.room.take()) {
+            match &mut room {
+                Some(room) => room.merge(one),
+                None => room = Some(one),
+            }
+        }
+        drop(room);
         for (post, outcome) in done {
             post.finish(outcome);
         }
@@ -204,6 +221,12 @@ pub(super) struct State {
     pub(super) first: u64,
     /// None before this number is due.
     pub(super) due: Option<u64>,
+    /// What goes out together.
+    pub(super) batch: Option<Batch>,
+    /// How many there were.
+    pub(super) batches: u64,
+    /// The server takes none on this connection.
+    pub(super) unbatched: bool,
     /// What is being made anew.
     pub(super) reviving: Vec<Need>,
     pub(super) echoes: VecDeque<Echo>,
@@ -243,7 +266,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
     };
     let private = client.new_inbox();
-    let Ok(mut answers) = client.subscribe(format!("{private}.*")).await else { return };
+    let Ok(mut answers) = client.subscribe(format!("{private}.>")).await else { return };
     outbox.max_payload.store(client.server_info().max_payload, Ordering::Relaxed);
     let (up, epoch) = up_and_epoch(&link.borrow_and_update());
     {
@@ -272,7 +295,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                     }
                     outbox.max_payload.store(client.server_info().max_payload, Ordering::Relaxed);
                     let mut state = outbox.lock();
-                    state.make_due(|_| true);
+                    state.make_due(|_, _| true);
                     state.epoch = epoch;
                 }
             }
@@ -291,7 +314,7 @@ fn up_and_epoch(link: &Link) -> (bool, u64) {
 impl State {
     /// Whether an event may go out now: nothing is to be sent before it.
     fn is_clear(&self, shared: &Shared) -> bool {
-        self.up && self.due.is_none() && self.waiting.is_empty() && !self.echo_due && {
+        self.up && self.due.is_none() && self.waiting.is_empty() && !self.echo_due && !self.is_ending() && {
             // The task may not have seen yet that the connection is another.
             let link = shared.link.borrow();
             link.up && link.epoch == self.epoch
@@ -302,6 +325,8 @@ impl State {
     fn follow(&mut self, up: bool, epoch: u64) -> bool {
         self.up = up;
         if !up || epoch != self.epoch {
+            // All that it has not confirmed goes out again.
+            (self.batch, self.unbatched) = (None, false);
             self.lost_connection();
         }
         up && epoch != self.epoch
@@ -332,6 +357,9 @@ impl State {
 
     /// Takes an answer; what is over with it goes to `done`.
     fn hear(&mut self, shared: &Arc<Shared>, answer: &NatsMessage, done: &mut Vec<(Box<Post>, Result<Receipt>)>) {
+        if self.hear_batch(shared, answer, done) {
+            return;
+        }
         let Some(token) = answer.subject.as_str().rsplit('.').next() else { return };
         if let Some(number) = token.strip_prefix('e') {
             let Ok(number) = number.parse::<u64>() else { return };
@@ -344,20 +372,39 @@ impl State {
             }
             return;
         }
-        let index = token.parse::<u64>().ok().and_then(|number| number.checked_sub(self.first));
-        let Some(slot) = index.and_then(|index| self.sent.get_mut(usize::try_from(index).ok()?)) else { return };
-        let Some(post) = slot.take() else { return };
+        let Ok(number) = token.parse::<u64>() else { return };
         match read_confirmation(answer) {
             Ok((sequence, duplicate)) => {
+                let Some(post) = self.slot(number).and_then(Option::take) else { return };
                 let receipt = match post.route.born {
                     0 => Receipt::default(),
                     born => Receipt::at(position(sequence, born)),
                 };
                 done.push((post, Ok(if duplicate { receipt.duplicate() } else { receipt })));
             }
+            Err(error) => self.refused(shared, number, error, done),
+        }
+    }
+
+    /// Where an event lies that is not confirmed yet.
+    pub(super) fn slot(&mut self, number: u64) -> Option<&mut Option<Box<Post>>> {
+        self.sent.get_mut(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Takes the server's refusal of an event.
+    pub(super) fn refused(
+        &mut self,
+        shared: &Arc<Shared>,
+        number: u64,
+        error: Error,
+        done: &mut Vec<(Box<Post>, Result<Receipt>)>,
+    ) {
+        let Some(slot) = self.slot(number) else { return };
+        let Some(post) = slot.take() else { return };
+        match error.kind() {
             // One that was sent twice is refused twice.
-            Err(error) if error.kind() == ErrorKind::NotFound && post.stage != Stage::Sent => *slot = Some(post),
-            Err(error) if error.kind() == ErrorKind::NotFound && !post.revived => {
+            ErrorKind::NotFound if post.stage != Stage::Sent => *slot = Some(post),
+            ErrorKind::NotFound if !post.revived => {
                 // It keeps its place.
                 let post = slot.insert(post);
                 post.revived = true;
@@ -366,8 +413,8 @@ impl State {
                 self.revive(shared, need, route);
             }
             // A server that has just started may not have its streams ready.
-            Err(error) if error.kind() == ErrorKind::Unavailable && post.may_go_again() => *slot = Some(post),
-            Err(error) => done.push((post, Err(error))),
+            ErrorKind::Unavailable if post.may_go_again() => *slot = Some(post),
+            _ => done.push((post, Err(error))),
         }
     }
 
@@ -402,7 +449,8 @@ impl State {
             }
         }
         if self.up {
-            self.make_due(|post| post.last_sent.is_none_or(|last| now.duration_since(last) > AGAIN));
+            self.look_at_batch(now);
+            self.make_due(|_, post| post.last_sent.is_none_or(|last| now.duration_since(last) > AGAIN));
         }
     }
 

@@ -1,6 +1,6 @@
 //! An event on its way to the server.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use pubsub_core::{
     ChannelName, Error, ErrorKind, Message, Result,
@@ -56,7 +56,7 @@ impl Post {
 
     /// Whether the server still drops it if it has it already.
     pub(super) fn may_go_again(&self) -> bool {
-        let window = self.route.policy.dedup_window.unwrap_or(Duration::from_secs(60));
+        let window = self.route.resend_window();
         self.confirmed && self.first_sent.is_none_or(|first| first.elapsed() < window)
     }
 

@@ -133,7 +133,7 @@ impl Publisher for Nats {
     }
 }
 
-/// Encodes the whole batch, and only then hands it over.
+/// Encodes one event after the other, and hands each over at once: the server has it while the next one is encoded.
 fn send(
     shared: &Arc<Shared>,
     route: &Arc<Route>,
@@ -141,16 +141,14 @@ fn send(
     options: &PublishOptions,
     mut room: OwnedSemaphorePermit,
 ) -> Result<Tickets> {
-    let mut encoded: SmallVec<[_; 1]> = SmallVec::with_capacity(batch.len());
-    for message in batch {
-        match encode(shared, route, message, options) {
-            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
-            outcome => encoded.push(outcome),
-        }
-    }
     let deadline = Instant::now() + options.timeout.min(Duration::from_secs(86_400 * 365));
     let mut receivers = SmallVec::with_capacity(batch.len());
-    for (message, encoded) in batch.iter().zip(encoded) {
+    for message in batch {
+        let encoded = match encode(shared, route, message, options) {
+            // The first one tells it of all: it lies in what they have in common.
+            Err(error) if error.kind() == ErrorKind::Unsupported && receivers.is_empty() => return Err(error),
+            outcome => outcome,
+        };
         let (sender, receiver) = oneshot::channel();
         receivers.push(receiver);
         let encoded = match encoded {
@@ -179,7 +177,9 @@ fn send(
             // A batch larger than the window shares what there is.
             room: room.split(1),
         });
-        shared.outbox.put(shared, post).map_err(|()| error::closed("publish").on(message.channel()))?;
+        if shared.outbox.put(shared, post).is_err() && receivers.len() == 1 {
+            return Err(error::closed("publish").on(message.channel())); // later ones tell it by their tickets
+        }
     }
     Ok(tickets(receivers))
 }

@@ -67,11 +67,11 @@ impl State {
     }
 
     /// Has unconfirmed events sent again, unless they are held.
-    pub(super) fn make_due(&mut self, wanted: impl Fn(&Post) -> bool) {
+    pub(super) fn make_due(&mut self, mut wanted: impl FnMut(u64, &Post) -> bool) {
         for (slot, number) in self.sent.iter_mut().zip(self.first..) {
             if let Some(post) = slot
+                && wanted(number, post)
                 && post.stage != Stage::Held
-                && wanted(post)
                 && post.may_go_again()
             {
                 post.stage = Stage::Due;
@@ -90,7 +90,7 @@ impl State {
         for index in begin..self.sent.len() {
             let Some(mut post) = self.sent[index].take_if(|post| post.stage == Stage::Due) else { continue };
             let number = self.first + index as u64;
-            match self.hand_over(shared, &mut post, number) {
+            match self.hand_over(shared, &mut post, self.reply(number)) {
                 Ok(true) => {
                     post.stage = Stage::Sent;
                     self.sent[index] = Some(post);

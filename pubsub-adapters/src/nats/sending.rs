@@ -22,7 +22,7 @@ impl State {
         if !self.up || self.client.is_none() {
             return Sent::All; // until there is a connection
         }
-        if !self.send_due(shared) || !self.send_echo() {
+        if !self.send_due(shared) || !self.end_batch() || !self.send_echo() {
             return Sent::NoMore;
         }
         let sent = self.send_waiting(shared);
@@ -37,8 +37,15 @@ impl State {
             return None;
         }
         let number = self.first + self.sent.len() as u64;
-        match self.hand_over(shared, &mut post, number) {
-            Ok(true) => self.sent.push_back(Some(post)),
+        let within = self.reply_within(shared, &post);
+        let batched = within.is_some();
+        match self.hand_over(shared, &mut post, within.unwrap_or_else(|| self.reply(number))) {
+            Ok(true) => {
+                self.sent.push_back(Some(post));
+                if batched {
+                    self.went_within(number);
+                }
+            }
             Ok(false) => return Some(post),
             Err(error) => post.finish(Err(error)),
         }
@@ -50,6 +57,10 @@ impl State {
         let (mut bundle, mut askers) = (Vec::new(), Vec::new());
         let mut sent = Sent::Some;
         for _ in 0..BUNDLE {
+            if self.is_ending() && matches!(self.waiting.front(), Some(Job::Post(post)) if post.confirmed) {
+                sent = Sent::All; // until the batch before it is over
+                break;
+            }
             match self.waiting.pop_front() {
                 Some(Job::Echo(asker)) => askers.push(asker),
                 Some(Job::Post(post)) if post.confirmed => {
@@ -59,7 +70,7 @@ impl State {
                         break;
                     }
                 }
-                Some(Job::Post(mut post)) => match self.hand_over(shared, &mut post, 0) {
+                Some(Job::Post(mut post)) => match self.hand_over(shared, &mut post, String::new()) {
                     Ok(true) => bundle.push(post),
                     Ok(false) => {
                         self.waiting.push_front(Job::Post(post));
@@ -102,8 +113,8 @@ impl State {
         true
     }
 
-    /// Gives an event to the client. False if it does not take it now.
-    pub(super) fn hand_over(&self, shared: &Shared, post: &mut Post, number: u64) -> Result<bool> {
+    /// Gives an event to the client; if a stream confirms it, that comes to `reply`. False if it does not take it now.
+    pub(super) fn hand_over(&self, shared: &Shared, post: &mut Post, reply: String) -> Result<bool> {
         // What the client takes now it would send before those that are to be sent again.
         let connected = |client: &&Client| client.connection_state() == ConnectionState::Connected;
         let Some(client) = self.client.as_ref().filter(connected) else { return Ok(false) };
@@ -114,7 +125,6 @@ impl State {
         let Encoded { subject, mut headers, body } = encoded;
         let accepted = if post.confirmed {
             headers.insert(NATS_MESSAGE_ID, shared.outbox.dedup_id(post));
-            let reply = self.reply(number);
             at_once(client.publish_with_reply_and_headers(subject, reply, headers, body))
         } else if headers.is_empty() {
             at_once(client.publish(subject, body))
@@ -139,8 +149,8 @@ impl State {
         }
     }
 
-    /// Where the confirmation of an event goes.
-    fn reply(&self, number: u64) -> String {
+    /// Where the confirmation of an event that goes out alone comes to.
+    pub(super) fn reply(&self, number: u64) -> String {
         let mut reply = String::with_capacity(self.private.len() + 21);
         let _ = write!(reply, "{}.{number}", self.private); // a string takes whatever there is memory for
         reply
@@ -148,7 +158,7 @@ impl State {
 }
 
 /// What comes of handing something to the client; `None` if it does not take it now.
-fn at_once<E>(publish: impl Future<Output = Result<(), E>>) -> Option<Result<(), E>> {
+pub(super) fn at_once<E>(publish: impl Future<Output = Result<(), E>>) -> Option<Result<(), E>> {
     // Outside of tokio's budget, which would say that there is no room where there is.
     unconstrained(publish).now_or_never()
 }

@@ -107,6 +107,25 @@ impl Held for Item {
     }
 }
 
+/// Whether a reader has let a lease run out. Events are asked for only when it has taken all that there are, so that a
+/// reader that stands still does not get the same ones again and again.
+#[derive(Default)]
+pub(super) struct Behind(AtomicBool);
+
+impl Behind {
+    fn fall(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether to wait for a reader for whom so many events lie ready. One that has taken all has caught up.
+    fn waits(&self, ready: usize) -> bool {
+        if ready == 0 {
+            self.0.store(false, Ordering::Release);
+        }
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// What the consumers of one subscription share.
 pub(super) struct GroupSub {
     pub(super) shared: Arc<Shared>,
@@ -116,9 +135,8 @@ pub(super) struct GroupSub {
     pub(super) desk: Desk<Item>,
     /// The shortest `ack_wait` of its consumers, in milliseconds.
     pub(super) shortest: AtomicU64,
-    /// A lease that its reader holds has run out: it is asked for events only when it has taken all that there are, so
-    /// that a reader that stands still does not get the same ones again and again.
-    pub(super) behind: AtomicBool,
+    /// Whether a lease that its reader holds has run out.
+    pub(super) behind: Behind,
     /// How many consumers it reads.
     pub(super) parts: AtomicUsize,
     /// How many tasks may still give something back.
@@ -138,13 +156,13 @@ impl GroupSub {
     /// A delivery was not settled within its lease.
     pub(super) fn fall_behind(&self) {
         if self.is_manual() {
-            self.behind.store(true, Ordering::Release);
+            self.behind.fall();
         }
     }
 
     /// Whether no events are asked for until its reader has taken what there is.
     pub(super) fn waits_for_reader(&self) -> bool {
-        self.behind.load(Ordering::Acquire) && self.feed.len() > 0
+        self.behind.waits(self.feed.len())
     }
 
     /// Whether the subscription is over.
@@ -374,5 +392,19 @@ pub(super) async fn renew(sub: &GroupSub) {
         if client.publish(reply, PROGRESS).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_taken_all_has_caught_up() {
+        let behind = Behind::default();
+        assert!(!behind.waits(5));
+        behind.fall();
+        assert!(behind.waits(5) && behind.waits(1) && !behind.waits(0));
+        assert!(!behind.waits(5), "only until it has caught up");
     }
 }

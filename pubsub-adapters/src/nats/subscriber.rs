@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+        atomic::{AtomicU64, AtomicUsize},
     },
     time::Duration,
 };
@@ -26,7 +26,7 @@ use super::{
     group::Membership,
     history::resolve,
     member::{Mode, Part},
-    settler::{self, GroupSettler, GroupSub},
+    settler::{self, Behind, GroupSettler, GroupSub},
     shards,
     topology::Route,
 };
@@ -97,7 +97,7 @@ async fn subscribe_group(shared: &Arc<Shared>, options: SubscribeOptions) -> Res
         desk: Desk::new(options.retry, options.drain.clone()),
         group,
         feed,
-        behind: AtomicBool::new(false),
+        behind: Behind::default(),
         parts: AtomicUsize::new(0),
         recovering: AtomicUsize::new(0),
         holders: AtomicUsize::new(0),

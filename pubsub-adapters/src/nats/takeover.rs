@@ -2,8 +2,8 @@
 //!
 //! The server keeps events that come again in the order in which they came back to it: a lease that was renewed ends
 //! after those that were not, and what somebody gives back goes to whoever asks at that moment, the rest later. So a member
-//! that opens the consumer of a shard waits until all that is out has come to it, and hands it out in its order, before
-//! it asks for what lies behind.
+//! that opens the consumer of a shard waits until all that is out has come to it, and hands it out in its order, as far as
+//! it has room, before it asks for what lies behind.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,9 +11,13 @@ use std::{
 };
 
 use pubsub_core::{Delivery, driver::Outcome};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
+    connection::Link,
     member::{Mode, Part, Place, Stop},
     puller::{Arrived, Heard},
 };
@@ -30,21 +34,45 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 #[derive(Default)]
 struct Back(BTreeMap<u64, Delivery>);
 
-impl Back {
-    fn take(&mut self) -> impl Iterator<Item = Delivery> {
-        std::mem::take(&mut self.0).into_values()
-    }
-}
-
 impl Drop for Back {
     fn drop(&mut self) {
-        for delivery in self.take() {
+        for delivery in std::mem::take(&mut self.0).into_values() {
             if delivery.is_live() { delivery.settle_as(Outcome::Release) } else { delivery.forget() }
         }
     }
 }
 
 impl Part {
+    /// What stops the member from handing out more.
+    pub(super) fn stop(
+        &self,
+        place: &Place,
+        link: &mut watch::Receiver<Link>,
+        mode: &mut watch::Receiver<Mode>,
+    ) -> Option<Stop> {
+        if *mode.borrow_and_update() != Mode::Run || self.sub.is_over() {
+            return Some(Stop::End);
+        }
+        link.mark_unchanged();
+        if self.is_down(place) {
+            return Some(Stop::Down);
+        }
+        if self.is_moved(place) {
+            return Some(Stop::Moved);
+        }
+        if self.has_lost(place) {
+            return Some(Stop::Lapsed);
+        }
+        self.sub.feed.is_paused().then_some(Stop::Paused)
+    }
+
+    /// Lets a member's lease end then, or not yet, where it is not renewed automatically.
+    fn lease(&self, delivery: &Delivery, until: Option<Instant>) {
+        if self.sub.is_manual() {
+            self.sub.desk.with(delivery.ack.token(), |item| item.until = until);
+        }
+    }
+
     /// How many events of the consumer are out, and not here with a lease that holds.
     async fn out_elsewhere(&self, place: &Place) -> Result<usize, Stop> {
         match self.sub.shared.consumer("receive", self.channel(), &self.name()).await {
@@ -75,21 +103,8 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
     let mut end = turn + place.lease() + SLACK;
     let (mut back, mut pause) = (Back::default(), PAUSE);
     loop {
-        if *mode.borrow_and_update() != Mode::Run || sub.is_over() {
-            return Some(Stop::End);
-        }
-        link.mark_unchanged();
-        if part.is_down(place) {
-            return Some(Stop::Down);
-        }
-        if part.is_moved(place) {
-            return Some(Stop::Moved);
-        }
-        if part.has_lost(place) {
-            return Some(Stop::Lapsed);
-        }
-        if sub.feed.is_paused() {
-            return Some(Stop::Paused);
+        if let Some(stop) = part.stop(place, &mut link, &mut mode) {
+            return Some(stop);
         }
         let missing = match part.out_elsewhere(place).await {
             Ok(missing) => missing,
@@ -125,6 +140,8 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
             let sequence = arrived.sequence;
             let failed = if arrived.delivered > 1 { failures.next().unwrap_or_default() } else { 0 };
             let delivery = part.hand_out(place, arrived, failed, Instant::now());
+            // Its member's lease begins when it has it.
+            delivery.iter().for_each(|delivery| part.lease(delivery, None));
             if let Some(before) = delivery.and_then(|delivery| back.0.insert(sequence, delivery)) {
                 before.forget(); // its lease is over
             }
@@ -143,6 +160,29 @@ pub(super) async fn take_over(part: &Part, place: &mut Place) -> Option<Stop> {
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    sub.feed.deliver_all(back.take());
+    // Another member may have had more in hand than there is room for here.
+    while !back.0.is_empty() {
+        if let Some(stop) = part.stop(place, &mut link, &mut mode) {
+            return Some(stop);
+        }
+        let waiting = back.0.len();
+        part.gauge.wake_at(waiting + part.share() - 1);
+        let room = part.share().saturating_sub(part.gauge.count().saturating_sub(waiting));
+        let ready: Vec<_> =
+            std::iter::from_fn(|| back.0.pop_first()).take(room).map(|(_, delivery)| delivery).collect();
+        if ready.is_empty() {
+            tokio::select! {
+                () = part.gauge.freed.notified() => {}
+                _ = link.changed() => {}
+                _ = mode.changed() => {}
+                () = sub.feed.paused() => {}
+                () = sub.moved.notified() => {}
+                () = sub.over() => {}
+            }
+        }
+        let until = Instant::now() + sub.options.lease.duration;
+        ready.iter().for_each(|delivery| part.lease(delivery, Some(until)));
+        sub.feed.deliver_all(ready);
+    }
     None
 }

@@ -14,6 +14,7 @@ use pubsub_core::{
     ChannelName, ChannelPolicy, Durability, Error, ErrorKind, Key, Message, Ordering, Result, Retention,
     driver::{ChannelSpec, Difference, Topology, TopologyMode, TopologyReport},
 };
+use serde::Serialize;
 
 use super::{
     connection::Shared,
@@ -28,6 +29,8 @@ const DECLARED: &str = "pubsub-declared";
 const ORDERING: &str = "pubsub-ordering";
 const DEDUP: &str = "pubsub-dedup-ms";
 const TTL: &str = "pubsub-ttl-ms";
+/// Its stream takes batches.
+const BATCHED: &str = "pubsub-batched";
 
 /// How events of a channel go, and where.
 #[derive(Debug)]
@@ -36,12 +39,14 @@ pub(super) struct Route {
     pub(super) policy: ChannelPolicy,
     /// When its stream was made, which tells positions of streams of one name apart; 0 where there is none.
     pub(super) born: u64,
+    /// Whether its events may be confirmed together. A batch does not tell which of them the stream had already.
+    pub(super) batched: bool,
     /// One subject for each shard; one alone where there are none.
     subjects: Vec<Subject>,
 }
 
 impl Route {
-    fn new(shared: &Shared, channel: &ChannelName, policy: ChannelPolicy, born: u64) -> Self {
+    fn new(shared: &Shared, channel: &ChannelName, policy: ChannelPolicy, born: u64, batched: bool) -> Self {
         let names = &shared.names;
         let subjects = if policy.durability == Durability::Ephemeral {
             vec![names.ephemeral(channel).into()]
@@ -51,7 +56,18 @@ impl Route {
                 shards => (0..shards).map(|shard| names.durable(channel, &shard.to_string()).into()).collect(),
             }
         };
-        Self { channel: channel.clone(), policy, born, subjects }
+        let batched = batched && policy.dedup_window.is_none();
+        Self { channel: channel.clone(), policy, born, batched, subjects }
+    }
+
+    /// How long the server knows an event that it has.
+    pub(super) fn resend_window(&self) -> Duration {
+        remembered(&self.policy)
+    }
+
+    /// A subject of its stream, for what is no event.
+    pub(super) fn any_subject(&self) -> Subject {
+        self.subjects[0].clone()
     }
 
     pub(super) fn is_durable(&self) -> bool {
@@ -108,18 +124,18 @@ impl Shared {
             return Ok(route);
         }
         let declared = self.declared.get(channel);
-        let (policy, born) = match declared {
-            _ if channel.is_inbox() => (ChannelPolicy::new().ephemeral(), 0),
-            Some(policy) if policy.durability == Durability::Ephemeral => (policy, 0),
+        let (policy, born, batched) = match declared {
+            _ if channel.is_inbox() => (ChannelPolicy::new().ephemeral(), 0, false),
+            Some(policy) if policy.durability == Durability::Ephemeral => (policy, 0, false),
             declared => {
                 let info = match self.stream(operation, channel).await? {
                     Some(info) => info,
                     None => self.make(operation, channel, declared).await?,
                 };
-                (policy_of(&info.config), born(&info))
+                (policy_of(&info.config), born(&info), is_batched(&info.config))
             }
         };
-        let route = Arc::new(Route::new(self, channel, policy, born));
+        let route = Arc::new(Route::new(self, channel, policy, born, batched));
         self.routes.put(route.clone());
         Ok(route)
     }
@@ -151,7 +167,8 @@ impl Shared {
             return Err(Error::new(ErrorKind::NotFound, "restore channel", text).on(&route.channel));
         }
         let info = self.create("restore channel", &route.channel, &route.policy, known).await?;
-        self.routes.put(Arc::new(Route::new(self, &route.channel, policy_of(&info.config), born(&info))));
+        let (policy, batched) = (policy_of(&info.config), is_batched(&info.config));
+        self.routes.put(Arc::new(Route::new(self, &route.channel, policy, born(&info), batched)));
         Ok(info)
     }
 
@@ -172,7 +189,8 @@ impl Shared {
             config.subjects.push(subject);
         }
         config.allow_message_schedules = true;
-        let updated: Result<Info> = self.api("publish", format!("STREAM.UPDATE.{}", config.name), &config).await;
+        let subject = format!("STREAM.UPDATE.{}", config.name);
+        let updated: Result<Info> = self.api("publish", subject, &Settings::new(config)).await;
         updated.map(drop)
     }
 
@@ -195,7 +213,7 @@ impl Shared {
     ) -> Result<Info> {
         let config = self.config(channel, policy, declared, false);
         let subject = format!("STREAM.CREATE.{}", config.name);
-        match self.api(operation, subject, &config).await {
+        match self.api(operation, subject, &Settings::new(config)).await {
             Ok(info) => Ok(info),
             // Somebody else was quicker; what is there is compared by whoever cares.
             Err(error) if error.kind() == ErrorKind::Conflict => match self.stream(operation, channel).await? {
@@ -216,8 +234,10 @@ impl Shared {
         for (name, value) in [(DEDUP, policy.dedup_window), (TTL, policy.ttl)] {
             metadata.extend(value.map(|value| (name.to_owned(), value.as_millis().to_string())));
         }
+        if self.is_at_least(2, 14) {
+            metadata.insert(BATCHED.to_owned(), true.to_string());
+        }
         let age = retention.age.unwrap_or_default();
-        let window = policy.dedup_window.unwrap_or(RESEND_WINDOW).max(Duration::from_millis(100));
         let mut subjects = vec![self.names.durable(channel, "*")];
         subjects.extend(scheduled.then(|| self.names.scheduled(channel, "*")));
         Config {
@@ -231,7 +251,7 @@ impl Shared {
             max_consumers: -1,
             storage: storage(&self.options),
             num_replicas: self.options.replicas,
-            duplicate_window: if age.is_zero() { window } else { window.min(age) },
+            duplicate_window: remembered(policy),
             allow_direct: true,
             allow_message_ttl: self.is_at_least(2, 11),
             allow_message_schedules: scheduled,
@@ -269,7 +289,7 @@ impl Shared {
     /// An ephemeral channel leaves nothing on the server; a stream of its name makes it a durable one.
     async fn ensure_ephemeral(&self, spec: &ChannelSpec, report: &mut TopologyReport) -> Result<()> {
         if spec.channel.is_inbox() {
-            self.learn(spec, 0); // no stream has such a name
+            self.learn(spec, 0, false); // no stream has such a name
             return Ok(());
         }
         let is_off = |kind| matches!(kind, ErrorKind::Unsupported | ErrorKind::Unavailable);
@@ -281,14 +301,14 @@ impl Shared {
         match found {
             // Not even an update deletes the events of a stream.
             Some(_) => report.push(Difference::new(&spec.channel, DURABILITY, "ephemeral", "durable")),
-            None => self.learn(spec, 0),
+            None => self.learn(spec, 0, false),
         }
         Ok(())
     }
 
-    fn learn(&self, spec: &ChannelSpec, born: u64) {
+    fn learn(&self, spec: &ChannelSpec, born: u64, batched: bool) {
         self.declared.insert(&spec.channel, &spec.policy);
-        self.routes.put(Arc::new(Route::new(self, &spec.channel, spec.policy.clone(), born)));
+        self.routes.put(Arc::new(Route::new(self, &spec.channel, spec.policy.clone(), born, batched)));
     }
 
     async fn ensure_channel(
@@ -298,8 +318,17 @@ impl Shared {
         report: &mut TopologyReport,
     ) -> Result<()> {
         const OPERATION: &str = "ensure topology";
+        if let (Some(window), Some(age)) = (spec.policy.dedup_window, spec.policy.retention.age)
+            && window > age
+        {
+            let text = format!(
+                "field `dedup_window` is {window:?}: the server remembers an event no longer than it \
+                                keeps it, which is {age:?} by `retention.age`"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, OPERATION, text).on(&spec.channel));
+        }
         let create = mode != TopologyMode::Validate;
-        let found = match self.stream(OPERATION, &spec.channel).await? {
+        let mut found = match self.stream(OPERATION, &spec.channel).await? {
             Some(info) => info,
             None if self.is_ephemeral(&spec.channel) && mode != TopologyMode::Update => {
                 report.push(Difference::new(&spec.channel, DURABILITY, "durable", "ephemeral"));
@@ -330,11 +359,11 @@ impl Shared {
             let mut config = self.config(&spec.channel, &spec.policy, true, found.config.allow_message_schedules);
             config.num_replicas = config.num_replicas.max(found.config.num_replicas);
             let subject = format!("STREAM.UPDATE.{}", config.name);
-            let updated: Result<Info> = self.api(OPERATION, subject, &config).await;
-            updated.map_err(|error| error.on(&spec.channel))?;
+            let updated: Result<Info> = self.api(OPERATION, subject, &Settings::new(config)).await;
+            found = updated.map_err(|error| error.on(&spec.channel))?;
         }
         if all {
-            self.learn(spec, born(&found));
+            self.learn(spec, born(&found), is_batched(&found.config));
         }
         for (group, start) in &spec.groups {
             let made = self.ensure_group(&spec.channel, &spec.policy, group, start, create).await?;
@@ -345,6 +374,32 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// How long a stream remembers the ids of its events: no longer than it keeps them.
+fn remembered(policy: &ChannelPolicy) -> Duration {
+    let window = policy.dedup_window.unwrap_or(RESEND_WINDOW).max(Duration::from_millis(100));
+    policy.retention.age.filter(|age| !age.is_zero()).map_or(window, |age| window.min(age))
+}
+
+/// What a stream is made of, with what the client does not know.
+#[derive(Serialize)]
+struct Settings {
+    #[serde(flatten)]
+    config: Config,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    allow_batched: bool,
+}
+
+impl Settings {
+    fn new(config: Config) -> Self {
+        Self { allow_batched: is_batched(&config), config }
+    }
+}
+
+/// Whether a stream takes batches; the client does not tell, so what made it has written it down.
+fn is_batched(config: &Config) -> bool {
+    config.metadata.contains_key(BATCHED)
 }
 
 /// When a stream was made, in nanoseconds.

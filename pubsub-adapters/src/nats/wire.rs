@@ -15,7 +15,8 @@ use crate::common::unreadable::{self, ReadOut};
 /// How long an event lives from its arrival, in milliseconds: the server's own header counts whole seconds only.
 const TTL: &str = "pubsub-ttl";
 /// How events are written. The server and its client take microseconds for a dozen headers; and this is the form of
-/// CloudEvents on NATS in their released version, 1.0.2.
+/// CloudEvents on NATS in their released version, 1.0.2, which has none, not even for a content type: readers know it by
+/// its `specversion`.
 const USUAL: WireFormat = WireFormat::Structured;
 /// Headers that are the server's and ours, and none of the event's.
 const OURS: [&str; 2] = ["nats-", "pubsub-"];
@@ -45,12 +46,7 @@ impl HeaderNames {
 pub(super) fn encode(shared: &Shared, names: &HeaderNames, message: &Message) -> Result<(HeaderMap, Bytes, usize)> {
     let mut headers = HeaderMap::new();
     let (form, source) = (shared.options.broker.wire.unwrap_or(USUAL), &shared.options.broker.source);
-    if let Some((body, content_type)) = form.document(message.envelope(), source)? {
-        if form == WireFormat::Structured
-            && let Some(name) = names.get(Attribute::DataContentType)
-        {
-            headers.insert(name, content_type);
-        }
+    if let Some((body, _)) = form.document(message.envelope(), source)? {
         return Ok((headers, body, 0));
     }
     let mut size = 0;

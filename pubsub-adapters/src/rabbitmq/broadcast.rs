@@ -1,6 +1,6 @@
 //! Broadcasts: streams for durable channels, and queues for ephemeral ones and for wildcards.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use lapin::{
@@ -65,8 +65,38 @@ pub(super) struct Broadcast {
     pub(super) buffer: Option<usize>,
     part: Part,
     opened: Option<Opened>,
-    /// What came since the broker was told last, by id: after a lost connection it comes again.
-    untold: VecDeque<String>,
+    untold: Untold,
+}
+
+/// What came since the broker was told last, by id: after a lost connection it comes again, and was handed on already.
+#[derive(Default)]
+struct Untold {
+    ids: Vec<String>,
+    /// What is to come again.
+    again: Vec<String>,
+}
+
+impl Untold {
+    /// Takes note of what comes; false if it was handed on before.
+    fn take(&mut self, raw: &Raw, redelivered: bool) -> bool {
+        let id = raw.id().unwrap_or_default();
+        self.ids.push(id.to_owned());
+        if !redelivered {
+            self.again.clear(); // what comes again comes first
+        }
+        let known = self.again.iter().position(|known| !id.is_empty() && known == id);
+        known.map(|known| self.again.swap_remove(known)).is_none()
+    }
+
+    /// Whether it is time to tell the broker.
+    fn is_due(&self) -> bool {
+        self.ids.len() >= usize::from(AHEAD / 2)
+    }
+
+    /// The connection is lost: all of it comes again.
+    fn turn_back(&mut self) {
+        self.again.append(&mut self.ids);
+    }
 }
 
 impl Broadcast {
@@ -77,7 +107,7 @@ impl Broadcast {
         (slow, buffer): (SlowConsumer, Option<usize>),
         part: Part,
     ) -> Result<Self> {
-        let untold = VecDeque::new();
+        let untold = Untold::default();
         let mut this = Self { topology, wire, feed, closing, slow, buffer, part, opened: None, untold };
         this.opened = Some(this.connect().await?);
         Ok(this)
@@ -153,16 +183,21 @@ impl Broadcast {
                 },
                 Opened::Queue(channel, consumer) => match consumer.next().await {
                     Some(Ok(delivery)) => {
-                        let (tag, raw) = (delivery.delivery_tag, Raw::of(delivery));
-                        if matches!(self.part, Part::Durable { .. }) {
-                            self.untold.push_back(raw.id().unwrap_or_default().to_owned());
-                            if self.untold.len() >= usize::from(AHEAD / 2) {
-                                let told = channel.basic_ack(tag, BasicAckOptions { multiple: true }).await;
-                                if told.is_err() {
-                                    return;
+                        let (tag, again) = (delivery.delivery_tag, delivery.redelivered);
+                        let raw = Raw::of(delivery);
+                        let fresh = self.untold.take(&raw, again);
+                        if self.untold.is_due() {
+                            let told = channel.basic_ack(tag, BasicAckOptions { multiple: true }).await;
+                            if told.is_err() {
+                                if fresh {
+                                    self.hand_on(&raw);
                                 }
-                                self.untold.clear();
+                                return;
                             }
+                            self.untold.ids.clear();
+                        }
+                        if !fresh {
+                            continue;
                         }
                         raw
                     }
@@ -288,7 +323,8 @@ impl Broadcast {
                 let options = QueueDeclareOptions { durable: true, auto_delete: true, ..Default::default() };
                 let declared = channel.queue_declare(short(&queue), options, FieldTable::default());
                 within(OPERATION, declared).await?.map_err(|error| convert(OPERATION, error))?;
-                let (channel, consumer) = consume(channel, &queue, true).await?;
+                // The client bounds nothing that the broker sends unasked: what its reader has not taken waits there.
+                let (channel, consumer) = consume(channel, &queue, false).await?;
                 Ok(Opened::Queue(channel, consumer))
             }
         }
@@ -297,6 +333,7 @@ impl Broadcast {
     /// As [`Broadcast::connect`], after something was lost.
     async fn reconnect(&mut self) -> Result<Opened> {
         let topology = self.topology.clone();
+        self.untold.turn_back();
         match &mut self.part {
             Part::Stream { channel, from, born } => {
                 let bounds = match bounds(&topology, channel, OPERATION).await {
@@ -319,12 +356,13 @@ impl Broadcast {
             Part::Durable { queue, patterns } => {
                 if !super::group::exists(&topology, queue).await? {
                     topology.base(true).await?;
-                    self.untold.clear();
+                    self.untold = Untold::default();
                     self.feed.gaps(patterns.iter().filter_map(name_of), GapReason::DataLoss);
                 }
             }
             Part::Live { .. } => topology.look().await?,
-            Part::Inbox { .. } => {}
+            // Its queue went with the connection.
+            Part::Inbox { .. } => self.untold = Untold::default(),
         }
         self.connect().await
     }

@@ -79,6 +79,10 @@ pub(super) fn merged(bytes: &[u8], arrival: Arrival<'_>, headers: Gathered<'_>) 
 }
 
 fn read(bytes: &[u8], arrival: Option<Arrival<'_>>, own: Option<&str>) -> Result<Envelope> {
+    // As this library writes it; it need not be looked through as something else before.
+    if bytes.starts_with(br#"{"specversion":"#) {
+        return cloudevents::read(bytes, arrival, own);
+    }
     match serde_json::from_slice::<Document<'_, &RawValue>>(bytes) {
         Ok(document) if document.specversion.is_none() => document.into_envelope(),
         Ok(_) => cloudevents::read(bytes, arrival, own),

@@ -13,7 +13,7 @@ use super::{BrokerError, BrokerKind, BrokerOptions, HandshakeError, Listener, Se
 /// Older servers lack parts of JetStream that the adapter uses; Debian 12 packages 2.9.
 const OLDEST: (u32, u32) = (2, 11);
 
-/// The port at which a server with TLS tells its health.
+/// The port at which a server tells its health that does not let this crate in.
 const MONITOR: usize = 1;
 const SETTINGS: &str = "nats.conf";
 
@@ -42,7 +42,7 @@ fn version(server: &Path) -> Result<String, BrokerError> {
 
 impl Launch for Nats {
     fn ports(&self, options: &BrokerOptions) -> usize {
-        if options.security.is_some() { MONITOR + 1 } else { 1 }
+        if options.security.is_some() || options.monitored { MONITOR + 1 } else { 1 }
     }
 
     fn port_of(&self, listener: Listener) -> Option<usize> {
@@ -50,8 +50,8 @@ impl Launch for Nats {
     }
 
     fn probe(&self, site: &Site, options: &BrokerOptions, within: Duration) -> Result<ServerInfo, HandshakeError> {
-        match options.security {
-            Some(_) => handshake::monitored(site.addresses[MONITOR], within),
+        match site.addresses.get(MONITOR) {
+            Some(monitor) => handshake::monitored(*monitor, within),
             None => handshake_at(BrokerKind::Nats, &Endpoint::of(site.client_address(), options), within),
         }
     }
@@ -79,6 +79,9 @@ impl Launch for Nats {
         }
         if options.security.is_some() || options.room.is_some() {
             command.arg("-c").arg(site.home.join(SETTINGS));
+        }
+        if options.monitored && options.security.is_none() {
+            command.args(["-m", &site.port(MONITOR)]);
         }
         command.args(&options.extra);
         vec![command]

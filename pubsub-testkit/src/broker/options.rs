@@ -16,6 +16,7 @@ pub struct BrokerOptions {
     pub(super) room: Option<u64>,
     pub(super) credentials: Option<(String, String)>,
     pub(super) security: Option<Security>,
+    pub(super) monitored: bool,
     pub(super) extra: Vec<String>,
 }
 
@@ -30,6 +31,7 @@ impl Default for BrokerOptions {
             room: None,
             credentials: None,
             security: None,
+            monitored: false,
             extra: Vec::new(),
         }
     }
@@ -60,6 +62,14 @@ impl BrokerOptions {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
+        self
+    }
+
+    /// NATS: the server tells on a port of its own whether it is ready, as one must that lets in only whom this crate does
+    /// not know. The other brokers ignore it.
+    #[must_use]
+    pub fn monitored(mut self) -> Self {
+        self.monitored = true;
         self
     }
 

@@ -12,15 +12,22 @@ use rdkafka::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::{COMMIT, Consumption, Member, Part, REVOKE, Revocation, commits::Ended};
+use super::{COMMIT, Consumption, End, Member, Part, REVOKE, commits::Ended};
 use crate::kafka::{
     connection::{ANSWER, Link, blocking},
     error::error,
-    member::{Change, Client, committed, list},
+    member::{Change, Client, committed, list, move_client},
     position::{bounds_of, resolve},
     progress::{Committed, Progress},
     topology::Topic,
 };
+
+/// Partitions that are given up.
+pub(super) struct Revocation {
+    partitions: Vec<i32>,
+    pub(super) until: Instant,
+    lost: bool,
+}
 
 impl Link {
     /// A client that takes part in a group on a channel. The group has its place when this returns.
@@ -237,27 +244,41 @@ impl Member {
         }
     }
 
-    /// Moves the group, once all of the channel is ours.
-    pub(super) async fn try_seek(&mut self, consumer: &Arc<Consumption>) {
-        let Some((seek, until)) = self.seeking.take() else { return };
+    /// Moves the group, once all of the channel is ours. Where that stops half-way, the client has to be made anew.
+    pub(super) async fn try_seek(&mut self, consumer: &Arc<Consumption>) -> Option<End> {
+        let (seek, until) = self.seeking.take()?;
         let all_mine = self.parts.len() == usize::try_from(self.topic.partitions).unwrap_or(0)
             && self.revocations.is_empty()
             && !self.commits.is_underway();
+        let mut end = None;
         let moved = if all_mine {
-            self.seek(consumer, &seek.to).await
+            match self.find_places(&seek.to).await {
+                Ok(places) => self.move_to(consumer, places, &mut end).await,
+                Err(error) => Err(error),
+            }
         } else if Instant::now() < until {
             self.seeking = Some((seek, until));
-            return;
+            return None;
         } else {
             let text = "other members of the group hold parts of the channel: seek while there is one member";
             Err(Error::new(ErrorKind::Conflict, "seek", text))
         };
         let _ = seek.done.send(moved.map_err(|error| error.on(&self.channel)));
+        end
     }
 
-    async fn seek(&mut self, consumer: &Arc<Consumption>, to: &StartPosition) -> Result<()> {
+    async fn find_places(&self, to: &StartPosition) -> Result<Vec<(i32, i64)>> {
         let (topic, start) = (self.topic.clone(), to.clone());
-        let offsets = self.link.ask("seek", move |explorer| resolve(explorer, &topic, &start, false)).await?;
+        self.link.ask("seek", move |explorer| resolve(explorer, &topic, &start, false)).await
+    }
+
+    /// Moves the group, and then the client. One that does not follow is made anew: it begins where the group is.
+    async fn move_to(
+        &mut self,
+        consumer: &Arc<Consumption>,
+        offsets: Vec<(i32, i64)>,
+        end: &mut Option<End>,
+    ) -> Result<()> {
         let batch = self.settler.desk.take_batch();
         self.settle(batch);
         drop(self.settler.desk.take_if(|_| true));
@@ -278,9 +299,14 @@ impl Member {
                 Part { epoch, progress, expected: *offset, dirty: false, revoking: false, stash: VecDeque::new() };
             self.parts.insert(*partition, part);
         }
-        let client = consumer.clone();
-        let moved = blocking("seek", move || client.seek_partitions(list, ANSWER).map(drop)).await?;
-        moved.map_err(|cause| error("seek", cause))?;
-        self.commit_now(consumer, commits).await
+        let anew = |error: &Error| Some(End::Rebuild(format!("a seek stopped half-way: {error}"), false));
+        if let Err(error) = self.commit_now(consumer, commits).await {
+            *end = anew(&error);
+            return Err(error.perhaps_applied());
+        }
+        if let Err(error) = move_client(consumer, list).await {
+            *end = anew(&error);
+        }
+        Ok(())
     }
 }

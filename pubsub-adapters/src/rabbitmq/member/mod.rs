@@ -211,6 +211,9 @@ impl Member {
         backlog: bool,
         delivery: lapin::message::Delivery,
     ) -> Option<Delivery> {
+        if self.passing == Some(queue) {
+            return None; // it goes back with the channel, before anybody else takes from the queue
+        }
         let lane = self.lanes.get_mut(&number)?;
         let tag = delivery.delivery_tag;
         let raw = Box::new(Raw::of(delivery));

@@ -51,6 +51,7 @@ impl Member {
         }
         drop(self.desk.take_if(|_| true));
         self.active.clear();
+        self.passing = None;
         self.unread.clear();
         for (_, lane) in self.lanes.drain() {
             lane.close(self.plan.ordered).await;
