@@ -53,31 +53,13 @@ impl State {
 impl Ledger {
     /// Opens tickets that stay open as long as the guard lives.
     pub(crate) fn open(&self, tickets: usize) -> OpenTickets {
-        let tickets = tickets as u64;
-        OpenTickets { ledger: self.clone(), epoch: self.enter(tickets), tickets }
-    }
-
-    /// Opens tickets without a guard: whoever opens them closes them, with the epoch that this returns.
-    pub(crate) fn enter(&self, tickets: u64) -> u64 {
         let mut state = self.lock();
         let epoch = state.epoch();
         if let Some(open) = state.open.back_mut() {
-            *open += tickets;
+            *open += tickets as u64;
         }
-        epoch
-    }
-
-    /// Closes tickets of an epoch.
-    pub(crate) fn close(&self, epoch: u64, tickets: u64) {
-        let mut state = self.lock();
-        let index = (epoch - state.first) as usize;
-        if let Some(open) = state.open.get_mut(index) {
-            *open -= tickets;
-        }
-        if std::mem::take(&mut state.awaited) {
-            drop(state);
-            self.0.closed.notify_waiters();
-        }
+        drop(state);
+        OpenTickets { ledger: self.clone(), epoch, tickets: tickets as u64 }
     }
 
     /// Remembers that a message was refused.
@@ -149,7 +131,15 @@ impl OpenTickets {
 
 impl Drop for OpenTickets {
     fn drop(&mut self) {
-        self.ledger.close(self.epoch, self.tickets);
+        let mut state = self.ledger.lock();
+        let index = (self.epoch - state.first) as usize;
+        if let Some(open) = state.open.get_mut(index) {
+            *open -= self.tickets;
+        }
+        if std::mem::take(&mut state.awaited) {
+            drop(state);
+            self.ledger.0.closed.notify_waiters();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use pubsub_core::{
 use rdkafka::error::KafkaError;
 use tokio::{
     runtime::Handle,
-    sync::SemaphorePermit,
+    sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep, timeout},
 };
 
@@ -68,7 +68,7 @@ fn units(batch: &[Arc<Message>]) -> u32 {
 
 impl Link {
     /// Hands one record to the client.
-    fn send(&self, target: &Target, message: &Message, mut pending: Pending) {
+    fn send(&self, target: &Target, message: &Message, pending: Pending) {
         let (size, limit) = (message.wire_len(), max_payload(self.options.property_value("message.max.bytes")));
         let encoded = if size > limit {
             let text = format!("the event has {size} bytes, {limit} are allowed");
@@ -86,17 +86,23 @@ impl Link {
                 producer.send(&target.topic.name, message, encoded, pending);
             }
         });
-        if let (Err(error), Some((_, mut pending))) = (sent, parcel) {
+        if let (Err(error), Some((_, pending))) = (sent, parcel) {
             pending.refuse(error.on(message.channel()));
         }
     }
 
     /// Hands a batch to the client; its tickets resolve with the broker's word.
-    fn send_all(self: &Arc<Self>, target: Target, batch: Batch, room: SemaphorePermit<'_>, limit: Duration) -> Tickets {
+    fn send_all(
+        self: &Arc<Self>,
+        target: Target,
+        batch: Batch,
+        room: OwnedSemaphorePermit,
+        limit: Duration,
+    ) -> Tickets {
         let Some(channel) = batch.first().map(|message| message.channel().clone()) else {
             return MaybeReady::ready(Ok(Receipts::new()));
         };
-        let underway = Underway::new(batch.len(), channel, &self.outlet.books, room);
+        let underway = Underway::new(batch.len(), channel, self.outlet.ledger.open(batch.len()), room);
         for (index, message) in batch.into_iter().enumerate() {
             self.send(&target, &message, Pending::new(underway.clone(), index));
         }
@@ -140,8 +146,8 @@ impl Link {
         tickets.await?.into_iter().try_for_each(|receipt| receipt.map(drop))
     }
 
-    async fn room(&self, batch: &Batch, limit: Duration) -> Result<SemaphorePermit<'_>> {
-        let room = timeout(limit, self.outlet.books.window.acquire_many(units(batch))).await;
+    async fn room(&self, batch: &Batch, limit: Duration) -> Result<OwnedSemaphorePermit> {
+        let room = timeout(limit, self.outlet.window.clone().acquire_many_owned(units(batch))).await;
         let full = |_| {
             let text = format!("the window of unconfirmed events had no room within {limit:?}");
             Error::new(ErrorKind::Backpressure, "publish", text)
@@ -205,7 +211,7 @@ impl Publisher for Kafka {
         }
         if options.deliver_at.is_none()
             && let Some(topic) = link.topics.get(channel)
-            && let Ok(room) = link.outlet.books.window.try_acquire_many(units(&batch))
+            && let Ok(room) = link.outlet.window.clone().try_acquire_many_owned(units(&batch))
         {
             let target = Target::new(topic, None, options.timeout);
             return MaybeReady::ready(Ok(link.send_all(target, batch, room, options.timeout)));

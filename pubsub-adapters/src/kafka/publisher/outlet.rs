@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -19,24 +19,26 @@ use rdkafka::{
     message::{DeliveryResult, Message as _},
     producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig},
 };
+use tokio::sync::Semaphore;
 
 use super::{
     DELIVERY, LARGEST, refusal,
-    underway::{Books, Fault, Held, Pending},
+    underway::{Fault, Pending},
 };
-use crate::kafka::{
-    connection::{Context, Link, Signals, reap},
-    error::{code_of, error},
-    options::Profile,
-    wire::Encoded,
+use crate::{
+    common::ledger::Ledger,
+    kafka::{
+        connection::{Context, Link, Signals, reap},
+        error::{code_of, error},
+        options::Profile,
+        wire::Encoded,
+    },
 };
 
 /// The window, in units of a record and each further KiB of it.
 pub(super) const WINDOW: u32 = 16_384;
 /// How long the thread of a producer waits for reports until it looks whether it has to end.
 const REPORTS: Duration = Duration::from_millis(100);
-/// Of so many records what they held is given back at once, while more are underway.
-const TOGETHER: u64 = 64;
 /// How much later than its time the client tells that a record is out of time: it looks at all of them once a second.
 const LATE: Duration = Duration::from_secs(3);
 /// The client takes no longer time than this.
@@ -57,40 +59,11 @@ pub(super) struct Reports {
     signals: Arc<Signals>,
     /// It takes nothing any more.
     broken: AtomicBool,
-    /// How many records it was given.
-    sent: AtomicU64,
-    returns: Mutex<Returns>,
 }
 
 impl Reports {
     fn new(signals: Arc<Signals>) -> Self {
-        Self { signals, broken: false.into(), sent: 0.into(), returns: Mutex::default() }
-    }
-
-    /// A record is done with. What batches held is given back together: these counts are the publishers' as well, and
-    /// each touch of them from this thread costs them as much as it costs here.
-    fn done(&self, books: &Books, held: Option<Held>) {
-        let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner);
-        returns.reported += 1;
-        let apart = match (&mut returns.held, held) {
-            (Some(kept), Some(held)) => kept.join(held).err(),
-            (none @ None, held) => {
-                *none = held;
-                None
-            }
-            (Some(_), None) => None,
-        };
-        if returns.reported >= returns.sent {
-            returns.sent = self.sent.load(Ordering::SeqCst);
-        }
-        // More reports come as long as more was sent.
-        let together = if returns.reported == returns.sent || returns.reported.is_multiple_of(TOGETHER) {
-            returns.held.take()
-        } else {
-            None
-        };
-        drop(returns);
-        apart.into_iter().chain(together).for_each(|held| books.give_back(held));
+        Self { signals, broken: false.into() }
     }
 
     fn look_at(&self, cause: &KafkaError) {
@@ -98,16 +71,6 @@ impl Reports {
             self.broken.store(true, Ordering::SeqCst);
         }
     }
-}
-
-/// What is to be given back, and when.
-#[derive(Default)]
-struct Returns {
-    /// How many records were reported.
-    reported: u64,
-    /// How many were sent, when that was looked at last.
-    sent: u64,
-    held: Option<Held>,
 }
 
 impl ClientContext for Reports {
@@ -124,18 +87,16 @@ impl ClientContext for Reports {
 impl ProducerContext for Reports {
     type DeliveryOpaque = Box<Pending>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, mut pending: Box<Pending>) {
-        let confirmed = match result {
-            Ok(record) => Ok((record.partition(), record.offset())),
+    fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
+        match result {
+            Ok(record) => pending.end(Ok((record.partition(), record.offset()))),
             Err((cause, _)) => {
                 self.look_at(cause);
                 let batch = pending.batch();
                 batch.fail(&refusal(cause.clone(), &batch.channel));
-                Err(Fault::Reported(cause.clone()))
+                pending.end(Err(Fault::Reported(cause.clone())));
             }
-        };
-        let held = pending.end(confirmed);
-        self.done(&pending.batch().books, held);
+        }
     }
 }
 
@@ -184,14 +145,9 @@ impl Outgoing {
         if let Some(body) = document.as_ref().or(message.payload().data()) {
             record = record.payload(body);
         }
-        let reports = self.client.context();
-        // Before it is sent: the report may be faster than this thread.
-        reports.sent.fetch_add(1, Ordering::SeqCst);
         if let Err((cause, record)) = self.client.send(record) {
-            reports.look_at(&cause);
-            let mut pending = record.delivery_opaque;
-            pending.refuse(error("publish", cause).on(message.channel()));
-            reports.done(&pending.batch().books, None);
+            self.client.context().look_at(&cause);
+            record.delivery_opaque.refuse(error("publish", cause).on(message.channel()));
         }
     }
 
@@ -218,12 +174,18 @@ pub(in crate::kafka) struct Outlet {
     usual: ArcSwapOption<Outgoing>,
     /// By the time for which they try, in milliseconds. Whoever makes a producer holds it.
     patient: Mutex<BTreeMap<u128, Arc<Outgoing>>>,
-    pub(super) books: Arc<Books>,
+    pub(super) window: Arc<Semaphore>,
+    pub(super) ledger: Ledger,
 }
 
 impl Outlet {
     pub(in crate::kafka) fn new() -> Self {
-        Self { usual: ArcSwapOption::empty(), patient: Mutex::default(), books: Arc::new(Books::new()) }
+        Self {
+            usual: ArcSwapOption::empty(),
+            patient: Mutex::default(),
+            window: Arc::new(Semaphore::new(WINDOW as usize)),
+            ledger: Ledger::default(),
+        }
     }
 
     /// Does something with the producer that tries for so long.
@@ -282,7 +244,7 @@ impl Outlet {
 
     /// Waits until every ticket given out before is resolved.
     pub(in crate::kafka) async fn flush(&self) -> Result<()> {
-        self.books.ledger.flush().await
+        self.ledger.flush().await
     }
 
     fn patient(&self) -> MutexGuard<'_, BTreeMap<u128, Arc<Outgoing>>> {
@@ -292,7 +254,7 @@ impl Outlet {
 
 impl fmt::Debug for Outlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("open", &self.books.ledger.len()).finish_non_exhaustive()
+        f.debug_struct("Outlet").field("open", &self.ledger.len()).finish_non_exhaustive()
     }
 }
 

@@ -9,48 +9,9 @@ use std::{
 use pubsub_core::{ChannelName, Error};
 use rdkafka::error::KafkaError;
 use smallvec::SmallVec;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::outlet::WINDOW;
-use crate::common::ledger::Ledger;
-
-/// What all batches of an adapter take from: the window of unconfirmed records, and the tickets that flushes wait for.
-pub(super) struct Books {
-    pub(super) window: Semaphore,
-    pub(super) ledger: Ledger,
-}
-
-impl Books {
-    pub(super) fn new() -> Self {
-        Self { window: Semaphore::new(WINDOW as usize), ledger: Ledger::default() }
-    }
-
-    /// Gives back what batches held.
-    pub(super) fn give_back(&self, held: Held) {
-        self.ledger.close(held.epoch, held.tickets);
-        self.window.add_permits(held.room);
-    }
-}
-
-/// What a batch, or several of them, hold of the books. Whoever has this gives it back.
-#[must_use]
-pub(super) struct Held {
-    epoch: u64,
-    tickets: u64,
-    room: usize,
-}
-
-impl Held {
-    /// Both together, if that makes one.
-    pub(super) fn join(&mut self, other: Self) -> Result<(), Self> {
-        if other.epoch != self.epoch {
-            return Err(other);
-        }
-        self.tickets += other.tickets;
-        self.room += other.room;
-        Ok(())
-    }
-}
+use crate::common::ledger::OpenTickets;
 
 /// Why a record was not confirmed.
 #[derive(Debug)]
@@ -72,7 +33,6 @@ pub(super) type Confirmations = SmallVec<[Confirmed; 1]>;
 /// A batch underway. What it holds is given back when the client is done with it, whoever still waits.
 pub(super) struct Underway {
     state: Mutex<State>,
-    pub(super) books: Arc<Books>,
     pub(super) channel: ChannelName,
 }
 
@@ -80,47 +40,45 @@ struct State {
     results: Confirmations,
     left: usize,
     waits: Option<Waker>,
-    held: Option<Held>,
+    held: Option<(OpenTickets, OwnedSemaphorePermit)>,
 }
 
 impl Underway {
     pub(super) fn new(
         records: usize,
         channel: ChannelName,
-        books: &Arc<Books>,
-        room: SemaphorePermit<'_>,
+        open: OpenTickets,
+        room: OwnedSemaphorePermit,
     ) -> Arc<Self> {
         let mut results = Confirmations::with_capacity(records);
         results.resize_with(records, || Err(Fault::Silent));
-        let tickets = records as u64;
-        let held = Held { epoch: books.ledger.enter(tickets), tickets, room: room.num_permits() };
-        room.forget();
-        let state = State { results, left: records, waits: None, held: Some(held) };
-        Arc::new(Self { state: Mutex::new(state), books: books.clone(), channel })
+        let state = State { results, left: records, waits: None, held: Some((open, room)) };
+        Arc::new(Self { state: Mutex::new(state), channel })
     }
 
-    /// A record is done with. Those who wait are woken once, for all of the batch, and what it held is the caller's to
-    /// give back.
-    fn end(&self, index: usize, result: Confirmed) -> Option<Held> {
+    /// A record is done with. Those who wait are woken once, for all of the batch.
+    pub(super) fn end(&self, index: usize, result: Confirmed) {
         let mut state = self.lock();
         if let Some(known) = state.results.get_mut(index) {
             *known = result;
         }
         state.left = state.left.saturating_sub(1);
         if state.left > 0 {
-            return None;
+            return;
         }
         let (held, waits) = (state.held.take(), state.waits.take());
         drop(state);
+        drop(held);
         if let Some(waker) = waits {
             waker.wake();
         }
-        held
     }
 
     /// Tells the next flush of a refusal.
     pub(super) fn fail(&self, error: &Error) {
-        self.books.ledger.fail(error);
+        if let Some((open, _)) = &self.lock().held {
+            open.fail(error);
+        }
     }
 
     /// What became of the whole batch, once it is done.
@@ -159,26 +117,21 @@ impl Pending {
     }
 
     /// It never went out.
-    pub(super) fn refuse(&mut self, why: Error) {
+    pub(super) fn refuse(self, why: Error) {
         self.batch.fail(&why);
-        if let Some(held) = self.end(Err(Fault::Refused(why))) {
-            self.batch.books.give_back(held);
-        }
+        self.end(Err(Fault::Refused(why)));
     }
 
-    /// It is done with. If that is so of the whole batch, what that held is the caller's to give back.
-    pub(super) fn end(&mut self, result: Confirmed) -> Option<Held> {
+    pub(super) fn end(mut self, result: Confirmed) {
         self.ended = true;
-        self.batch.end(self.index, result)
+        self.batch.end(self.index, result);
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if !self.ended
-            && let Some(held) = self.batch.end(self.index, Err(Fault::Silent))
-        {
-            self.batch.books.give_back(held);
+        if !self.ended {
+            self.batch.end(self.index, Err(Fault::Silent));
         }
     }
 }
@@ -187,25 +140,26 @@ impl Drop for Pending {
 mod tests {
     use futures_util::FutureExt;
     use pubsub_core::ErrorKind;
+    use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::common::ledger::Ledger;
 
     #[tokio::test]
     async fn a_batch_ends_with_its_last_record_and_then_gives_back_its_room() {
-        let books = Arc::new(Books::new());
-        let taken = |books: &Books| WINDOW as usize - books.window.available_permits();
-        let room = books.window.try_acquire_many(3).unwrap();
-        let batch = Underway::new(3, ChannelName::parse("a").unwrap(), &books, room);
+        let (ledger, room) = (Ledger::default(), Arc::new(Semaphore::new(3)));
+        let permit = room.clone().try_acquire_many_owned(3).unwrap();
+        let batch = Underway::new(3, ChannelName::parse("a").unwrap(), ledger.open(3), permit);
         let mut records: Vec<_> = (0..3).map(|index| Pending::new(batch.clone(), index)).collect();
         let wait = std::future::poll_fn(|context| batch.poll(context));
         tokio::pin!(wait);
-        assert!(records.pop().unwrap().end(Ok((1, 9))).is_none());
+        records.pop().unwrap().end(Ok((1, 9)));
         drop(records.pop());
         assert!(wait.as_mut().now_or_never().is_none());
-        assert_eq!((books.ledger.len(), taken(&books)), (3, 3));
+        assert_eq!((ledger.len(), room.available_permits()), (3, 0));
         let refused = Error::new(ErrorKind::TooLarge, "publish", "too large");
         records.pop().unwrap().end(Err(Fault::Refused(refused)));
-        assert_eq!((books.ledger.len(), taken(&books)), (0, 0));
+        assert_eq!((ledger.len(), room.available_permits()), (0, 3));
         let results = wait.await;
         assert!(matches!(results[..], [Err(Fault::Refused(_)), Err(Fault::Silent), Ok((1, 9))]), "{results:?}");
     }
