@@ -155,7 +155,7 @@ async fn declare(adapter: &dyn Adapter, copy: &Message) -> Result<()> {
 /// The letter, on the channel where those of its group lie.
 fn copy_of(burial: &Burial, clock: &Clock) -> Message {
     let Burial { message, attempt, first_seen, reason, outstanding, .. } = burial;
-    let group = outstanding.0.group.as_ref();
+    let group = outstanding.consumer.group.as_ref();
     let channel = group.map_or_else(|| message.channel().clone(), |group| message.channel().dead_letter(group));
     message.dead_letter(channel, reason, *attempt, *first_seen, clock.now())
 }
@@ -168,7 +168,7 @@ async fn settle(burial: Burial, ticket: Result<Tickets>, mut publishing: Publish
     };
     publishing.ended(&outcome);
     let Burial { handle, message, attempt, outstanding, .. } = burial;
-    let delay = outstanding.0.retry.delay(message.id(), attempt).max(Duration::from_millis(100));
+    let delay = outstanding.consumer.retry.delay(message.id(), attempt).max(Duration::from_millis(100));
     // A refusal is not counted here: whoever buried it did his part, and the copy is there.
     handle.settle(outcome.map_or(Outcome::Nack(delay), |()| Outcome::Reject));
     drop(outstanding); // closing waits for it

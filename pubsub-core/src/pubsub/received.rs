@@ -269,7 +269,7 @@ impl Ack {
             attempt: self.attempt,
             first_seen: self.first_seen,
             reason,
-            outstanding: Outstanding::new(&self.outstanding.0),
+            outstanding: Outstanding::new(&self.outstanding.consumer),
             hop: Hop::current(),
         };
         if writer.bury(burial) {
