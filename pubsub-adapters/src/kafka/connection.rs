@@ -133,7 +133,7 @@ pub(super) struct Incident {
 pub(super) struct Link {
     pub(super) options: KafkaOptions,
     pub(super) names: Names,
-    pub(super) wire: Wire,
+    pub(super) wire: Arc<Wire>,
     pub(super) signals: Arc<Signals>,
     pub(super) states: StateSender,
     pub(super) topics: Topics,
@@ -172,7 +172,7 @@ impl Link {
         let admin = AdminClient::from_config_and_context(&config, context).map_err(|cause| error("connect", cause))?;
         Ok(Arc::new(Self {
             names: Names::new(options.broker.prefix.as_deref()),
-            wire: Wire::new(&options.broker.source, options.broker.wire.unwrap_or_default()),
+            wire: Arc::new(Wire::new(&options.broker.source, options.broker.wire.unwrap_or_default())),
             signals,
             states: StateSender::new(AdapterState::Connecting),
             topics: Topics::default(),

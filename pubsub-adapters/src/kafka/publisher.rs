@@ -1,5 +1,6 @@
 //! Publishing: records that are confirmed by every copy, in a window of our own.
 
+mod lane;
 mod outlet;
 mod underway;
 
@@ -23,6 +24,7 @@ use tokio::{
 
 pub(super) use self::outlet::Outlet;
 use self::{
+    lane::{Lane, Parcel},
     outlet::{WINDOW, patience},
     underway::{Confirmed, Fault, Pending, Underway},
 };
@@ -67,28 +69,29 @@ fn units(batch: &[Arc<Message>]) -> u32 {
 }
 
 impl Link {
-    /// Hands one record to the client.
-    fn send(&self, target: &Target, message: &Message, pending: Pending) {
+    /// Hands one record to the client, or to the lane before it; whether it waits there.
+    fn send(&self, target: &Target, lane: Option<&Lane>, message: Arc<Message>, pending: Pending) -> bool {
         let (size, limit) = (message.wire_len(), max_payload(self.options.property_value("message.max.bytes")));
-        let encoded = if size > limit {
+        if size > limit {
             let text = format!("the event has {size} bytes, {limit} are allowed");
-            Err(Error::new(ErrorKind::TooLarge, "publish", text))
-        } else {
-            self.wire.write(message, target.due)
-        };
-        let encoded = match encoded {
-            Ok(encoded) => encoded,
-            Err(error) => return pending.refuse(error.on(message.channel())),
-        };
-        let mut parcel = Some((encoded, pending));
+            pending.refuse(Error::new(ErrorKind::TooLarge, "publish", text).on(message.channel()));
+            return false;
+        }
+        let mut parcel = Some(Parcel::new(message, target.due, pending));
         let sent = self.outlet.with(self, target.patience, |producer| {
-            if let Some((encoded, pending)) = parcel.take() {
-                producer.send(&target.topic.name, message, encoded, pending);
+            let Some(parcel) = parcel.take() else { return false };
+            match lane {
+                Some(lane) => lane.put(parcel, &producer.client, &self.wire),
+                None => {
+                    parcel.send(&target.topic.name, &producer.client, &self.wire);
+                    false
+                }
             }
         });
-        if let (Err(error), Some((_, pending))) = (sent, parcel) {
-            pending.refuse(error.on(message.channel()));
-        }
+        sent.unwrap_or_else(|error| {
+            parcel.into_iter().for_each(|parcel| parcel.refuse(error.clone()));
+            false
+        })
     }
 
     /// Hands a batch to the client; its tickets resolve with the broker's word.
@@ -102,13 +105,18 @@ impl Link {
         let Some(channel) = batch.first().map(|message| message.channel().clone()) else {
             return MaybeReady::ready(Ok(Receipts::new()));
         };
-        let underway = Underway::new(batch.len(), channel, self.outlet.ledger.open(batch.len()), room);
+        // Where records go to several nodes, one of them would hold up the others; and who is patient has a client of
+        // its own.
+        let goes_alone = target.topic.partitions == 1 && target.patience == DELIVERY;
+        let lane = goes_alone.then(|| self.outlet.lanes.of(&target.topic.name));
+        let underway = Underway::new(batch.len(), channel, lane.clone(), self.outlet.ledger.open(batch.len()), room);
+        let (mut waits, kept) = (false, batch.clone());
         for (index, message) in batch.into_iter().enumerate() {
-            self.send(&target, &message, Pending::new(underway.clone(), index));
+            waits |= self.send(&target, lane.as_deref(), message, Pending::new(underway.clone(), index));
         }
-        // Where the client's own limit is the same, that holds without a timer.
-        let limit = (limit != target.patience).then_some(limit);
-        MaybeReady::boxed(Confirming { link: self.clone(), target, underway, limit, timer: None })
+        // Where the client's own limit is the same and the client has it all, that holds without a timer.
+        let limit = (limit != target.patience || waits).then_some(limit);
+        MaybeReady::boxed(Confirming { link: self.clone(), target, underway, limit, timer: None, _kept: kept })
     }
 
     fn receipt(&self, target: &Target, channel: &ChannelName, confirmed: Confirmed) -> Result<Receipt> {
@@ -164,6 +172,8 @@ struct Confirming {
     limit: Option<Duration>,
     /// Runs once this has to wait.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The events: freed where they were made, since the allocator is slow where that is done elsewhere.
+    _kept: Batch,
 }
 
 impl Future for Confirming {

@@ -11,18 +11,20 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use pubsub_core::{Error, ErrorKind, Message, Result};
+use pubsub_core::{Error, ErrorKind, Result};
 use rdkafka::{
     ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{DeliveryResult, Message as _},
-    producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig},
+    producer::{BaseProducer, Producer, ProducerContext, PurgeConfig},
 };
 use tokio::sync::Semaphore;
 
 use super::{
-    DELIVERY, LARGEST, refusal,
+    DELIVERY, LARGEST,
+    lane::{Client, Lanes},
+    refusal,
     underway::{Fault, Pending},
 };
 use crate::{
@@ -31,7 +33,6 @@ use crate::{
         connection::{Context, Link, Signals, reap},
         error::{code_of, error},
         options::Profile,
-        wire::Encoded,
     },
 };
 
@@ -59,14 +60,25 @@ pub(super) struct Reports {
     signals: Arc<Signals>,
     /// It takes nothing any more.
     broken: AtomicBool,
+    /// Nothing more is to go out.
+    abandoned: AtomicBool,
 }
 
 impl Reports {
-    fn new(signals: Arc<Signals>) -> Self {
-        Self { signals, broken: false.into() }
+    pub(super) fn new(signals: Arc<Signals>) -> Self {
+        Self { signals, broken: false.into(), abandoned: false.into() }
     }
 
-    fn look_at(&self, cause: &KafkaError) {
+    /// Nothing more is to go out from now on.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn look_at(&self, cause: &KafkaError) {
         if code_of(cause) == Some(Code::Fatal) {
             self.broken.store(true, Ordering::SeqCst);
         }
@@ -102,7 +114,7 @@ impl ProducerContext for Reports {
 
 /// A producer, and the thread that serves what it reports.
 pub(super) struct Outgoing {
-    client: Arc<BaseProducer<Reports>>,
+    pub(super) client: Client,
     /// For how long it tries a record.
     patience: Duration,
     ends: Arc<AtomicBool>,
@@ -135,24 +147,9 @@ impl Outgoing {
         Ok(Arc::new(Self { client, patience, ends }))
     }
 
-    /// Hands a record to the client; whoever waits for it is told if that takes nothing.
-    pub(super) fn send(&self, topic: &str, message: &Message, encoded: Encoded, pending: Pending) {
-        let Encoded { headers, document } = encoded;
-        let mut record = BaseRecord::<str, [u8], _>::with_opaque_to(topic, Box::new(pending)).headers(headers);
-        if let Some(key) = message.key() {
-            record = record.key(key.as_str());
-        }
-        if let Some(body) = document.as_ref().or(message.payload().data()) {
-            record = record.payload(body);
-        }
-        if let Err((cause, record)) = self.client.send(record) {
-            self.client.context().look_at(&cause);
-            record.delivery_opaque.refuse(error("publish", cause).on(message.channel()));
-        }
-    }
-
-    /// Gives up what is underway: whoever waits is told.
+    /// Gives up what is underway, and what waits for it: whoever waits is told.
     fn abandon(&self) {
+        self.client.context().abandon();
         self.client.purge(PurgeConfig::default().queue().inflight());
     }
 
@@ -163,7 +160,7 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        // The thread that serves reports ends with the last one.
+        // The thread that serves reports ends with the last one, and what waits in a lane holds the client.
         self.abandon();
         self.ends.store(true, Ordering::SeqCst);
     }
@@ -176,6 +173,7 @@ pub(in crate::kafka) struct Outlet {
     patient: Mutex<BTreeMap<u128, Arc<Outgoing>>>,
     pub(super) window: Arc<Semaphore>,
     pub(super) ledger: Ledger,
+    pub(super) lanes: Lanes,
 }
 
 impl Outlet {
@@ -185,6 +183,7 @@ impl Outlet {
             patient: Mutex::default(),
             window: Arc::new(Semaphore::new(WINDOW as usize)),
             ledger: Ledger::default(),
+            lanes: Lanes::default(),
         }
     }
 

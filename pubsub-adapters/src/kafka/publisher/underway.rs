@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::lane::Lane;
 use crate::common::ledger::OpenTickets;
 
 /// Why a record was not confirmed.
@@ -34,6 +35,8 @@ pub(super) type Confirmations = SmallVec<[Confirmed; 1]>;
 pub(super) struct Underway {
     state: Mutex<State>,
     pub(super) channel: ChannelName,
+    /// What its records go through, if it is told when they are done with.
+    pub(super) lane: Option<Arc<Lane>>,
 }
 
 struct State {
@@ -47,13 +50,14 @@ impl Underway {
     pub(super) fn new(
         records: usize,
         channel: ChannelName,
+        lane: Option<Arc<Lane>>,
         open: OpenTickets,
         room: OwnedSemaphorePermit,
     ) -> Arc<Self> {
         let mut results = Confirmations::with_capacity(records);
         results.resize_with(records, || Err(Fault::Silent));
         let state = State { results, left: records, waits: None, held: Some((open, room)) };
-        Arc::new(Self { state: Mutex::new(state), channel })
+        Arc::new(Self { state: Mutex::new(state), channel, lane })
     }
 
     /// A record is done with. Those who wait are woken once, for all of the batch.
@@ -105,15 +109,22 @@ pub(super) struct Pending {
     batch: Arc<Underway>,
     index: usize,
     ended: bool,
+    /// Its lane counts it, with so many bytes.
+    counted: Option<usize>,
 }
 
 impl Pending {
     pub(super) fn new(batch: Arc<Underway>, index: usize) -> Self {
-        Self { batch, index, ended: false }
+        Self { batch, index, ended: false, counted: None }
     }
 
     pub(super) fn batch(&self) -> &Underway {
         &self.batch
+    }
+
+    /// Its lane counts it from now on, until it ends.
+    pub(super) fn enter(&mut self, bytes: usize) {
+        self.counted = Some(bytes);
     }
 
     /// It never went out.
@@ -133,6 +144,9 @@ impl Drop for Pending {
         if !self.ended {
             self.batch.end(self.index, Err(Fault::Silent));
         }
+        if let (Some(bytes), Some(lane)) = (self.counted, &self.batch.lane) {
+            lane.leave(bytes);
+        }
     }
 }
 
@@ -149,7 +163,7 @@ mod tests {
     async fn a_batch_ends_with_its_last_record_and_then_gives_back_its_room() {
         let (ledger, room) = (Ledger::default(), Arc::new(Semaphore::new(3)));
         let permit = room.clone().try_acquire_many_owned(3).unwrap();
-        let batch = Underway::new(3, ChannelName::parse("a").unwrap(), ledger.open(3), permit);
+        let batch = Underway::new(3, ChannelName::parse("a").unwrap(), None, ledger.open(3), permit);
         let mut records: Vec<_> = (0..3).map(|index| Pending::new(batch.clone(), index)).collect();
         let wait = std::future::poll_fn(|context| batch.poll(context));
         tokio::pin!(wait);
