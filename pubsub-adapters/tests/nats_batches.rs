@@ -3,7 +3,7 @@
 #![cfg(feature = "nats")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use pubsub_adapters::builder;
@@ -17,6 +17,7 @@ use pubsub_testkit::{
 };
 use serde_json::{Value, json};
 
+const LIMIT: Duration = Duration::from_secs(40);
 const STREAM: &str = "_~many";
 
 /// A server of this test. Where there is none on this machine the test fails: it would have shown nothing.
@@ -131,7 +132,10 @@ async fn what_a_broken_connection_leaves_open_is_stored_once() {
         let publisher = bus.clone();
         let publishing = tokio::spawn(async move { confirmed(send_all(&publisher, 6_000).await).await });
         // Some are on their way by now.
-        while stored_count(&broker).await < expected.len() + 500 {}
+        let started = Instant::now();
+        while stored_count(&broker).await < expected.len() + 500 {
+            assert!(started.elapsed() < LIMIT, "nothing is stored");
+        }
         if round == 3 {
             broker.kill().unwrap();
             broker.restart().unwrap();
@@ -142,7 +146,8 @@ async fn what_a_broken_connection_leaves_open_is_stored_once() {
         expected.extend(numbers(6_000));
     }
     let mut all = stored(&bus).await;
-    (all.sort(), expected.sort());
+    all.sort();
+    expected.sort();
     assert!(all == expected, "{} are stored, not {}", all.len(), expected.len());
     bus.close(Duration::from_secs(5)).await.unwrap();
     proxy.close().await;

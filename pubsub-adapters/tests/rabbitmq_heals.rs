@@ -421,7 +421,7 @@ async fn a_broadcast_over_a_wildcard_repeats_nothing_after_a_cut() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_is_never_idle_is_handed_on_all_the_same() {
-    const EVENTS: usize = 3_000;
+    const EVENTS: usize = 6_000;
     let broker = broker();
     let member = async || {
         let policy = ChannelPolicy::new().ordered_per_key(2);
@@ -447,7 +447,7 @@ async fn a_queue_that_is_never_idle_is_handed_on_all_the_same() {
         done
     });
     let mut idle = group(&second).await;
-    let came = timeout(Duration::from_secs(20), idle.next()).await;
+    let came = timeout(LIMIT, idle.next()).await;
     came.expect("the second member got nothing while the first one had work").unwrap().unwrap().ack();
     drop(idle);
     first.close(Duration::from_secs(5)).await.ok();

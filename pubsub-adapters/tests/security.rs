@@ -361,7 +361,7 @@ async fn keys(site: Arc<Site>) -> Outcome {
 }
 
 /// What `issuer` says of `subject`, signed, in the form that the server reads.
-fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, says: Value) -> Result<String, nkeys::error::Error> {
+fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, says: &Value) -> Result<String, nkeys::error::Error> {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({
         "jti": subject.public_key(), "iat": 1_700_000_000, "iss": issuer.public_key(), "name": name,
@@ -387,9 +387,9 @@ async fn credentials(site: Arc<Site>) -> Outcome {
     };
     let settings = format!(
         "operator: {}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{ {system}: {}, {account}: {} }}\n",
-        token(&operator, &operator, "O", json!({ "type": "operator", "version": 2 }))?,
-        token(&operator, &system, "SYS", account_with(0))?,
-        token(&operator, &account, "A", account_with(-1))?,
+        token(&operator, &operator, "O", &json!({ "type": "operator", "version": 2 }))?,
+        token(&operator, &system, "SYS", &account_with(0))?,
+        token(&operator, &account, "A", &account_with(-1))?,
         system = system.public_key(),
         account = account.public_key(),
     );
@@ -400,7 +400,7 @@ async fn credentials(site: Arc<Site>) -> Outcome {
     let user = |name: &str, issuer: &KeyPair| -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
         let user = KeyPair::new_user();
         let says = json!({ "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1 });
-        let (word, seed) = (token(issuer, &user, name, says)?, user.seed()?);
+        let (word, seed) = (token(issuer, &user, name, &says)?, user.seed()?);
         let (line, end) = ("-----", "------");
         let text = format!(
             "{line}BEGIN NATS USER JWT{line}\n{word}\n{end}END NATS USER JWT{end}\n\n\

@@ -158,6 +158,12 @@ impl Member {
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => break,
+                // Before whatever is always ready in a member that has much to do.
+                _ = ticks.tick() => {
+                    if self.plan.ordered && !quiet {
+                        self.balance().await;
+                    }
+                }
                 Some(word) = self.words.next() => self.was_told(word),
                 batch = desk.next_batch(), if self.words.len() < WORDS => self.settle(batch).await,
                 Some(copied) = self.copies.next() => self.copied(copied).await,
@@ -167,11 +173,6 @@ impl Member {
                 () = feed.resumed(), if paused => {}
                 Some(arrival) = self.arrivals.next(), if room && !self.silent => self.arrived(arrival).await,
                 () = down(&self.lanes) => {}
-                _ = ticks.tick() => {
-                    if self.plan.ordered && !quiet {
-                        self.balance().await;
-                    }
-                }
             }
         }
         self.finish().await;
