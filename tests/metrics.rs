@@ -231,7 +231,7 @@ async fn every_metric_is_shown_with_its_labels() {
     let channel = pubsub::ChannelName::parse("refused").unwrap();
     let refused = Envelope::new(EventName::parse("refused:event").unwrap(), channel, Payload::json("123"));
     bus.publish_envelope(refused).await.unwrap_err();
-    assert_eq!(value("pubsub_publish_failures_total", &[("kind", "too large"), ("channel", "refused")]), 1.0);
+    assert_eq!(value("pubsub_publish_failures_total", &[("kind", "too_large"), ("channel", "refused")]), 1.0);
     drop(stop);
     relaying.await.unwrap().unwrap();
     running.drain(SOON).await.unwrap();
