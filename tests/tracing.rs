@@ -277,7 +277,7 @@ async fn a_publish_that_fails_says_so() {
     bus.publish(&Refused { key: "a".into() }).await.unwrap_err();
     let publish = span("publish refusals").await;
     assert!(matches!(publish.status, Status::Error { .. }));
-    assert_eq!(attribute(&publish, "error.type").as_deref(), Some("too large"));
+    assert_eq!(attribute(&publish, "error.type").as_deref(), Some("too_large"));
 }
 
 #[tokio::test]

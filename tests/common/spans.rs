@@ -10,7 +10,7 @@ use opentelemetry::{
     Value,
     trace::{SpanId, TracerProvider},
 };
-pub use opentelemetry_sdk::trace::SpanData;
+pub(crate) use opentelemetry_sdk::trace::SpanData;
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -24,17 +24,17 @@ static EXPORTER: LazyLock<InMemorySpanExporter> = LazyLock::new(|| {
 });
 
 /// Begins to export.
-pub fn export() {
+pub(crate) fn export() {
     LazyLock::force(&EXPORTER);
 }
 
 /// Those spans that are done and of which this is true.
-pub fn all(wanted: impl Fn(&SpanData) -> bool) -> Vec<SpanData> {
+pub(crate) fn all(wanted: impl Fn(&SpanData) -> bool) -> Vec<SpanData> {
     EXPORTER.get_finished_spans().unwrap().into_iter().filter(wanted).collect()
 }
 
 /// The spans of this name, once there are so many of them.
-pub async fn spans(name: &str, count: usize) -> Vec<SpanData> {
+pub(crate) async fn spans(name: &str, count: usize) -> Vec<SpanData> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let all = EXPORTER.get_finished_spans().unwrap();
@@ -50,16 +50,16 @@ pub async fn spans(name: &str, count: usize) -> Vec<SpanData> {
 }
 
 /// The one span of this name.
-pub async fn span(name: &str) -> SpanData {
+pub(crate) async fn span(name: &str) -> SpanData {
     spans(name, 1).await.remove(0)
 }
 
-pub fn id(span: &SpanData) -> SpanId {
+pub(crate) fn id(span: &SpanData) -> SpanId {
     span.span_context.span_id()
 }
 
 /// An attribute as text.
-pub fn attribute(span: &SpanData, key: &str) -> Option<String> {
+pub(crate) fn attribute(span: &SpanData, key: &str) -> Option<String> {
     let value = span.attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|found| &found.value)?;
     Some(match value {
         Value::String(text) => text.to_string(),
@@ -69,12 +69,12 @@ pub fn attribute(span: &SpanData, key: &str) -> Option<String> {
 
 /// Whether `child` is a child of `parent`, in the same trace.
 #[track_caller]
-pub fn assert_child(child: &SpanData, parent: &SpanData) {
+pub(crate) fn assert_child(child: &SpanData, parent: &SpanData) {
     assert_eq!(child.span_context.trace_id(), parent.span_context.trace_id(), "{} and {}", child.name, parent.name);
     assert_eq!(child.parent_span_id, id(parent), "{} is no child of {}", child.name, parent.name);
 }
 
 /// The spans that a span is linked with.
-pub fn links(span: &SpanData) -> Vec<SpanId> {
+pub(crate) fn links(span: &SpanData) -> Vec<SpanId> {
     span.links.links.iter().map(|link| link.span_context.span_id()).collect()
 }
