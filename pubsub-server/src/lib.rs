@@ -30,6 +30,8 @@ mod streaming;
 mod trpc;
 
 pub use auth::{Authenticate, Authorize, Credentials, Ticket, Tokens, User};
+#[cfg(feature = "jwt")]
+pub use auth::{Jwt, JwtBuilder};
 pub use cors::Cors;
 pub use error::{ApiError, Issue};
 pub use idempotency::MemoryIdempotency;

@@ -1,5 +1,7 @@
 //! Who calls, and what they may do.
 
+#[cfg(feature = "jwt")]
+mod jwt;
 mod ticket;
 mod tokens;
 
@@ -8,6 +10,8 @@ use std::{fmt, sync::Arc};
 use http::{header, request::Parts};
 use pubsub_core::{ChannelName, Envelope, Timestamp, driver::BoxFuture};
 
+#[cfg(feature = "jwt")]
+pub use jwt::{Jwt, JwtBuilder};
 pub use ticket::Ticket;
 pub(crate) use ticket::Tickets;
 pub(crate) use tokens::ByToken;

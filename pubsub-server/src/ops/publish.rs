@@ -59,15 +59,12 @@ impl Edge {
         }
         stamp(&mut envelope.meta, user, Origin::Api);
         envelope.meta.correlation_id = input.correlation_id;
+        set_key(&mut envelope, definition)?;
         let by_broker = allowed.core.dedup_window.is_some();
         match id {
-            None => {
-                set_key(&mut envelope, definition)?;
-                self.put(envelope, &allowed.core).await
-            }
+            None => self.put(envelope, &allowed.core).await,
             Some(id) => {
                 envelope.id = id.clone();
-                set_key(&mut envelope, definition)?;
                 if by_broker {
                     return self.put(envelope, &allowed.core).await;
                 }
