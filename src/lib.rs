@@ -87,3 +87,7 @@ pub use pubsub_core::__private;
 #[cfg(all(doctest, feature = "client"))]
 #[doc = include_str!("../docs/client.md")]
 mod client_guide {}
+
+#[cfg(all(doctest, feature = "server", feature = "macros"))]
+#[doc = include_str!("../docs/server.md")]
+mod server_guide {}

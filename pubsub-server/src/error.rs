@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pubsub_core::{
     Error, ErrorKind,
     rpc::{Failure, FailureCode},
@@ -137,12 +137,17 @@ impl ApiError {
         }
     }
 
-    /// When to try again, if the caller is to be told: always for 429 and 503.
-    pub(crate) fn retry_after_header(&self) -> Option<HeaderValue> {
+    /// What the head of an answer tells beside the status: when to try again (always for 429 and 503), and that a caller is
+    /// known by a token.
+    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
         let always = matches!(self.code.http_status(), 429 | 503);
-        let after = self.retry_after.or_else(|| always.then_some(RETRY_AFTER))?;
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        Some(HeaderValue::from(seconds.max(1)))
+        if let Some(after) = self.retry_after.or_else(|| always.then_some(RETRY_AFTER)) {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.code == FailureCode::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
     }
 }
 
@@ -172,12 +177,7 @@ impl IntoResponse for ApiError {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(after) = self.retry_after_header() {
-            headers.insert(header::RETRY_AFTER, after);
-        }
-        if self.code == FailureCode::Unauthorized {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        self.add_to(headers);
         response
     }
 }

@@ -30,9 +30,9 @@ pub(crate) trait Procedures: Send + Sync + 'static {
     /// Who asks, as the application's hook finds it; told once per HTTP request and given to each of its calls. Credentials
     /// that are refused are a caller, too: which calls fail for it (not `pubsub.health`) and how is up to each call.
     type Caller: Send + Sync + 'static;
-    /// An accepted subscription, which began before it was handed over. Each item is one or several whole events as
-    /// [`frames`](crate::trpc::frames) writes them; the wire adds what comes first, and pings. When it ends so does the
-    /// response, and clients come back.
+    /// An accepted subscription, which began before it was handed over. Each item is one or several whole events, with `id`
+    /// and `data` and without a name; the wire adds what comes first, and pings. When it ends so does the response, and
+    /// clients come back.
     type Stream: Stream<Item = Bytes> + Send + 'static;
 
     /// What stands behind a dotted path, if anything does.

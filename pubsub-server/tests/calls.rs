@@ -55,7 +55,8 @@ async fn publishing_follows_the_definitions() {
         assert_eq!(code(&error), expected, "{channel} {body} {error}");
         assert_eq!(error["error"]["data"]["httpStatus"], status.as_u16());
     }
-    let faults = publish("orders", json!({ "name": "orders:created", "payload": { "orderId": 7, "total": "x" } })).await.1;
+    let faults =
+        publish("orders", json!({ "name": "orders:created", "payload": { "orderId": 7, "total": "x" } })).await.1;
     let issues = faults["error"]["data"]["issues"].as_array().unwrap();
     let pointers: Vec<_> = issues.iter().map(|issue| issue["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/payload/orderId", "/payload/total"]);
@@ -156,7 +157,10 @@ async fn one_id_is_one_effect_however_often_it_is_sent() {
     let firsts = answers.iter().filter(|(_, out)| out["duplicate"] == false).count();
     assert_eq!(firsts, 1);
     for (status, out) in &answers {
-        assert_eq!((status.as_u16(), &out["eventId"], &out["result"]), (200, &answers[0].1["eventId"], &json!({"number": 1})));
+        assert_eq!(
+            (status.as_u16(), &out["eventId"], &out["result"]),
+            (200, &answers[0].1["eventId"], &json!({"number": 1}))
+        );
     }
     assert_eq!(site.get("/channels/orders/history").await.1["items"].as_array().unwrap().len(), 2);
     // Another payload under the id, and another user's id.

@@ -29,8 +29,8 @@ use crate::{
 
 /// The name of the event that tells of missing ones.
 const GAP: &str = "pubsub:gap";
-/// How long a stream waits for its channel's log when it has read all history; it is woken when something comes, too.
-const SEAM: Duration = Duration::from_millis(10);
+/// How long a stream that has read all history waits for its channel's log. It is woken when something comes.
+const SEAM: Duration = Duration::from_millis(500);
 /// How much a stream takes in one go, in bytes.
 const FILL: usize = 128 * 1024;
 
@@ -80,7 +80,17 @@ enum At {
     /// The log, with this event next.
     Log(u64),
     /// History, which goes on after the part's mark.
-    History { page: Option<Arc<Page>>, fetch: Option<Fetch>, pause: Option<BoxFuture<'static, ()>> },
+    History(Back),
+}
+
+/// How far a part is in history.
+struct Back {
+    page: Option<Arc<Page>>,
+    fetch: Option<Fetch>,
+    /// How far the log was when the last page was asked for.
+    seen: u64,
+    /// Set at the end of history: until when to wait for the log to go on.
+    end: Option<BoxFuture<'static, ()>>,
 }
 
 type Fetch = BoxFuture<'static, Result<Arc<Page>>>;
@@ -92,7 +102,7 @@ impl Part {
     }
 
     pub(super) fn in_history(channel: Arc<Channel>, seat: Arc<Seat>, mark: Mark, page: Arc<Page>) -> Self {
-        Self { channel, seat, mark, at: At::History { page: Some(page), fetch: None, pause: None } }
+        Self { channel, seat, mark, at: At::History(Back { page: Some(page), fetch: None, seen: 0, end: None }) }
     }
 
     /// Goes on in the log, if what comes after the mark is there.
@@ -258,28 +268,30 @@ impl EventStream {
                 part.seat.move_to(*next);
                 Look::Run(run, range)
             }
-            At::History { page, fetch, pause } => {
-                if let Some(page) = page.take() {
-                    let (at_end, run) = (page.at_end, page.run.clone());
-                    let range = 0..run.frames.len();
+            At::History(back) => {
+                if let Some(page) = back.page.take() {
                     if let Mark::At(_) = page.next {
                         part.mark = page.next.clone();
                     }
-                    *pause = at_end.then(|| Box::pin(sleep(SEAM)) as BoxFuture<'static, ()>);
+                    back.end = page.at_end.then(|| Box::pin(sleep(SEAM)) as BoxFuture<'static, ()>);
                     part.enter_log();
-                    return if range.is_empty() { Look::Again } else { Look::Run(run, range) };
+                    let range = 0..page.run.frames.len();
+                    return if range.is_empty() { Look::Again } else { Look::Run(page.run.clone(), range) };
                 }
-                if pause.is_some() && part.channel.log().after(&part.mark).is_some() {
-                    part.enter_log();
-                    return Look::Again;
-                }
-                if let Some(waiting) = pause {
-                    if waiting.as_mut().poll(cx).is_pending() {
+                if let Some(end) = &mut back.end {
+                    // Where positions of history and log differ, as with several partitions, history is read on instead.
+                    let waits = part.channel.log().end() == back.seen && end.as_mut().poll(cx).is_pending();
+                    if part.channel.log().after(&part.mark).is_some() {
+                        part.enter_log();
+                        return Look::Again;
+                    }
+                    if waits {
                         return if part.channel.is_over() { Look::Over } else { Look::Nothing };
                     }
-                    *pause = None;
+                    back.end = None;
                 }
-                let reading = fetch.get_or_insert_with(|| {
+                let reading = back.fetch.get_or_insert_with(|| {
+                    back.seen = part.channel.log().end();
                     let (channel, shared, mark) = (part.channel.clone(), self.shared.clone(), part.mark.clone());
                     Box::pin(async move { channel.page(&shared, &mark).await })
                 });
@@ -287,10 +299,10 @@ impl EventStream {
                     Poll::Pending => return Look::Nothing,
                     Poll::Ready(read) => read,
                 };
-                *fetch = None;
+                back.fetch = None;
                 match read {
                     Ok(read) => {
-                        *page = Some(read);
+                        back.page = Some(read);
                         Look::Again
                     }
                     Err(error) if error.kind() == ErrorKind::PositionExpired && self.on_gap == OnGap::Replay => {

@@ -93,12 +93,11 @@ impl Answer {
                 to.extend_from_slice(data.get().as_bytes());
                 to.extend_from_slice(b"}}");
             }
-            Err(error) => to.extend_from_slice(error_text(error, Some(&self.path)).as_bytes()),
+            Err(error) => {
+                to.extend_from_slice(b"{\"error\":");
+                to.extend_from_slice(error.to_object(Some(&self.path)).to_string().as_bytes());
+                to.push(b'}');
+            }
         }
     }
-}
-
-/// An error as it stands in place of an answer.
-pub(super) fn error_text(error: &ApiError, path: Option<&str>) -> String {
-    format!("{{\"error\":{}}}", error.to_object(path))
 }

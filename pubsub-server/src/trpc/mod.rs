@@ -6,7 +6,7 @@
 //! 200 whatever happens: its client sees no other error than one inside the stream.
 
 mod call;
-pub(crate) mod frames;
+mod frames;
 mod input;
 mod request;
 mod response;
@@ -15,7 +15,12 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, response::Response, routing::any};
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+    routing::any,
+};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -77,7 +82,7 @@ async fn answer<P: Procedures>(procedures: Arc<P>, settings: &Settings, request:
         let path = path.strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
         match Asked::of(&parts, path, settings, &*procedures) {
             Ok(asked) => dispatch(procedures, settings, parts, asked, text).await,
-            Err(error) => response::refused(&error),
+            Err(error) => error.into_response(),
         }
     };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("trpc-accept, accept"));

@@ -1,6 +1,6 @@
 //! Answers as HTTP: one, a batch, or a batch whose answers come as they are ready.
 
-use std::{convert::Infallible, time::Duration};
+use std::convert::Infallible;
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
@@ -9,23 +9,15 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use http::{HeaderValue, StatusCode, header};
-use pubsub_core::rpc::FailureCode;
 
-use super::call::{Answer, Call, error_text};
+use super::call::{Answer, Call};
 use crate::{ApiError, procedure::Procedures};
-
-/// The request as a whole is refused.
-pub(super) fn refused(error: &ApiError) -> Response {
-    let mut response = json(error.code().http_status(), error_text(error, None).into());
-    tell_when(&mut response, [error]);
-    response
-}
 
 pub(super) fn single(answer: &Answer) -> Response {
     let mut text = Vec::new();
     answer.write(&mut text);
     let mut response = json(answer.status(), text.into());
-    tell_when(&mut response, answer.outcome.as_ref().err());
+    add_headers(&mut response, answer.outcome.as_ref().err());
     response
 }
 
@@ -44,7 +36,7 @@ pub(super) fn batch(answers: &[Answer]) -> Response {
     let agreed = statuses.all(|status| status == first);
     let mut response = json(if agreed { first } else { 207 }, text.into());
     if agreed {
-        tell_when(&mut response, answers.iter().filter_map(|answer| answer.outcome.as_ref().err()));
+        add_headers(&mut response, answers.iter().filter_map(|answer| answer.outcome.as_ref().err()));
     }
     response
 }
@@ -76,15 +68,9 @@ fn json(status: u16, body: Body) -> Response {
     response
 }
 
-/// Whoever was turned away for now is told when to come back: after the longest of what the errors say, at least a second.
-fn tell_when<'a>(response: &mut Response, errors: impl IntoIterator<Item = &'a ApiError>) {
-    let for_now = |code| matches!(code, FailureCode::TooManyRequests | FailureCode::ServiceUnavailable);
-    let errors = errors.into_iter().filter(|error| for_now(error.code()));
-    let seconds = errors.map(|error| error.retry_after().unwrap_or_default()).map(|after| {
-        // Rounded up: sooner would be too soon.
-        after.as_secs() + u64::from(after > Duration::from_secs(after.as_secs()))
-    });
-    if let Some(seconds) = seconds.max() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+/// Of several errors the one counts that asks for the longest wait.
+fn add_headers<'a>(response: &mut Response, errors: impl IntoIterator<Item = &'a ApiError>) {
+    if let Some(error) = errors.into_iter().max_by_key(|error| error.retry_after()) {
+        error.add_to(response.headers_mut());
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     ApiError, Issue,
     body::BodyLimits,
     procedure::{ConnectionParams, ProcedureKind, Procedures},
-    trpc::{Settings, frames},
+    trpc::Settings,
 };
 
 pub(super) fn settings() -> Settings {
@@ -94,7 +94,7 @@ impl Procedures for Fake {
                 return Err(error.with_retry_after(Duration::from_millis(700)));
             }
             let data = json!({ "caller": caller, "input": input, "position": position });
-            Ok(stream::iter([frames::event("c1", data.to_string().as_bytes()), frames::event("c2", b"2")]).boxed())
+            Ok(stream::iter([format!("id: c1\ndata: {data}\n\n").into(), "id: c2\ndata: 2\n\n".into()]).boxed())
         }
         .boxed()
     }

@@ -24,10 +24,11 @@ async fn whoever_is_turned_away_for_now_learns_when_to_come_back() {
         let got = asking.get(&fail(code)).await;
         assert_eq!((got.refusal().as_str(), got.header("retry-after")), (code, "3"));
     }
-    assert_eq!(asking.get(&fail("CONFLICT")).await.header("retry-after"), "");
+    assert_eq!(asking.get("/trpc/no.such").await.header("retry-after"), "");
     let input = encoded(&json!({ "0": "TOO_MANY_REQUESTS", "1": "TOO_MANY_REQUESTS" }));
     let got = asking.get(&format!("/trpc/fail,fail?batch=1&input={input}")).await;
     assert_eq!((got.status, got.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "3"));
+    assert_eq!(asking.get(&fail("UNAUTHORIZED")).await.header("www-authenticate"), "Bearer");
 }
 
 #[tokio::test]

@@ -8,6 +8,9 @@ import { until } from './wait.js';
 const PROGRAM = process.env.PUBSUB_DEMO;
 const START_MS = 20_000;
 
+// Whatever happens to the tests, no server stays behind: a signal alone would end this process without a word.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
 export const READER = 'reader-token';
 export const WRITER = 'writer-token';
 
@@ -32,7 +35,6 @@ export class Demo {
       errors = (errors + text).slice(-4000);
     });
     this.#process = child;
-    // Whatever happens to the tests, no server stays behind.
     process.once('exit', () => child.kill('SIGKILL'));
     const line = new Promise((resolve, reject) => {
       createInterface({ input: child.stdout }).once('line', resolve);
