@@ -1,6 +1,6 @@
 //! JSON Schemas as values: where schemas lie inside one, what they refer to, and how one moves into a larger document.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What a keyword's value holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,12 @@ pub(crate) fn local_refs(schema: &mut Value, each: &mut impl FnMut(&mut String))
 
 /// The schema for a larger document in which it lies at `place`, a pointer such as `#/components/schemas/Order`.
 pub(crate) fn embedded(schema: &Value, place: &str) -> Value {
-    let mut schema = schema.clone();
+    // Not all tools know that a schema may be `true` or `false`.
+    let mut schema = match schema {
+        Value::Bool(true) => json!({}),
+        Value::Bool(false) => json!({ "not": {} }),
+        other => other.clone(),
+    };
     if let Value::Object(map) = &mut schema {
         map.remove("$schema");
         map.remove("$id");
@@ -116,8 +121,6 @@ fn strip(schema: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn sample() -> Value {
@@ -143,6 +146,7 @@ mod tests {
         assert_eq!(moved["properties"]["own"]["$ref"], "#/$defs/Mine");
         assert_eq!(moved["properties"]["$ref"]["const"]["$ref"], "#/is/data");
         assert!(moved.get("$schema").is_none());
+        assert_eq!([embedded(&json!(true), "#/x"), embedded(&json!(false), "#/x")], [json!({}), json!({ "not": {} })]);
     }
 
     #[test]

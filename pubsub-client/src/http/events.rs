@@ -177,7 +177,7 @@ impl<P> HttpSubscribe<P> {
         }
         let inner = &self.client.0;
         let sse = Sse::new(inner.transport.clone(), inner.settings, url, self.after.as_deref());
-        HttpEvents { sse, decode: self.decode, seen: Recent::new(inner.settings.remembered), _client: self.client }
+        HttpEvents { sse, decode: self.decode, seen: Recent::new(inner.settings.remembered) }
     }
 }
 
@@ -193,8 +193,6 @@ pub struct HttpEvents<P> {
     sse: Sse,
     decode: Decode<P>,
     seen: Recent,
-    /// The stream outlives the handle that it was made by, and what that owns.
-    _client: HttpClient,
 }
 
 impl<P> fmt::Debug for HttpEvents<P> {

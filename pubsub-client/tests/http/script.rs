@@ -101,6 +101,7 @@ pub(crate) fn status(status: u16) -> Response {
 }
 
 /// How a stream goes on behind what was written.
+#[derive(Clone, Copy)]
 pub(crate) enum Then {
     /// The server ends it.
     End,

@@ -61,7 +61,7 @@ async fn a_stream_goes_on_behind_the_last_event() {
         0 => events(&[event("c1", "e1", 1), event("c2", "e2", 2)].concat(), Then::End),
         1 => status(503),
         // Half of an event does not count.
-        2 => events(&format!("retry: 3\n\nid: cX\ndata: {{"), Then::Break),
+        2 => events("retry: 3\n\nid: cX\ndata: {", Then::Break),
         _ => events(
             &[format!("id: g1\ndata: {gap}\n\n"), event("c2", "e2", 2), event("c3", "e3", 3)].concat(),
             Then::Silence,

@@ -150,7 +150,13 @@ fn answers() -> Value {
             "connectionStatus": text(), "lastActivity": { "type": ["string", "null"] },
         })),
         "HealthReport": whole(&json!({ "healthy": { "type": "boolean" }, "details": true })),
-        "Readiness": { "type": "object", "description": "The state of each part.", "additionalProperties": true },
+        "Readiness": whole(&json!({
+            "ready": { "type": "boolean" },
+            "parts": { "type": "object", "additionalProperties": object(
+                &json!({ "ready": { "type": "boolean" }, "reason": text() }),
+                &["ready"],
+            ) },
+        })),
         "SseTicket": whole(&json!({ "ticket": text(), "expiresAt": time() })),
     })
 }

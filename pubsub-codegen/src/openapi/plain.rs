@@ -48,7 +48,7 @@ fn events() -> Value {
         "The events of channels as they come",
         &responses(
             &[("200", live)],
-            &[BadRequest, Unauthorized, Forbidden, NotFound, PreconditionFailed, TooManyRequests, ServiceUnavailable],
+            &[BadRequest, Unauthorized, Forbidden, NotFound, PreconditionFailed, TooManyRequests],
         ),
     );
     listen["parameters"] = json!([
@@ -156,15 +156,14 @@ fn service() -> Value {
         &[("200", answer("It serves once, within 60 seconds.", &schema_ref("SseTicket")))],
         &[Unauthorized, TooManyRequests, ServiceUnavailable],
     );
-    let live = json!({ "200": { "description": "The process answers." }, "default": { "$ref": "#/components/responses/Failure" } });
-    let metrics = responses(&[("200", text("text/plain"))], &[]);
+    let plain = responses(&[("200", text("text/plain"))], &[]);
     let page = responses(&[("200", text("text/html"))], &[Unauthorized, NotFound]);
     json!({
         "/status": { "get": operation("getServiceStatus", "service", "What the service does", &status) },
         "/health": { "get": either("health", "Whether the service is healthy", "HealthReport") },
-        "/livez": { "get": operation("livez", "service", "Whether the process lives", &live) },
+        "/livez": { "get": operation("livez", "service", "Whether the process lives", &plain) },
         "/readyz": { "get": either("readyz", "Whether all that is needed is up, part by part", "Readiness") },
-        "/metrics": { "get": operation("metrics", "service", "Counters in the text form of Prometheus", &metrics) },
+        "/metrics": { "get": operation("metrics", "service", "Counters in the text form of Prometheus", &plain) },
         "/sse-ticket": {
             "post": operation("createSseTicket", "events", "A ticket for a stream whose headers cannot be set", &ticket),
         },
