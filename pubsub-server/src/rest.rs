@@ -106,16 +106,16 @@ async fn publish(State(edge): State<Arc<Edge>>, Path(channel): Path<String>, req
         let text = json_body(&edge, &parts, body).await;
         let caller = caller(&edge, &parts).await?;
         caller.user()?;
-        let input = in_channel::<PublishInput>(&text?, channel)?;
+        let input = in_channel::<PublishInput>(&text?, &channel)?;
         edge.publish(&caller, input).await
     };
     answer(publish.await)
 }
 
 /// An input whose channel is that of the path.
-fn in_channel<T: DeserializeOwned>(text: &RawValue, channel: String) -> Result<T, ApiError> {
+fn in_channel<T: DeserializeOwned>(text: &RawValue, channel: &str) -> Result<T, ApiError> {
     let mut members: std::collections::BTreeMap<String, Box<RawValue>> = ops::read(Some(text))?;
-    let own = serde_json::value::to_raw_value(&channel).map_err(|_| fault("/channel", "not a channel"))?;
+    let own = serde_json::value::to_raw_value(channel).map_err(|_| fault("/channel", "not a channel"))?;
     members.insert("channel".to_owned(), own);
     ops::read(Some(&*ops::write(&members)?))
 }
