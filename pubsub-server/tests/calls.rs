@@ -272,7 +272,9 @@ async fn the_service_tells_of_itself() {
         let document = site.get(path).await.1;
         assert!(document[key].as_str().is_some_and(|text| text.starts_with(version)), "{path}");
     }
-    for (path, status) in [("/nothing", 404), ("/trpc/nothing", 404), ("/sse-ticket", 405)] {
+    for (path, status) in
+        [("/nothing", 404), ("/trpc/nothing", 404), ("/sse-ticket", 405), ("/channels/%ff/history", 400)]
+    {
         let (got, error) = site.get(path).await;
         assert_eq!(got, status);
         assert!(error["error"]["code"].is_i64() && error["error"]["message"].is_string(), "{path} {error}");
