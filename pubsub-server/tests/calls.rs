@@ -203,7 +203,7 @@ async fn a_request_without_an_action_here_is_passed_on() {
     let (status, out) = site.post_as("writer-token", "/events", &body).await;
     assert_eq!((status.as_u16(), &out["result"]), (200, &json!({ "number": 1 })), "{out}");
     // The request itself is the event, once; what the service emits comes by itself.
-    let mut seen = vec![stream.event().await.unwrap().json(), stream.event().await.unwrap().json()];
+    let mut seen = [stream.event().await.unwrap().json(), stream.event().await.unwrap().json()];
     seen.sort_by_key(|event| event["name"].as_str().unwrap().to_owned());
     assert_eq!((&seen[0]["id"], &seen[0]["meta"]["userId"]), (&out["eventId"], &json!("writer")));
     assert!(seen[0]["meta"].get("replyTo").is_none() && seen[0]["meta"].get("deadline").is_none());
@@ -272,7 +272,9 @@ async fn the_service_tells_of_itself() {
         let document = site.get(path).await.1;
         assert!(document[key].as_str().is_some_and(|text| text.starts_with(version)), "{path}");
     }
-    for (path, status) in [("/nothing", 404), ("/trpc/nothing", 404), ("/sse-ticket", 405)] {
+    for (path, status) in
+        [("/nothing", 404), ("/trpc/nothing", 404), ("/sse-ticket", 405), ("/channels/%ff/history", 400)]
+    {
         let (got, error) = site.get(path).await;
         assert_eq!(got, status);
         assert!(error["error"]["code"].is_i64() && error["error"]["message"].is_string(), "{path} {error}");
