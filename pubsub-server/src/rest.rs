@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -100,13 +100,22 @@ async fn send_event(State(edge): State<Arc<Edge>>, request: Request) -> Response
     answer(send.await)
 }
 
-async fn publish(State(edge): State<Arc<Edge>>, Path(channel): Path<String>, request: Request) -> Response {
+/// A channel's name in the path, if what is there is text.
+type InPath = Result<Path<String>, PathRejection>;
+
+/// # Errors
+/// `BAD_REQUEST`, in the form of all errors.
+fn channel_of(path: InPath) -> Result<String, ApiError> {
+    path.map(|Path(channel)| channel).map_err(|_| fault("/channel", "the path is not well encoded"))
+}
+
+async fn publish(State(edge): State<Arc<Edge>>, channel: InPath, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let publish = async {
         let text = json_body(&edge, &parts, body).await;
         let caller = caller(&edge, &parts).await?;
         caller.user()?;
-        let input = in_channel::<PublishInput>(&text?, channel)?;
+        let input = in_channel::<PublishInput>(&text?, channel_of(channel)?)?;
         edge.publish(&caller, input).await
     };
     answer(publish.await)
@@ -130,7 +139,7 @@ async fn list_channels(State(edge): State<Arc<Edge>>, request: Request) -> Respo
     answer(list.await)
 }
 
-async fn history(State(edge): State<Arc<Edge>>, Path(channel): Path<String>, request: Request) -> Response {
+async fn history(State(edge): State<Arc<Edge>>, channel: InPath, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let fetch = async {
         let caller = caller(&edge, &parts).await?;
@@ -140,6 +149,7 @@ async fn history(State(edge): State<Arc<Edge>>, Path(channel): Path<String>, req
             Some(limit) => Some(limit.parse().map_err(|_| fault("/limit", "a page has 1 to 1000 events"))?),
             None => None,
         };
+        let channel = channel_of(channel)?;
         let input = HistoryInput { channel, after: text("after"), since: text("since"), limit };
         edge.fetch_history(&caller, input).await
     };
