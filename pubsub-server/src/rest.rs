@@ -100,31 +100,29 @@ async fn send_event(State(edge): State<Arc<Edge>>, request: Request) -> Response
     answer(send.await)
 }
 
-/// A channel's name in the path, if what is there is text.
-type InPath = Result<Path<String>, PathRejection>;
-
-/// # Errors
-/// `BAD_REQUEST`, in the form of all errors.
-fn channel_of(path: InPath) -> Result<String, ApiError> {
-    path.map(|Path(channel)| channel).map_err(|_| fault("/channel", "the path is not well encoded"))
-}
-
-async fn publish(State(edge): State<Arc<Edge>>, channel: InPath, request: Request) -> Response {
+async fn publish(State(edge): State<Arc<Edge>>, path: NamedChannel, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let publish = async {
         let text = json_body(&edge, &parts, body).await;
         let caller = caller(&edge, &parts).await?;
         caller.user()?;
-        let input = in_channel::<PublishInput>(&text?, channel_of(channel)?)?;
+        let input = in_channel::<PublishInput>(&text?, &channel_of(path)?)?;
         edge.publish(&caller, input).await
     };
     answer(publish.await)
 }
 
+/// The channel that a path names, unless its escapes are no text.
+type NamedChannel = Result<Path<String>, PathRejection>;
+
+fn channel_of(path: NamedChannel) -> Result<String, ApiError> {
+    path.map(|Path(channel)| channel).map_err(|_| fault("/channel", "the channel in the path is no text"))
+}
+
 /// An input whose channel is that of the path.
-fn in_channel<T: DeserializeOwned>(text: &RawValue, channel: String) -> Result<T, ApiError> {
+fn in_channel<T: DeserializeOwned>(text: &RawValue, channel: &str) -> Result<T, ApiError> {
     let mut members: std::collections::BTreeMap<String, Box<RawValue>> = ops::read(Some(text))?;
-    let own = serde_json::value::to_raw_value(&channel).map_err(|_| fault("/channel", "not a channel"))?;
+    let own = serde_json::value::to_raw_value(channel).map_err(|_| fault("/channel", "not a channel"))?;
     members.insert("channel".to_owned(), own);
     ops::read(Some(&*ops::write(&members)?))
 }
@@ -139,7 +137,7 @@ async fn list_channels(State(edge): State<Arc<Edge>>, request: Request) -> Respo
     answer(list.await)
 }
 
-async fn history(State(edge): State<Arc<Edge>>, channel: InPath, request: Request) -> Response {
+async fn history(State(edge): State<Arc<Edge>>, path: NamedChannel, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     let fetch = async {
         let caller = caller(&edge, &parts).await?;
@@ -149,8 +147,7 @@ async fn history(State(edge): State<Arc<Edge>>, channel: InPath, request: Reques
             Some(limit) => Some(limit.parse().map_err(|_| fault("/limit", "a page has 1 to 1000 events"))?),
             None => None,
         };
-        let channel = channel_of(channel)?;
-        let input = HistoryInput { channel, after: text("after"), since: text("since"), limit };
+        let input = HistoryInput { channel: channel_of(path)?, after: text("after"), since: text("since"), limit };
         edge.fetch_history(&caller, input).await
     };
     answer(fetch.await)

@@ -55,7 +55,8 @@ async fn publishing_follows_the_definitions() {
         assert_eq!(code(&error), expected, "{channel} {body} {error}");
         assert_eq!(error["error"]["data"]["httpStatus"], status.as_u16());
     }
-    let faults = publish("orders", json!({ "name": "orders:created", "payload": { "orderId": 7, "total": "x" } })).await.1;
+    let faults =
+        publish("orders", json!({ "name": "orders:created", "payload": { "orderId": 7, "total": "x" } })).await.1;
     let issues = faults["error"]["data"]["issues"].as_array().unwrap();
     let pointers: Vec<_> = issues.iter().map(|issue| issue["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/payload/orderId", "/payload/total"]);
@@ -156,7 +157,10 @@ async fn one_id_is_one_effect_however_often_it_is_sent() {
     let firsts = answers.iter().filter(|(_, out)| out["duplicate"] == false).count();
     assert_eq!(firsts, 1);
     for (status, out) in &answers {
-        assert_eq!((status.as_u16(), &out["eventId"], &out["result"]), (200, &answers[0].1["eventId"], &json!({"number": 1})));
+        assert_eq!(
+            (status.as_u16(), &out["eventId"], &out["result"]),
+            (200, &answers[0].1["eventId"], &json!({"number": 1}))
+        );
     }
     assert_eq!(site.get("/channels/orders/history").await.1["items"].as_array().unwrap().len(), 2);
     // Another payload under the id, and another user's id.
@@ -199,7 +203,7 @@ async fn a_request_without_an_action_here_is_passed_on() {
     let (status, out) = site.post_as("writer-token", "/events", &body).await;
     assert_eq!((status.as_u16(), &out["result"]), (200, &json!({ "number": 1 })), "{out}");
     // The request itself is the event, once; what the service emits comes by itself.
-    let mut seen = vec![stream.event().await.unwrap().json(), stream.event().await.unwrap().json()];
+    let mut seen = [stream.event().await.unwrap().json(), stream.event().await.unwrap().json()];
     seen.sort_by_key(|event| event["name"].as_str().unwrap().to_owned());
     assert_eq!((&seen[0]["id"], &seen[0]["meta"]["userId"]), (&out["eventId"], &json!("writer")));
     assert!(seen[0]["meta"].get("replyTo").is_none() && seen[0]["meta"].get("deadline").is_none());
@@ -268,7 +272,9 @@ async fn the_service_tells_of_itself() {
         let document = site.get(path).await.1;
         assert!(document[key].as_str().is_some_and(|text| text.starts_with(version)), "{path}");
     }
-    for (path, status) in [("/nothing", 404), ("/trpc/nothing", 404), ("/sse-ticket", 405)] {
+    for (path, status) in
+        [("/nothing", 404), ("/trpc/nothing", 404), ("/sse-ticket", 405), ("/channels/%ff/history", 400)]
+    {
         let (got, error) = site.get(path).await;
         assert_eq!(got, status);
         assert!(error["error"]["code"].is_i64() && error["error"]["message"].is_string(), "{path} {error}");

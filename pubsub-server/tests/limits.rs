@@ -63,7 +63,11 @@ async fn a_body_that_trickles_in_is_given_up() {
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, slow.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert_eq!(site.post("/events", &order(1.0)).await.0, 501, "others are served: there is no action, and that is told");
+    assert_eq!(
+        site.post("/events", &order(1.0)).await.0,
+        501,
+        "others are served: there is no action, and that is told"
+    );
 }
 
 #[tokio::test]
@@ -173,7 +177,8 @@ async fn a_drain_ends_streams_one_after_the_other_and_sends_newcomers_away() {
 #[tokio::test]
 async fn streams_end_at_their_age_and_with_the_credentials() {
     let bus = bus("memory:").await;
-    let limited = |settings: &mut pubsub::server::Settings| settings.max_stream_duration = Some(Duration::from_millis(400));
+    let limited =
+        |settings: &mut pubsub::server::Settings| settings.max_stream_duration = Some(Duration::from_millis(400));
     let site = Site::of(open(&bus).configure(limited)).await;
     let started = Instant::now();
     site.stream("channel=demo.a").await.end().await;

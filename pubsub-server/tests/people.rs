@@ -110,7 +110,8 @@ async fn no_event_of_one_user_reaches_another() {
         // Emitted events are the user's own by the name that the server puts there.
         .visible(|user, event| event.meta.user_id.as_deref() == user.map(|user| user.id.as_str()));
     let site = Site::of(builder).await;
-    let order = |who: &str| json!({ "name": "orders:created", "payload": { "orderId": format!("of-{who}"), "total": 1.0 } });
+    let order =
+        |who: &str| json!({ "name": "orders:created", "payload": { "orderId": format!("of-{who}"), "total": 1.0 } });
     let mut cursors = Vec::new();
     for (token, who) in [("a", "alice"), ("b", "bob"), ("a", "alice"), ("b", "bob")] {
         let out = site.post_as(token, "/events", &order(who)).await.1;

@@ -101,7 +101,11 @@ async fn keys_come_from_a_file_that_may_change() {
     let named = |id: &str, algorithm| Header { kid: Some(id.to_owned()), ..Header::new(algorithm) };
     let (one, two) = (named("one", Algorithm::HS256), named("two", Algorithm::HS256));
     assert_eq!(asked(&site, &signed(&one, &claims(), SECRET)).await, 200);
-    assert_eq!(asked(&site, &signed(&named("one", Algorithm::HS384), &claims(), SECRET)).await, 401, "not its algorithm");
+    assert_eq!(
+        asked(&site, &signed(&named("one", Algorithm::HS384), &claims(), SECRET)).await,
+        401,
+        "not its algorithm"
+    );
     assert_eq!(asked(&site, &signed(&two, &claims(), OTHER)).await, 401);
     // Changed until the file system sees a later time.
     let later = common::until("the new key is found", Duration::from_secs(5), async || {

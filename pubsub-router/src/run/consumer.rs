@@ -9,8 +9,8 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received, Result,
-    Unknown,
+    ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw, Received,
+    Result, Unknown,
     driver::{Drain, RetryPolicy, SubscriptionState},
 };
 

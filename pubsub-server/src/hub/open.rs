@@ -158,7 +158,7 @@ impl Hub {
         subscriber.hold(Holding { channel: channel.clone(), seat: seat.clone(), place, _used: used });
         let found = match &wanted.start {
             Start::Live => Some(at_head(&channel)),
-            Start::Earliest => Some(self.from_origin(&channel).await?),
+            Start::Earliest => Some(self.begin_at_origin(&channel).await?),
             Start::After(cursor, _) => match cursor.get(channel.key) {
                 Some(mark) => self.resume(&channel, mark).await?,
                 None => None,
@@ -171,7 +171,7 @@ impl Hub {
         }
         let begin = match found {
             Some(begin) => begin,
-            None => self.from_origin(&channel).await?,
+            None => self.begin_at_origin(&channel).await?,
         };
         let part = match begin {
             Begin::Log(next, mark) => Part::in_log(channel, seat, next, mark),
@@ -181,7 +181,7 @@ impl Hub {
     }
 
     /// With everything that is retained; with what comes, where nothing is.
-    async fn from_origin(&self, channel: &Arc<Channel>) -> Result<Begin, ApiError> {
+    async fn begin_at_origin(&self, channel: &Arc<Channel>) -> Result<Begin, ApiError> {
         match channel.page(self.shared(), &Mark::Origin(0)).await {
             Ok(page) => Ok(Begin::History(Mark::Origin(page.dropped.unwrap_or(u64::MAX)), page)),
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(at_head(channel)),

@@ -1,6 +1,6 @@
 //! A server on a port of its own, and a client that reads streams as the standard says.
 #![allow(dead_code, reason = "not every test uses everything")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::VecDeque,
