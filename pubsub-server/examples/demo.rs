@@ -4,7 +4,7 @@
 //!
 //! Then `curl -N 'http://127.0.0.1:8080/events?channel=pingpong'` in one window, and in another
 //! `curl -H content-type:application/json -d '{"name":"ping:message","payload":{"message":"hi"}}' http://127.0.0.1:8080/events`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to a terminal")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its interface")]
 
 use std::{error::Error, time::Duration};
 
