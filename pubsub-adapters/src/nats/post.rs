@@ -11,7 +11,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{publisher::Encoded, topology::Route};
+use super::{
+    publisher::Encoded,
+    topology::{Route, remembered},
+};
 use crate::common::ledger::OpenTickets;
 
 /// An event on its way.
@@ -56,7 +59,7 @@ impl Post {
 
     /// Whether the server still drops it if it has it already.
     pub(super) fn may_go_again(&self) -> bool {
-        let window = self.route.resend_window();
+        let window = remembered(&self.route.policy);
         self.confirmed && self.first_sent.is_none_or(|first| first.elapsed() < window)
     }
 

@@ -60,11 +60,6 @@ impl Route {
         Self { channel: channel.clone(), policy, born, batched, subjects }
     }
 
-    /// How long the server knows an event that it has.
-    pub(super) fn resend_window(&self) -> Duration {
-        remembered(&self.policy)
-    }
-
     /// A subject of its stream, for what is no event.
     pub(super) fn any_subject(&self) -> Subject {
         self.subjects[0].clone()
@@ -377,7 +372,7 @@ impl Shared {
 }
 
 /// How long a stream remembers the ids of its events: no longer than it keeps them.
-fn remembered(policy: &ChannelPolicy) -> Duration {
+pub(super) fn remembered(policy: &ChannelPolicy) -> Duration {
     let window = policy.dedup_window.unwrap_or(RESEND_WINDOW).max(Duration::from_millis(100));
     policy.retention.age.filter(|age| !age.is_zero()).map_or(window, |age| window.min(age))
 }

@@ -158,12 +158,6 @@ impl Member {
             tokio::select! {
                 biased;
                 () = self.closing.cancelled() => break,
-                // Before whatever is always ready in a member that has much to do.
-                _ = ticks.tick() => {
-                    if self.plan.ordered && !quiet {
-                        self.balance().await;
-                    }
-                }
                 Some(word) = self.words.next() => self.was_told(word),
                 batch = desk.next_batch(), if self.words.len() < WORDS => self.settle(batch).await,
                 Some(copied) = self.copies.next() => self.copied(copied).await,
@@ -173,6 +167,11 @@ impl Member {
                 () = feed.resumed(), if paused => {}
                 Some(arrival) = self.arrivals.next(), if room && !self.silent => self.arrived(arrival).await,
                 () = down(&self.lanes) => {}
+                _ = ticks.tick() => {
+                    if self.plan.ordered && !quiet {
+                        self.balance().await;
+                    }
+                }
             }
         }
         self.finish().await;
@@ -212,9 +211,6 @@ impl Member {
         backlog: bool,
         delivery: lapin::message::Delivery,
     ) -> Option<Delivery> {
-        if self.passing == Some(queue) {
-            return None; // it goes back with the channel, before anybody else takes from the queue
-        }
         let lane = self.lanes.get_mut(&number)?;
         let tag = delivery.delivery_tag;
         let raw = Box::new(Raw::of(delivery));

@@ -51,7 +51,6 @@ impl Member {
         }
         drop(self.desk.take_if(|_| true));
         self.active.clear();
-        self.passing = None;
         self.unread.clear();
         for (_, lane) in self.lanes.drain() {
             lane.close(self.plan.ordered).await;
