@@ -11,11 +11,12 @@ use pubsub::{EventRpc, Failure, PubSub};
 use pubsub_testkit::broker::{Broker, BrokerKind, BrokerOptions, find};
 use serde_json::{Value, json};
 
+type Case = fn(&str) -> Result<(), Failed>;
+
 const KINDS: [BrokerKind; 2] = [BrokerKind::Redis, BrokerKind::Nats];
 
 fn main() -> ExitCode {
-    let cases: [(&str, fn(&str) -> Result<(), Failed>); 3] =
-        [("publish and tail", published), ("requests", asked), ("dead letters", buried)];
+    let cases: [(&str, Case); 3] = [("publish and tail", published), ("requests", asked), ("dead letters", buried)];
     let mut trials = Vec::new();
     for kind in KINDS {
         let here = Broker::is_installed(kind).is_ok() || find::is_required(kind);
@@ -47,6 +48,7 @@ fn documents(url: &str, words: &[&str]) -> Result<Vec<Value>, Failed> {
     Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "what is expected is written where it is used")]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: T) -> Result<(), Failed> {
     if seen == expected { Ok(()) } else { Err(format!("{what}: expected {expected:?}, saw {seen:?}").into()) }
 }

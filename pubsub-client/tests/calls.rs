@@ -156,7 +156,7 @@ async fn a_handler_is_cut_off_at_the_deadline() {
 async fn a_request_that_does_not_fit_is_answered_with_its_faults() {
     let rpc = EventRpc::new(&bus().await);
     let _responder = adding(&rpc).await;
-    let request = pubsub::Envelope::new(
+    let request = Envelope::new(
         "sums:add".parse().unwrap(),
         ChannelName::parse("sums").unwrap(),
         Payload::json(r#"{"left":1,"right":"two"}"#),
@@ -421,8 +421,8 @@ fn the_inbox_is_opened_again_on_another_runtime() {
     assert_eq!((rpc.stats().pending, rpc.stats().inboxes_lost), (0, 1));
 }
 
-fn nobody() -> pubsub::Envelope {
-    pubsub::Envelope::new("nobody:there".parse().unwrap(), ChannelName::parse("nobody").unwrap(), Payload::json("{}"))
+fn nobody() -> Envelope {
+    Envelope::new("nobody:there".parse().unwrap(), ChannelName::parse("nobody").unwrap(), Payload::json("{}"))
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn over_the_store_one_effect_and_one_answer(stage: Stage) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 Ok(Bytes::from(n.to_string()))
             };
-            Once::new(&actions).run(&action("u", "1"), b"input", work).await
+            Box::pin(Once::new(&actions).run(&action("u", "1"), b"input", work)).await
         })
     });
     let mut outcomes = Vec::new();
