@@ -27,6 +27,11 @@ use crate::{Envelope, Payload, driver::BoxFuture};
 ///     edge.forward(request, Duration::from_secs(5)).await
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot pass requests on",
+    label = "does not implement `Forward`",
+    note = "`EventRpc` of `pubsub-client` does, on every adapter"
+)]
 pub trait Forward: Send + Sync + 'static {
     /// Publishes `request` and waits for the first answer, `timeout` at most, which travels with it as its deadline.
     ///

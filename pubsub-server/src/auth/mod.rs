@@ -93,6 +93,11 @@ impl<'a> Credentials<'a> {
 }
 
 /// Finds out who calls: the application's hook.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell who asks",
+    label = "does not implement `Authenticate`",
+    note = "`Tokens` and, with the feature `jwt`, `Jwt` do"
+)]
 pub trait Authenticate: Send + Sync + 'static {
     /// Who calls; `None` for a request without credentials.
     ///
@@ -102,6 +107,11 @@ pub trait Authenticate: Send + Sync + 'static {
 }
 
 /// Decides what callers may do, in place of the scopes of the policies: the application's hook.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not tell who may do what",
+    label = "does not implement `Authorize`",
+    note = "a function `Fn(Option<&User>, &ChannelName, Operation) -> bool` does"
+)]
 pub trait Authorize: Send + Sync + 'static {
     /// Whether the caller may do this.
     ///
