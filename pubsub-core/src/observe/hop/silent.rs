@@ -6,39 +6,39 @@ use crate::{ChannelName, Message, Meta, observe::Observer};
 
 /// The span of one step of an event's way. Empty without the feature `trace`.
 #[derive(Clone, Debug, Default)]
-pub struct Hop;
+pub struct Hop(());
 
 impl Hop {
     /// The step in which the present task is.
     pub fn current() -> Self {
-        Self
+        Self(())
     }
 
     pub(crate) fn publish(_: &Observer, _: &mut Arc<Message>) -> Self {
-        Self
+        Self(())
     }
 
     pub(crate) fn create(_: &Observer, _: &mut Arc<Message>) -> Self {
-        Self
+        Self(())
     }
 
     pub(crate) fn send<'a>(_: &Observer, _: impl ExactSizeIterator<Item = &'a Message>) -> Self {
-        Self
+        Self(())
     }
 
     /// The processing of one delivery, in the trace of its event.
     pub fn process(_: &Observer, _: &str, _: &Message, _: u32) -> Self {
-        Self
+        Self(())
     }
 
     /// The processing of several events in one call, linked with all of them.
     pub fn process_batch<'a>(_: &Observer, _: &str, _: impl ExactSizeIterator<Item = &'a Message>) -> Self {
-        Self
+        Self(())
     }
 
     /// A call, from the question to the answer.
     pub fn request(_: &Observer, _: Option<&ChannelName>) -> Self {
-        Self
+        Self(())
     }
 
     /// Lets an event that comes of this step say so, if it names no span yet.
