@@ -35,6 +35,8 @@ const RUN_BYTES: usize = 64 * 1024;
 const PAGE: usize = 256;
 /// How many pages are kept for streams that resume from the same place at the same time.
 const PAGES: usize = 16;
+/// How often the end of a channel is looked for that changes meanwhile.
+const MOST_LOOKS: u32 = 3;
 /// The scheme of positions on channels that have none of their own: good at this node, while it remembers.
 const EDGE: &str = "edge";
 
@@ -200,7 +202,24 @@ impl Feed {
 }
 
 /// Subscribes after the present end of a channel, and says which place that is: `origin`, where the channel has none.
+///
+/// Looking and subscribing are two steps. In between the channel may be made by somebody else, or lose what it retained:
+/// then the place is looked up again.
 async fn subscribe(bus: &PubSub, name: &ChannelName, origin: &Position) -> Result<(Mark, Events<Raw>)> {
+    let mut looks = 1;
+    loop {
+        match subscribe_at_end(bus, name, origin).await {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::PositionExpired | ErrorKind::NotFound) && looks < MOST_LOOKS =>
+            {
+                looks += 1;
+            }
+            subscribed => return subscribed,
+        }
+    }
+}
+
+async fn subscribe_at_end(bus: &PubSub, name: &ChannelName, origin: &Position) -> Result<(Mark, Events<Raw>)> {
     let range = HistoryRange::new(name.clone()).from(pubsub_core::StartPosition::Latest).limit(0);
     let end = match bus.history(&range).await {
         Ok(page) => Some((page.next, page.dropped)),

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use pubsub_core::{ChannelName, Direction, Message, PubSub, Timestamp, driver::AdapterState, rpc::Reply};
+use pubsub_core::{ChannelName, Direction, ErrorKind, Message, PubSub, Timestamp, driver::AdapterState, rpc::Reply};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use channel::{Channel, Feed};
@@ -257,7 +257,13 @@ impl Hub {
                 let opened = opened.map_err(|_| ApiError::unavailable("the broker did not answer in time"))?;
                 let opened = opened.map_err(|error| {
                     tracing::warn!(channel = %name, %error, "a channel cannot be opened");
-                    ApiError::of(&error)
+                    match error.kind() {
+                        // Nobody asked for a place yet, and the channel is one that there may be.
+                        ErrorKind::NotFound | ErrorKind::PositionExpired => {
+                            ApiError::unavailable("the channel is not ready")
+                        }
+                        _ => ApiError::of(&error),
+                    }
                 })?;
                 let channel = opened.channel.clone();
                 *used.slot.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
