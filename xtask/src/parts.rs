@@ -139,7 +139,9 @@ pub(crate) const PARTS: &[Part] = &[
         Programs,
         &[
             Step::Tests("redis_heals"),
+            Step::Tests("redis_sentinel"),
             Step::Tests("nats_heals"),
+            Step::Tests("nats_batches"),
             Step::Tests("kafka_heals"),
             Step::Tests("rabbitmq_heals"),
         ],
@@ -156,6 +158,12 @@ pub(crate) const PARTS: &[Part] = &[
         "traces go through every broker, and each tells how far a group is behind",
         Programs,
         &[Step::Tests("observe_brokers")],
+    ),
+    tests(
+        "web-brokers",
+        "two nodes of the web edge serve the same streams over every broker, also when it is killed",
+        Programs,
+        &[Step::Tests("web_brokers")],
     ),
     tests("cli", "the command line on brokers, from publish to dead letters", Programs, &[Step::Tests("cli_brokers")]),
     tests("security", "wrong certificates and passwords are refused at once", Programs, &[Step::Tests("security")]),
