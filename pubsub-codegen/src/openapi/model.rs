@@ -31,7 +31,9 @@ fn object(properties: &Value, required: &[&str]) -> Value {
 
 /// An object all of whose properties are always there.
 fn whole(properties: &Value) -> Value {
-    let names: Vec<&str> = properties.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+    let mut names: Vec<&str> =
+        properties.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+    names.sort_unstable(); // in whatever order a map keeps them
     object(properties, &names)
 }
 

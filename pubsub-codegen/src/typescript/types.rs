@@ -244,8 +244,9 @@ fn literal(value: &Value) -> Expr {
         Value::Array(items) => {
             format!("[{}]", items.iter().map(|item| literal(item).text).collect::<Vec<_>>().join(", "))
         }
-        Value::Object(map) => {
-            let entries = map.iter().map(|(name, value)| format!("{}: {}", key(name), literal(value).text));
+        Value::Object(_) => {
+            let entries = sorted(Some(value)).into_iter();
+            let entries = entries.map(|(name, value)| format!("{}: {}", key(name), literal(value).text));
             format!("{{ {} }}", entries.collect::<Vec<_>>().join("; "))
         }
     })
