@@ -193,7 +193,7 @@ impl Lock {
         contracts.iter().filter(|event| !self.events.contains_key(&(event.name.clone(), event.version))).collect()
     }
 
-    /// Takes a catalog as published: adds what is new, and widened directions.
+    /// Takes a catalog as published: adds what is new, widened directions, and replies that are declared now.
     ///
     /// # Errors
     /// `Conflict` with all breaches, and then nothing is changed.
@@ -208,6 +208,9 @@ impl Lock {
             let now = Published::of(contract);
             let entry = self.events.entry((contract.name.clone(), contract.version)).or_insert_with(|| now.clone());
             (entry.direction, entry.query) = (now.direction, now.query);
+            if entry.reply_schema.is_none() {
+                (entry.reply_hash, entry.reply_schema) = (now.reply_hash, now.reply_schema);
+            }
         }
         Ok(())
     }

@@ -161,8 +161,17 @@ fn a_reply_is_part_of_the_contract() {
     assert_eq!(lock.breaches(&contracts(get(json!({ "type": "number", "title": "Price" })))), []);
     let text = breach(&lock, get(json!({ "type": "string" })));
     assert!(text.contains("was published with another reply schema\n    the reply has `type` \"string\""), "{text}");
-    let without = EventDefinition::dynamic("quotes:get", "quotes", 1, json!(true)).unwrap();
-    assert!(breach(&lock, [without.with_direction(Direction::Cse)]).contains("had a reply"));
+    let without = || EventDefinition::dynamic("quotes:get", "quotes", 1, json!(true)).unwrap();
+    assert!(breach(&lock, [without().with_direction(Direction::Cse)]).contains("had a reply"));
+
+    // Declared later, where no client calls it.
+    let internal = |reply: Value| get(reply).map(|get| get.with_direction(Direction::Internal));
+    let mut lock = Lock::default();
+    lock.publish(&contracts([without()])).unwrap();
+    lock.publish(&contracts(internal(json!({ "type": "number" })))).unwrap();
+    let text = breach(&lock, internal(json!({ "type": "string" })));
+    assert!(text.contains("was published with another reply schema"), "{text}");
+    assert_eq!(Lock::read(&lock.to_text()).unwrap(), lock);
 }
 
 #[test]
