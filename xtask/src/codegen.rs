@@ -39,12 +39,13 @@ pub(crate) fn fresh(workspace: &Workspace, log: &mut Log) -> Outcome {
 /// A part of `test`: compilers, clients and validators of others take what is written.
 pub(crate) fn accepted(workspace: &Workspace, _: Consent, log: &mut Log) -> Outcome {
     install::web::ensure_node()?;
-    let tests = workspace.root.join("pubsub-codegen/tests");
+    let (sources, tests) = (workspace.root.join("pubsub-codegen/src"), workspace.root.join("pubsub-codegen/tests"));
     let package = Package {
         source: tests.join("node"),
         home: workspace.target.join("codegen"),
         folders: &["test", "types", "wrong"],
     };
     let contracts = std::env::join_paths([tests.join("golden"), workspace.root.join(FOLDER)])?;
-    package.test(&[("PUBSUB_CONTRACTS", contracts.into())], log)
+    let client = sources.join("typescript/client.ts");
+    package.test(&[("PUBSUB_CONTRACTS", contracts.into()), ("PUBSUB_CLIENT", client)], log)
 }

@@ -8,12 +8,12 @@ import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { EventSource } from 'eventsource';
 import ts from 'typescript';
-import { here, kinds } from './places.mjs';
+import { client, here } from './places.mjs';
 
 const LIMIT = 10_000;
 
 async function loadClient() {
-  const source = readFileSync(join(kinds, 'client.ts'), 'utf8');
+  const source = readFileSync(client, 'utf8');
   const { outputText } = ts.transpileModule(source, { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } });
   mkdirSync(join(here, 'compiled'), { recursive: true });
   const file = join(here, 'compiled/client.mjs');

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { here, kinds } from './places.mjs';
+import { client, here, kinds } from './places.mjs';
 
 const STRICT = {
   strict: true,
@@ -24,10 +24,16 @@ function compile(name, folder, contracts, options) {
   mkdirSync(place, { recursive: true });
   const compilerOptions = {
     ...STRICT,
-    paths: { '@contracts/*': [join(contracts, '*')], '@trpc/*': [join(here, 'node_modules/@trpc/*')] },
+    paths: {
+      '@contracts/client.js': [client],
+      '@contracts/*': [join(contracts, '*')],
+      '@trpc/*': [join(here, 'node_modules/@trpc/*')],
+    },
+    // As if the client lay beside the types.
+    rootDirs: [contracts, dirname(client)],
     ...options,
   };
-  const config = { compilerOptions, include: [join(folder, '*.ts'), join(contracts, '*.ts')] };
+  const config = { compilerOptions, include: [join(folder, '*.ts'), join(contracts, '*.ts'), client] };
   writeFileSync(join(place, 'tsconfig.json'), JSON.stringify(config));
   return new Promise((done) => {
     const tsc = join(here, 'node_modules/typescript/bin/tsc');
