@@ -74,11 +74,14 @@ fn described(letter: &Letter) -> Value {
     })
 }
 
-/// A bar as long as there are letters. It hides itself where no person looks.
+/// A bar as long as there are letters. It hides itself where no person looks, and then they are not read to be counted.
 async fn bar(letters: &DeadLetterBox, filter: &LetterFilter, verb: &'static str) -> Result<ProgressBar, Fault> {
-    let count = letters.list(filter, ALL).await?.len();
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} {msg}, {eta} left")?;
-    Ok(ProgressBar::new(count as u64).with_style(style).with_message(verb))
+    let bar = ProgressBar::new(0).with_style(style).with_message(verb);
+    if !bar.is_hidden() {
+        bar.set_length(letters.list(filter, ALL).await?.len() as u64);
+    }
+    Ok(bar)
 }
 
 fn counting(bar: &ProgressBar) -> impl Fn(&LettersDone) + Send + Sync + 'static {
