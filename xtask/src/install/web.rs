@@ -1,4 +1,4 @@
-//! What the tests of the web edge need: Node with npm, which the machine must bring (Debian's may be too old), and Chromium.
+//! What the tests with stock clients and validators need: Node with npm, which the machine must bring (Debian's may be too old), and Chromium.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use super::{Consent, apt, runs};
 use crate::Fault;
 use crate::log::Log;
 
-/// The oldest Node whose test runner does what the package asks of it.
+/// The oldest Node whose test runner does what the packages ask of it.
 const NODE: (u32, u32) = (20, 14);
 /// The names under which a browser is looked for, as the tests do.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -43,7 +43,7 @@ fn check_node(version: &str) -> Result<(), String> {
     let mut numbers = version.trim().trim_start_matches('v').split('.').map_while(|part| part.parse::<u32>().ok());
     let here = numbers.next().zip(numbers.next());
     let (major, minor) = NODE;
-    let needed = format!("the tests of the web edge need Node {major}.{minor} or later");
+    let needed = format!("stock clients and validators need Node {major}.{minor} or later");
     match here {
         Some(here) if here >= NODE => Ok(()),
         Some((major, minor)) => Err(format!("Node is {major}.{minor} here; {needed}")),
