@@ -23,6 +23,7 @@ use crate::{
     brokers::{clock::Since, ours::address},
     event::{Order, order},
     limit::{Back, Limit, Place},
+    pairs::quantile,
 };
 
 /// How many calls are open at a time, where there are several.
@@ -61,17 +62,16 @@ pub trait Calls: Sized + Send + Sync + 'static {
 pub async fn one_by_one<C: Calls>(place: Place, count: usize, size: usize) -> [f64; 2] {
     let (calls, order) = (C::open(&place, count + 1).await, order(size));
     calls.call(order.clone()).await;
-    let mut nanos = Vec::with_capacity(count);
+    let mut micros = Vec::with_capacity(count);
     let since = Since::now();
     for _ in 0..count {
         let asked = Instant::now();
         calls.call(order.clone()).await;
-        nanos.push(asked.elapsed().as_nanos() as u64);
+        micros.push(asked.elapsed().as_secs_f64() * 1e6);
     }
     let [rate, _] = since.per(count);
     calls.close().await;
-    nanos.sort_unstable();
-    [rate, nanos[((nanos.len() - 1) as f64 * 0.99).round() as usize] as f64 / 1_000.0]
+    [rate, quantile(&mut micros, 0.99)]
 }
 
 /// Calls per second with 64 of them open, and nanoseconds of this process per call.

@@ -55,7 +55,8 @@ fn row(pairs: impl Iterator<Item = (f64, f64)>) -> Row {
     Row { ours: quantile(&mut ours, 0.5), limit: quantile(&mut limit, 0.5), ratio, pairs: ratios.len(), spread }
 }
 
-fn quantile(values: &mut [f64], at: f64) -> f64 {
+/// The value below which this part of them lies; they are sorted then.
+pub fn quantile(values: &mut [f64], at: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(((values.len() - 1) as f64 * at).round() as usize).copied().unwrap_or(f64::NAN)
 }

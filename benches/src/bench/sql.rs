@@ -211,9 +211,7 @@ async fn committed(url: &str, count: usize) -> Outcome<[f64; 2]> {
 }
 
 fn quantiles(mut samples: Vec<f64>) -> [f64; 2] {
-    samples.sort_by(f64::total_cmp);
-    let at = |part: f64| samples.get(((samples.len() - 1) as f64 * part) as usize).copied().unwrap_or(f64::NAN);
-    [at(0.5), at(0.99)]
+    [0.5, 0.99].map(|part| pairs::quantile(&mut samples, part))
 }
 
 async fn run(connection: Connection<'_>, statement: &'static str) -> Outcome<()> {

@@ -13,6 +13,7 @@ use super::{clock::Since, ours::Ours, side::Side};
 use crate::{
     event::{Order, order},
     limit::{Limit, Place},
+    pairs::quantile,
 };
 
 /// What a workload gives: events per second, and nanoseconds of this process per event.
@@ -163,13 +164,12 @@ pub async fn latency<S: Side>(place: Place, count: usize, size: usize) -> [f64; 
     }
     while open.next().await.is_some() {}
     reading.await.unwrap();
-    let mut nanos = Vec::with_capacity(count);
-    while let Some(one) = receiver.recv().await {
-        nanos.push(one);
+    let mut micros = Vec::with_capacity(count);
+    while let Some(nanos) = receiver.recv().await {
+        micros.push(nanos as f64 / 1_000.0);
     }
     close(side).await;
-    nanos.sort_unstable();
-    [0.5, 0.99].map(|at| nanos[((nanos.len() - 1) as f64 * at).round() as usize] as f64 / 1_000.0)
+    [0.5, 0.99].map(|at| quantile(&mut micros, at))
 }
 
 async fn close<S: Side>(side: Arc<S>) {
