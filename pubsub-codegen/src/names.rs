@@ -41,7 +41,6 @@ const OWN_TYPES: &[&str] = &[
     "AppRouter",
     "Array",
     "AsyncIterable",
-    "BatchResponse",
     "Boolean",
     "ChannelInfo",
     "ChannelList",
@@ -189,6 +188,22 @@ mod tests {
         }
         assert_eq!(type_name("9:lives"), "T9Lives");
         assert_eq!(type_name("über:x"), "T_berX");
+    }
+
+    #[test]
+    fn the_documents_own_types_are_taken() {
+        let (none, taken) = (Contracts::default(), Taken::by_the_documents());
+        let types = crate::typescript(&none).unwrap();
+        let declared = types.lines().filter_map(|line| {
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let rest = line.strip_prefix("interface ").or_else(|| line.strip_prefix("type "))?;
+            rest.split(|c: char| !c.is_alphanumeric()).next()
+        });
+        let document = crate::openapi(&none, &crate::DocumentOptions::new("none", "1")).unwrap();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let own: Vec<&str> = declared.chain(schemas.keys().map(String::as_str)).collect();
+        assert!(own.contains(&"AppRouter") && own.contains(&"Readiness"), "{own:?}");
+        assert_eq!(own.iter().find(|name| !taken.has(name)), None);
     }
 
     #[test]
