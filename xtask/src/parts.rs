@@ -154,6 +154,12 @@ pub(crate) const PARTS: &[Part] = &[
         &[Step::Tests("orders_brokers")],
     ),
     tests(
+        "test-bus",
+        "the test kit's bus runs a program's router on every broker as on memory",
+        Programs,
+        &[Step::Tests("bus_brokers")],
+    ),
+    tests(
         "observe",
         "traces go through every broker, and each tells how far a group is behind",
         Programs,
