@@ -418,3 +418,83 @@ async fn a_broadcast_over_a_wildcard_repeats_nothing_after_a_cut() {
     reader.close(Duration::from_secs(5)).await.unwrap();
     bus.close(Duration::from_secs(5)).await.unwrap();
 }
+
+/// All numbers that the channel's history holds.
+async fn stored(bus: &PubSub) -> Result<BTreeSet<usize>> {
+    let mut range = HistoryRange::new(ChannelName::parse("heals")?).limit(1_000);
+    let mut numbers = BTreeSet::new();
+    loop {
+        let page = bus.history(&range).await?;
+        for stored in &page.events {
+            numbers.insert(stored.message.payload().decode::<usize>()?);
+        }
+        match page.next {
+            Some(next) if !page.at_end => range = range.from(StartPosition::After(next)),
+            _ => return Ok(numbers),
+        }
+    }
+}
+
+/// Several publishers, as each connects at a moment of its own, perhaps before the streams are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_keep_what_is_confirmed_while_they_come_back() -> Result<()> {
+    const PUBLISHERS: usize = 6;
+    const EACH: usize = 40;
+    let mut broker = broker();
+    let url = broker.url();
+    let policy = ChannelPolicy::new().totally_ordered();
+    let reader = declared(&url, policy.clone()).await?;
+    let (mut all, mut some) = (reader.subscribe_channel("heals").await?, group(&reader).await);
+    let mut publishers = Vec::new();
+    for _ in 0..PUBLISHERS {
+        publishers.push(declared(&url, policy.clone()).await?);
+    }
+    let mut from = 0;
+    for _ in 0..3 {
+        let publishing: Vec<_> = publishers.iter().cloned().zip(from..).collect();
+        let publishing = publishing.into_iter().map(|(bus, first)| {
+            tokio::spawn(async move {
+                for number in (first..).step_by(PUBLISHERS).take(EACH) {
+                    publish_until_confirmed(&bus, number).await;
+                }
+            })
+        });
+        let publishing: Vec<_> = publishing.collect();
+        if from > 0 {
+            tokio::task::block_in_place(|| {
+                broker.settled().and_then(|()| broker.kill()).and_then(|()| broker.restart())
+            })
+            .unwrap();
+        }
+        for publishing in publishing {
+            publishing.await.unwrap();
+        }
+        let until = from + PUBLISHERS * EACH;
+        read_all(&mut some, from..until).await;
+        read_all(&mut all, from..until).await;
+        from = until;
+    }
+    assert_eq!(stored(&reader).await?, (0..from).collect());
+    for bus in publishers.iter().chain([&reader]) {
+        bus.close(Duration::from_secs(5)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_the_broker_does_not_find_again_is_not_taken_for_one_that_never_was() -> Result<()> {
+    let mut broker = broker();
+    let bus = connect(&broker.url()).await?;
+    publish_until_confirmed(&bus, 0).await;
+    // Before it has written down that there is a stream, if we are quick.
+    broker.kill().unwrap();
+    broker.restart().unwrap();
+    for _ in 0..50 {
+        match bus.history(&HistoryRange::new(ChannelName::parse("heals")?)).await {
+            Ok(page) => assert_eq!(page.events.len(), 1),
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    bus.close(Duration::from_secs(5)).await
+}

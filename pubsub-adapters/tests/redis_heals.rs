@@ -17,7 +17,7 @@ use pubsub_testkit::{
     proxy::FaultProxy,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     time::{Instant, sleep, timeout},
 };
@@ -63,8 +63,12 @@ async fn a_read_that_waits_for_a_member_cut_off_takes_nothing_from_the_next_owne
     let mut first = join(&behind).await?;
     publish(&direct, 0).await?;
     assert_eq!(read(&mut first, SOON).await?, 0);
-    // Its next read is at the server now, or will be before the link stands still.
-    sleep(Duration::from_millis(100)).await;
+    // Its next read waits at the server.
+    let until = Instant::now() + SOON;
+    while !told(&broker, "INFO clients").await?.contains("\nblocked_clients:1\r") {
+        assert!(Instant::now() < until, "it reads no more");
+        sleep(Duration::from_millis(10)).await;
+    }
     proxy.stall();
     let mut second = join(&direct).await?;
     // What is published once the lock has run out, and while the read still waits, is the next owner's.
@@ -93,13 +97,17 @@ async fn a_member_cut_off_hands_out_nothing_once_its_lock_has_run_out() -> Outco
     let proxy = FaultProxy::start(broker.address()).await?;
     let direct = open(&broker.url()).await?;
     let behind = open(&broker.url().replace(&broker.address().to_string(), &proxy.address().to_string())).await?;
-    let mut first = join(&behind).await?;
     for serial in 0..5 {
         publish(&direct, serial).await?;
     }
+    let mut first = join(&behind).await?;
+    // It has them all by one read.
     assert_eq!(read(&mut first, SOON).await?, 0);
-    // The acknowledgement, and the read of all the others, are through.
-    sleep(Duration::from_millis(300)).await;
+    let until = Instant::now() + SOON;
+    while !told(&broker, "XPENDING pubsub:{steps} walkers").await?.starts_with("*4\r\n:4\r\n") {
+        assert!(Instant::now() < until, "its acknowledgement is not through");
+        sleep(Duration::from_millis(10)).await;
+    }
     proxy.stall();
     let mut second = join(&direct).await?;
     for serial in 1..5 {
@@ -113,13 +121,18 @@ async fn a_member_cut_off_hands_out_nothing_once_its_lock_has_run_out() -> Outco
     Ok(())
 }
 
+/// All that the server answers to a command.
+async fn told(broker: &Broker, command: &str) -> Result<String, Box<dyn std::error::Error>> {
+    let mut stream = TcpStream::connect(broker.address()).await?;
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
 /// The first line that the server answers to a command.
 async fn ask(broker: &Broker, command: &str) -> Result<String, Box<dyn std::error::Error>> {
-    let mut stream = TcpStream::connect(broker.address()).await?;
-    stream.write_all(format!("{command}\r\n").as_bytes()).await?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).await?;
-    Ok(line.trim().to_owned())
+    Ok(told(broker, command).await?.lines().next().unwrap_or_default().to_owned())
 }
 
 /// One number that the server answers.
@@ -384,8 +397,7 @@ async fn a_broadcast_resumed_in_the_middle_is_told_what_retention_removed_before
     let after = StartPosition::After(page.next.ok_or("a position")?);
     let mut events = bus.subscribe_channel("steps").start(after).await?;
     assert_eq!(read(&mut events, SOON).await?, 10);
-    // It has read what it takes, and looks at the stream again when it goes on.
-    sleep(Duration::from_secs(2)).await;
+    // It reads on meanwhile, up to what it takes.
     assert_eq!(ask(&broker, "XTRIM pubsub:{steps} MAXLEN 20").await?, format!(":{}", EVENTS - 20));
     let (mut last, mut gaps) = (10, Vec::new());
     while last != EVENTS - 1 {

@@ -6,7 +6,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::TcpListener,
     path::PathBuf,
     process::{self, Child, Command, Stdio},
     time::{Duration, Instant},
@@ -14,10 +13,18 @@ use std::{
 
 use pubsub_adapters::builder;
 use pubsub_core::{ChannelName, Envelope, EventName, Payload, PubSub};
-use pubsub_testkit::broker::{Broker, BrokerKind, BrokerOptions, find};
+use pubsub_testkit::{
+    broker::{Broker, BrokerKind, BrokerOptions, find},
+    free_address,
+};
 use tokio::time::{sleep, timeout};
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// A sentinel that did not get its turn for two seconds does nothing for another thirty.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How long a server may keep silent before it counts as dead: one that only waits for its turn must not be replaced.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How long a server may take for one answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// A sentinel that knows the server at `port` by the name `main`.
 struct Sentinel {
@@ -28,14 +35,15 @@ struct Sentinel {
 
 impl Sentinel {
     fn start(master: u16) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_address().unwrap().port();
         let folder = std::env::temp_dir().join(format!("pubsub-sentinel-{}-{port}", process::id()));
         fs::create_dir_all(&folder).unwrap();
         let settings = folder.join("sentinel.conf");
         let text = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 10000\n",
-            folder.display()
+             sentinel down-after-milliseconds main {}\nsentinel failover-timeout main 10000\n",
+            folder.display(),
+            SILENCE.as_millis()
         );
         fs::write(&settings, text).unwrap();
         let program = find::program("redis-server", &[]).unwrap();
@@ -74,7 +82,10 @@ impl Drop for Sentinel {
 
 async fn ask(port: u16, command: &redis::Cmd) -> redis::RedisResult<redis::Value> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    // Half a second by default, which is less than what is asked for may take.
+    let patient = redis::AsyncConnectionConfig::new();
+    let patient = patient.set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
     command.query_async(&mut connection).await
 }
 

@@ -9,6 +9,7 @@ mod chaos;
 mod codegen;
 mod compose;
 mod examples;
+mod failures;
 mod fleet;
 mod gates;
 mod install;

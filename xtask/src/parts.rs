@@ -144,6 +144,7 @@ pub(crate) const PARTS: &[Part] = &[
             Step::Tests("nats_batches"),
             Step::Tests("kafka_heals"),
             Step::Tests("rabbitmq_heals"),
+            Step::Tests("rabbitmq_shares"),
         ],
     ),
     tests("clusters", "three nodes of NATS and of Redis serve as one does", Programs, &[Step::Tests("clusters")]),

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use crate::Fault;
+use crate::failures::Failure;
 
 /// Tests as libtest counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +59,12 @@ pub(crate) struct Row {
     pub(crate) verdict: Verdict,
     pub(crate) counts: Counts,
     pub(crate) took: Duration,
+    /// The tests that failed, and why.
+    pub(crate) failures: Vec<Failure>,
 }
+
+/// How many lines of the summary tell why tests failed, so that whoever sees only the end sees all of it.
+const REASONS: usize = 45;
 
 impl Row {
     pub(crate) fn failed(&self) -> bool {
@@ -87,6 +93,38 @@ impl fmt::Display for Row {
     }
 }
 
+/// Which tests failed and how their reports begin, as far as there is room; for a part that failed otherwise, why.
+fn reasons(rows: &[Row]) -> String {
+    let failed: Vec<_> = rows.iter().filter(|row| row.failed()).collect();
+    let count: usize = failed.iter().map(|row| row.failures.len().max(1)).sum();
+    // One line of each is its name; one of all says how many there was no room for.
+    let each = (REASONS / count.max(1)).saturating_sub(1);
+    let mut lines = Vec::new();
+    for row in failed {
+        for failure in &row.failures {
+            lines.push(format!("{}: {}", row.name, failure.test));
+            lines.extend(failure.report.iter().take(each).map(|line| format!("    {line}")));
+        }
+        if let (true, Verdict::Failed(why)) = (row.failures.is_empty(), &row.verdict) {
+            lines.push(format!("{}: {why}", row.name));
+        }
+    }
+    let left = lines.len().saturating_sub(REASONS);
+    lines.truncate(REASONS);
+    if left > 0 {
+        lines.push(format!("{left} more lines in the logs"));
+    }
+    lines.into_iter().map(|line| format!("\n{}", clipped(&line))).collect()
+}
+
+/// A line that does not become several on a terminal.
+fn clipped(line: &str) -> String {
+    const WIDTH: usize = 240;
+    let mut first = line.lines().next().unwrap_or_default().chars();
+    let text: String = first.by_ref().take(WIDTH).collect();
+    if first.next().is_some() { text + "…" } else { text }
+}
+
 /// The last lines; the very last is always `N passed, N failed`, for programs that read it.
 pub(crate) fn summary(rows: &[Row], logs: &str) -> String {
     let mut total = Counts::default();
@@ -100,7 +138,8 @@ pub(crate) fn summary(rows: &[Row], logs: &str) -> String {
     let failed = names(Row::failed);
     let absent = names(|row| matches!(row.verdict, Verdict::Absent(_)));
     let took: Duration = rows.iter().map(|row| row.took).sum();
-    let mut text = format!("\n{} parts in {:.0} s; logs in {logs}", rows.len(), took.as_secs_f64());
+    let mut text = reasons(rows);
+    text += &format!("\n{} parts in {:.0} s; logs in {logs}", rows.len(), took.as_secs_f64());
     if !absent.is_empty() {
         text += &format!("\nnothing to run yet: {}", absent.join(", "));
     }
@@ -131,7 +170,31 @@ test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; 
 ";
 
     fn row(verdict: Verdict, counts: Counts) -> Row {
-        Row { name: "part", verdict, counts, took: Duration::ZERO }
+        Row { name: "part", verdict, counts, took: Duration::ZERO, failures: Vec::new() }
+    }
+
+    fn failing(count: usize, lines: usize) -> Row {
+        let report = vec!["x".repeat(1_000); lines];
+        let failure = |number| Failure { test: format!("test {number}"), report: report.clone() };
+        let failures = (0..count).map(failure).collect();
+        Row { failures, ..row(Verdict::Failed("cargo failed".into()), Counts { failed: 1, ..Counts::default() }) }
+    }
+
+    #[test]
+    fn the_summary_says_which_tests_failed_and_why() {
+        let text = summary(&[failing(2, 3), row(Verdict::Failed("a lint".into()), Counts::default())], "logs");
+        let lines: Vec<_> = text.trim_start().lines().collect();
+        assert_eq!((lines[0], lines[4], lines[8]), ("part: test 0", "part: test 1", "part: a lint"));
+        assert!(lines[1].starts_with("    xxx") && lines[1].ends_with('…') && lines[1].chars().count() < 250);
+    }
+
+    #[test]
+    fn the_last_lines_hold_all_that_failed() {
+        for (tests, lines) in [(1, 20), (4, 20), (20, 20), (200, 5)] {
+            let text = summary(&[failing(tests, lines)], "logs");
+            assert!(text.lines().count() <= 55, "{tests}: {}", text.lines().count());
+            assert_eq!(text.matches("part: test").count(), tests.min(REASONS), "{tests}");
+        }
     }
 
     #[test]

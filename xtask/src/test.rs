@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::args::TestOptions;
 use crate::chain;
+use crate::failures::Failure;
 use crate::fleet::Fleet;
 use crate::log::Log;
 use crate::parts::{Needs, PARTS, Part, Step, claimed};
@@ -105,12 +106,14 @@ impl Run<'_> {
         let begun = Instant::now();
         let (verdict, mut counts) =
             work(self, &mut log).unwrap_or_else(|fault| (Verdict::Failed(chain(&*fault)), Counts::default()));
-        counts += Counts::of_log(&log.text());
-        let row = Row { name, verdict, counts, took: begun.elapsed() };
+        let text = log.text();
+        counts += Counts::of_log(&text);
+        let mut row = Row { name, verdict, counts, took: begun.elapsed(), failures: Vec::new() };
         println!("{row}");
         if row.failed() {
+            row.failures = Failure::of_log(&text);
             println!("--- end of {} ---", self.workspace.shown(log.path()));
-            println!("{}\n---", tail(&log.text()));
+            println!("{}\n---", tail(&text));
         }
         self.rows.push(row);
         Ok(())

@@ -25,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     connection::{Link, Live},
     error::{closed, convert, is_missing, unavailable},
+    stream,
     topology::Topologist,
 };
 use crate::common::{backoff::Backoff, ledger::OpenTickets};
@@ -33,6 +34,8 @@ use crate::common::{backoff::Backoff, ledger::OpenTickets};
 const TICK: Duration = Duration::from_millis(50);
 /// How often an event is sent again that found no queue although its channel was declared anew.
 const MOST_TRIES: u8 = 3;
+/// A channel of the protocol on which nothing was answered for so long is given up when something on it is late.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What it means that no queue takes an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) enum Unrouted {
     Channel(ChannelName),
     /// A rung of the ladder was deleted: it is declared again.
     Ladder(u64),
+    /// It is an error: the channel's stream is not there.
+    Stream(ChannelName),
     /// It is an error.
     Refuse,
 }
@@ -75,6 +80,14 @@ pub(super) struct Trace {
 }
 
 impl Outgoing {
+    /// The channel whose stream is to keep it.
+    fn stream(&self) -> Option<&ChannelName> {
+        match &self.unrouted {
+            Unrouted::Channel(channel) | Unrouted::Stream(channel) => Some(channel),
+            _ => None,
+        }
+    }
+
     fn done(self, outcome: Result<()>) {
         let outcome = outcome.map_err(|error| {
             let error = error.on(&self.channel);
@@ -107,6 +120,7 @@ pub(super) fn start(link: Arc<Link>, topology: Arc<Topologist>, stop: Cancellati
 }
 
 type Repair = Pin<Box<dyn Future<Output = (Outgoing, Result<()>)> + Send>>;
+type Look = Pin<Box<dyn Future<Output = (ChannelName, Result<()>)> + Send>>;
 type Confirm = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>>;
 
 struct Lane {
@@ -128,6 +142,10 @@ struct Session {
     next: u64,
     open: BTreeMap<u64, Outgoing>,
     confirms: FuturesUnordered<Confirm>,
+    /// When the broker last answered anything.
+    heard: Instant,
+    /// The channels whose streams keep what is sent.
+    kept: HashSet<ChannelName>,
 }
 
 impl Lane {
@@ -233,10 +251,18 @@ impl Lane {
     async fn serve(&mut self, mut session: Session, stop: &CancellationToken) -> Option<Session> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looking: Option<Look> = None;
+        let (mut backoff, mut reason) = (Backoff::default(), String::new());
         loop {
-            while !session.live.is_blocked()
+            while looking.is_none()
+                && !session.live.is_blocked()
                 && let Some(message) = self.waiting.pop_front()
             {
+                if let Some(channel) = message.stream().filter(|channel| !session.kept.contains(*channel)) {
+                    looking = Some(self.look(&session, channel.clone(), Duration::ZERO));
+                    self.waiting.push_front(message);
+                    break;
+                }
                 session.send(message);
                 while let Ok(message) = self.queue.try_recv() {
                     self.waiting.push_back(message);
@@ -255,6 +281,7 @@ impl Lane {
                 }
                 () = session.live.dead.cancelled() => return Some(session),
                 Some(confirm) = session.confirms.next() => {
+                    session.heard = Instant::now();
                     if let Err(error) = self.settle(&mut session, confirm) {
                         // The exchange is gone: it was deleted, or the broker was wiped.
                         self.missing |= is_missing(&error);
@@ -267,15 +294,41 @@ impl Lane {
                     None => return None,
                 },
                 () = session.live.unblocked(), if blocked => {}
+                Some((channel, looked)) = ready(&mut looking) => match looked {
+                    Ok(()) => {
+                        looking = None;
+                        backoff.reset();
+                        session.kept.insert(channel);
+                    }
+                    Err(error) => {
+                        reason = format!(": {}", error.message());
+                        looking = Some(self.look(&session, channel, backoff.next()));
+                    }
+                },
                 _ = ticks.tick(), if busy => {
-                    self.expire(|| {
+                    self.expire(|| if blocked {
                         let text = "the broker holds publishers back, as its memory or disk is nearly full";
                         Error::new(ErrorKind::Backpressure, "publish", text)
+                    } else {
+                        let text = format!("the stream that keeps the channel's events is not ready{reason}");
+                        Error::new(ErrorKind::Unavailable, "publish", text)
                     });
-                    session.expire();
+                    if session.expire() {
+                        return Some(session);
+                    }
                 }
             }
         }
+    }
+
+    /// Looks after a while whether a channel's stream keeps what is sent.
+    fn look(&self, session: &Session, channel: ChannelName, after: Duration) -> Look {
+        let (topology, live) = (self.topology.clone(), session.live.clone());
+        Box::pin(async move {
+            sleep(after).await;
+            let looked = stream::keeps(&topology, &live, &channel).await;
+            (channel, looked)
+        })
     }
 
     /// Takes the broker's word on a message, and on all others that it has answered by now.
@@ -341,7 +394,8 @@ impl Lane {
         if message.unrouted == Unrouted::Fine || (message.unrouted == Unrouted::Groups && again) {
             return message.done(Ok(()));
         }
-        if message.unrouted == Unrouted::Refuse || message.trace.tries > MOST_TRIES {
+        let refused = matches!(message.unrouted, Unrouted::Refuse | Unrouted::Stream(_));
+        if refused || message.trace.tries > MOST_TRIES {
             return message.done(Err(refusal()));
         }
         let topology = self.topology.clone();
@@ -373,6 +427,9 @@ impl Session {
                 Err(error) => (number, Err(error)),
             }
         });
+        if self.open.is_empty() {
+            self.heard = Instant::now(); // who is asked nothing is not silent
+        }
         self.open.insert(number, message);
         // The first poll enqueues it, so that nothing is sent out of order.
         match futures_util::future::poll_immediate(&mut confirm).now_or_never().flatten() {
@@ -381,10 +438,13 @@ impl Session {
         }
     }
 
-    fn expire(&mut self) {
+    /// Lets messages go whose time is over. Whether the channel is to be given up: the broker's end of it may be stuck
+    /// with a writer of a stream that has gone since.
+    fn expire(&mut self) -> bool {
         let now = Instant::now();
         let late: Vec<u64> =
             self.open.iter().filter(|(_, message)| message.deadline <= now).map(|(number, _)| *number).collect();
+        let stuck = !late.is_empty() && now.duration_since(self.heard) >= SILENCE;
         for number in late {
             if let Some(mut message) = self.open.remove(&number) {
                 message.trace.sent = true;
@@ -392,7 +452,13 @@ impl Session {
                 message.done(Err(Error::new(ErrorKind::Timeout, "publish", text)));
             }
         }
+        stuck
     }
+}
+
+/// What a future gives that may not be there; none then.
+async fn ready(looking: &mut Option<Look>) -> Option<(ChannelName, Result<()>)> {
+    Some(looking.as_mut()?.await)
 }
 
 async fn open(link: Arc<Link>) -> Result<Session> {
@@ -403,5 +469,6 @@ async fn open(link: Arc<Link>) -> Result<Session> {
         confirmed = confirmed => confirmed.map_err(|error| convert("publish", error))?,
         () = live.dead.cancelled() => return Err(unavailable("publish", "the connection was lost")),
     }
-    Ok(Session { live, channel, next: 0, open: BTreeMap::new(), confirms: FuturesUnordered::new() })
+    let (open, confirms, kept) = (BTreeMap::new(), FuturesUnordered::new(), HashSet::new());
+    Ok(Session { live, channel, next: 0, open, confirms, heard: Instant::now(), kept })
 }

@@ -8,6 +8,7 @@
 //! | way in for publishers | `gate/<exchange>`, whose alternate exchange it is; there only if the exchange has all its bindings |
 //! | what is bound | the stream `registry`, from which deleted exchanges are made again with all their bindings |
 //! | group | a quorum queue `group/<group>/<channel>/<shard>` per channel, or per shard of an ordered one, with a single active consumer there |
+//! | how many members share an ordered group | the consumers of `members/<group>/<channel>`, in which nothing ever is |
 //! | fresh group with history | a copy of the history in `backlog/…`, read first and deleted with its last event |
 //! | group or broadcast over wildcards | one quorum queue for all of them |
 //! | broadcast of a durable channel | a reader of its stream |
@@ -23,6 +24,8 @@
 //! - An event is confirmed when every queue and the stream have it. One that no queue takes has its channel declared
 //!   again and is sent again, within its time. On a channel whose policy keeps no history, an event that no group
 //!   takes is confirmed and gone: nobody needs it.
+//! - The first event of a channel with history on a new connection waits until the channel's stream has confirmed a mark:
+//!   a broker that was just started lets publishers in earlier than it keeps what they send.
 //! - Exchanges that were deleted are made again by whoever misses them first, with the bindings of every group and channel,
 //!   whichever process made those; only then can anything be published again.
 //! - What was sent and not answered when the connection went is sent again with the same id, until the publish's time
@@ -38,8 +41,10 @@
 //!   gap of `DataLoss` tells of it.
 //!
 //! # What it cannot do
-//! - A server before 3.13.3 writes down half a second later which queues it has. If it is killed, not stopped, before
-//!   that, it finds neither the queue nor what is in it again; a subscription waits for it in vain.
+//! - A server before 3.13.3 writes down up to a second later which queues it has, and that it has streams at all. If it is
+//!   killed, not stopped, before that, it finds neither the queue nor what is in it again; a subscription waits for it in
+//!   vain. Killed within a second after its very first stream, it finds none of its streams again: nothing can be published
+//!   to channels with history then.
 //! - Leases do not run out and cannot be prolonged: an event is its consumer's as long as the connection lives, or until
 //!   the broker's own limit (30 minutes by default), which closes the channel.
 //! - Subscriptions do not seek. Publishing does not deduplicate. History is not bounded by a count of events: such a

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::{
-    Channel, Consumer,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeleteOptions},
+    Channel, Confirmation, Consumer,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        ExchangeDeleteOptions,
+    },
     types::{AMQPValue, FieldTable, ShortString},
 };
 use pubsub_core::{ChannelName, Error, ErrorKind, EventId, Position, Result, StartPosition, Timestamp};
 use tokio::time::timeout;
 
 use super::{
-    error::{closed, convert, late},
-    group::mark,
+    connection::Live,
+    error::{closed, convert, late, unavailable},
+    group::{exists, mark},
     lane::Unrouted,
     names::{hash, short},
     registry::{ready, ready_token},
@@ -29,6 +33,9 @@ const AHEAD: u16 = 256;
 const AFTER_TIME: Duration = Duration::from_secs(1);
 /// How long the first message of a stream may take to come that is known not to be empty.
 const FIRST_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a stream that is ready may take to confirm something.
+const KEEPS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Which offsets a stream holds: the first one, and the next one to be written; and which life of the stream it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,29 +78,71 @@ pub(super) async fn bear(topology: &Topologist, channel: &ChannelName, operation
     }
 }
 
+/// Makes sure that a channel's stream keeps what is sent to the channel, as far as it is there at all.
+///
+/// A broker that has just been started lets publishers in before its streams are back. What they send goes to groups alone
+/// then; and who writes while a stream comes back may have to do with a writer that is gone since: the broker (3.10) keeps
+/// him waiting, and afterwards confirms events to him that it does not keep. So a mark goes ahead on a channel of the
+/// protocol that is thrown away, and nothing else before the broker has confirmed it.
+///
+/// # Errors
+/// `Unavailable` or `Timeout` while the stream is not ready.
+pub(super) async fn keeps(topology: &Topologist, live: &Live, channel: &ChannelName) -> Result<()> {
+    const OPERATION: &str = "publish";
+    let queue = topology.names.stream(channel);
+    let scratch = live.channel(OPERATION).await?;
+    let marked = async {
+        scratch.confirm_select(ConfirmSelectOptions::default()).await?;
+        let (options, token) = (BasicPublishOptions { mandatory: true, immediate: false }, EventId::random());
+        let Raw { properties, body, .. } = mark(&token.to_string());
+        scratch.basic_publish(ShortString::default(), short(&queue), options, &body, properties).await?.await
+    };
+    let marked = timeout(KEEPS_WITHIN, marked).await.map_err(|_| late(OPERATION))?;
+    match marked.map_err(|error| convert(OPERATION, error))? {
+        Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
+        // Where it was never declared, or was deleted, what is sent comes back, too, and it is made then.
+        Confirmation::Ack(Some(_)) if !exists(topology, &queue).await? => Ok(()),
+        _ => Err(unavailable(OPERATION, "the stream was not ready")),
+    }
+}
+
 /// What a stream holds. The broker does not tell where a stream ends, so that a mark is written and looked for. Whoever
 /// looks for it stands at the end before it is written, and so comes past it however much is published meanwhile.
 ///
 /// # Errors
 /// `NotFound` if there is no such stream.
 pub(super) async fn bounds(topology: &Topologist, channel: &ChannelName, operation: &'static str) -> Result<Bounds> {
-    let missing = |error: Error| match error.kind() {
-        ErrorKind::Unroutable | ErrorKind::NotFound => {
-            let text = "there is no such channel, or it keeps no history";
-            Error::new(ErrorKind::NotFound, operation, text).on(channel)
+    let queue = topology.names.stream(channel);
+    let missing = async |error: Error| {
+        // It comes back, too, from one that is there and not ready; what the broker says of that is the error then.
+        let is_absent = match error.kind() {
+            ErrorKind::Unroutable => exists(topology, &queue).await.map(|exists| !exists),
+            kind => Ok(kind == ErrorKind::NotFound),
+        };
+        let text = "there is no such channel, or it keeps no history";
+        match is_absent {
+            Ok(true) => Error::new(ErrorKind::NotFound, operation, text).on(channel),
+            Ok(false) if error.kind() == ErrorKind::Unroutable => unavailable(operation, "the stream was not ready"),
+            Ok(false) => error,
+            Err(unsaid) => unsaid,
         }
-        _ => error,
     };
-    let name = short(&topology.names.stream(channel));
+    let name = short(&queue);
     let token = EventId::random().to_string();
     let sender = topology.sender().ok_or_else(|| closed(operation))?;
-    let put = || sender.put(mark(&token), ShortString::default(), name.clone(), Unrouted::Refuse, channel);
+    let unrouted = || Unrouted::Stream(channel.clone());
+    let put = async || match sender.put(mark(&token), ShortString::default(), name.clone(), unrouted(), channel).await {
+        Err(error) => Err(missing(error).await),
+        done => done,
+    };
     // Only what has been written to can be read: one that was just declared is refused to readers.
-    put().await.map_err(missing)?;
-    let end = Reader::open(topology.scratch(operation).await?, &name, Spec::Last, AHEAD, operation).await;
-    let mut end = end.map_err(missing)?;
+    put().await?;
+    let mut end = match Reader::open(topology.scratch(operation).await?, &name, Spec::Last, AHEAD, operation).await {
+        Err(error) => return Err(missing(error).await),
+        Ok(end) => end,
+    };
     // The first one may lie before the last chunk by now, this one does not.
-    put().await.map_err(missing)?;
+    put().await?;
     let mut start = Reader::open(topology.scratch(operation).await?, &name, Spec::First, 1, operation).await?;
     // A reader that stood on a segment that was just removed says nothing any more: another one is asked.
     let first = timeout(FIRST_WITHIN, start.next_or_lost()).await.map_err(|_| late(operation))??;

@@ -39,8 +39,10 @@ const GRACE: Duration = Duration::from_secs(3);
 const COUNT: usize = 256;
 /// How long a reader that asked for a buffer may take nothing before it counts as slow.
 const SLOW: Duration = Duration::from_millis(50);
-/// How often streams are looked at.
+/// How often streams are looked at by a reader that keeps up.
 const LOOK: Duration = Duration::from_secs(1);
+/// A reader that comes back for more later than that does not keep up.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// A request to move.
 pub(super) type Move = (StartPosition, oneshot::Sender<Result<()>>);
@@ -78,6 +80,8 @@ pub(super) struct Follower {
     parts: Vec<Part>,
     moves: mpsc::UnboundedReceiver<Move>,
     slow: Slow,
+    /// Whether the last read was full.
+    lags: bool,
 }
 
 /// What becomes of a reader that is slow; with the size of its buffer.
@@ -120,7 +124,7 @@ impl Follower {
         slow: Slow,
         moves: mpsc::UnboundedReceiver<Move>,
     ) -> Result<Self> {
-        let mut follower = Self { hub, feed, parts: Vec::new(), moves, slow };
+        let mut follower = Self { hub, feed, parts: Vec::new(), moves, slow, lags: true };
         for channel in channels {
             follower.parts.extend(follower.parts_of(channel, start).await?);
         }
@@ -208,6 +212,7 @@ impl Follower {
             self.parts.iter().enumerate().map(|(index, part)| (part.key(), index)).collect();
         let bounded = self.parts.iter().any(|part| part.channel.may_overtake());
         let mut looked: Option<Instant> = None;
+        let mut answered: Option<Instant> = None;
         loop {
             let (hub, feed, slow, count) = (&self.hub, &self.feed, self.slow, self.count());
             let room = async {
@@ -229,7 +234,9 @@ impl Follower {
                 () = room => {}
             }
             let mut cmds: Vec<Cmd> = Vec::new();
-            let looks = bounded || looked.is_none_or(|looked| looked.elapsed() > LOOK);
+            let since = |time: Option<Instant>| time.map_or(Duration::MAX, |time| time.elapsed());
+            // What lies behind its end can be removed before it is read, though nobody bounds the channel but by hand.
+            let looks = bounded || self.lags || since(answered) > AT_ONCE || since(looked) > LOOK;
             if looks {
                 looked = Some(Instant::now());
                 cmds.extend(self.parts.iter().map(|part| scripts::LOOK.call(&[part.stream()])));
@@ -241,6 +248,7 @@ impl Follower {
                 Some(request) = self.moves.recv() => return End::Moved(request),
                 answers = timeout(BLOCK + GRACE, conn.commands(cmds)) => answers,
             };
+            answered = Some(Instant::now());
             let late = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
             let taken = answers.unwrap_or_else(|_| Err(late())).and_then(|answers| self.take(answers, looks, &keys));
             if let Err(error) = taken {
@@ -287,9 +295,11 @@ impl Follower {
             }
         }
         let answer = answers.next().unwrap_or(Ok(::redis::Value::Nil))?;
-        let mut found = Vec::new();
+        let (mut found, count) = (Vec::new(), self.count());
+        self.lags = false;
         for (key, entries) in wire::streams(answer).unwrap_or_default() {
             let Some(index) = keys.get(&key).copied() else { continue };
+            self.lags |= entries.len() >= count;
             let part = &mut self.parts[index];
             part.index = part.index.map(|index| index + entries.len() as i64);
             if let Some(last) = entries.last() {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,6 +33,15 @@ pub(crate) trait Launch: fmt::Debug + Send + Sync {
     fn tool(&self, site: &Site, arguments: &[&str]) -> Option<Command> {
         let _ = (site, arguments);
         None
+    }
+
+    /// Whether the server would find all that it has again if it were killed now.
+    ///
+    /// # Errors
+    /// When its folder cannot be read.
+    fn is_settled(&self, site: &Site) -> io::Result<bool> {
+        let _ = site;
+        Ok(true)
     }
 
     /// The version, where the protocol does not tell it.
