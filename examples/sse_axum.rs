@@ -1,5 +1,5 @@
 //! Live events in an axum application that is there already: `cargo run --example sse_axum --features web -- --serve`, then
-//! open the page that it names. Without `--serve` it uses itself once, and ends.
+//! open the page that it names. Without `--serve` it uses itself once, and ends; `--types` writes what `trpc_client` knows of it.
 #![allow(clippy::print_stdout)] // it talks to a terminal
 
 use std::{error::Error, net::SocketAddr, time::Duration};
@@ -8,6 +8,7 @@ use axum::{response::Html, routing::get};
 use futures_util::StreamExt;
 use pubsub::{
     Catalog, HandlerError, Router,
+    codegen::Contracts,
     http::{HttpClient, HttpItem},
     server::{Access, Server, Tokens, User, WebPolicy},
 };
@@ -48,9 +49,14 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Chat</title>
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let serves = std::env::args().any(|argument| argument == "--serve");
+    let asked = |option: &str| std::env::args().any(|argument| argument == option);
+    let (serves, catalog) = (asked("--serve"), Catalog::new().with::<Say>()?);
+    if asked("--types") {
+        print!("{}", pubsub::codegen::typescript(&Contracts::of(&catalog))?);
+        return Ok(());
+    }
     let address = std::env::var("PUBSUB_URL").unwrap_or_else(|_| "memory:".to_owned());
-    let bus = pubsub::builder(&address).await?.catalog(Catalog::new().with::<Say>()?).build();
+    let bus = pubsub::builder(&address).await?.catalog(catalog).build();
 
     let actions = Router::new().group("chat").action(say).start(&bus).await?;
     let edge = Server::builder(&bus)

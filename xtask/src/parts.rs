@@ -96,6 +96,12 @@ pub(crate) const PARTS: &[Part] = &[
         &[Step::Check(codegen::fresh), Step::Install(codegen::accepted)],
     ),
     tests(
+        "trpc-client",
+        "an example in TypeScript, written for the stock client of tRPC, compiles and works with its server",
+        Nothing,
+        &[Step::Install(codegen::program)],
+    ),
+    tests(
         "web",
         "stock clients of tRPC and a browser speak to the demonstration server; its documents are valid",
         Nothing,
