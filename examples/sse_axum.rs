@@ -77,9 +77,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (used, done) = tokio::sync::oneshot::channel::<()>();
     let until = async move {
         if serves {
-            pubsub::terminated().await
+            pubsub::terminated().await;
         } else {
-            drop(done.await)
+            drop(done.await);
         }
         edge.drain(Duration::from_secs(1)).await;
     };

@@ -19,6 +19,7 @@ use crate::{
     ApiError, Authenticate, Authorize, Cors, MemoryIdempotency, Settings, User, WebPolicy,
     auth::{ByToken, Gate, Tickets, Visible},
     body::BodyLimits,
+    dashboard,
     edge::{Documents, Edge, Inner, Metrics},
     hub::Hub,
     policy::WebPolicies,
@@ -51,6 +52,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Server {
     edge: Edge,
+    dashboard: bool,
     cors: Option<CorsLayer>,
 }
 
@@ -73,6 +75,7 @@ impl Server {
             checks: Vec::new(),
             metrics: None,
             documents: DocumentOptions::new("pubsub", env!("CARGO_PKG_VERSION")),
+            dashboard: false,
         }
     }
 
@@ -87,7 +90,10 @@ impl Server {
             reconnect_after_inactivity: Some(settings.reconnect_after_inactivity),
             retry: settings.retry,
         };
-        let router = rest::router(self.edge.clone()).merge(trpc::router(Arc::new(self.edge.clone()), wire));
+        let mut router = rest::router(self.edge.clone()).merge(trpc::router(Arc::new(self.edge.clone()), wire));
+        if self.dashboard {
+            router = router.merge(dashboard::router());
+        }
         match &self.cors {
             Some(layer) => router.layer(layer.clone()),
             None => router,
@@ -136,6 +142,7 @@ pub struct ServerBuilder {
     checks: Checks,
     metrics: Option<Metrics>,
     documents: DocumentOptions,
+    dashboard: bool,
 }
 
 impl ServerBuilder {
@@ -245,6 +252,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Mounts the live page at `/_dashboard`: channels with rates and streams, a tail, history, definitions, and how the
+    /// subscriptions are. Its files are for everybody and hold nothing; what it shows it asks for with the token that is
+    /// typed in, so everybody sees what the policies and hooks let them see. By default there is no such page.
+    pub fn dashboard(mut self) -> Self {
+        self.dashboard = true;
+        self
+    }
+
     /// The server. Does no I/O; its streams need a tokio runtime.
     ///
     /// # Errors
@@ -286,7 +301,7 @@ impl ServerBuilder {
             settings: self.settings,
             bus: self.bus,
         };
-        Ok(Server { edge: Edge(Arc::new(inner)), cors })
+        Ok(Server { edge: Edge(Arc::new(inner)), dashboard: self.dashboard, cors })
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Process {
 
 impl Process {
     /// Starts this very program as a server.
+    ///
+    /// # Errors
+    /// What the system says, or that it did not say where it listens.
     pub fn start(side: Side) -> Result<Self, String> {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["sse-of", side.name()]).stdin(Stdio::piped()).stdout(Stdio::piped());

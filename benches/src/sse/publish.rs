@@ -53,6 +53,9 @@ impl Poster {
 }
 
 /// Requests per second over so many connections, where nobody listens.
+///
+/// # Errors
+/// A server that does not start, a connection that breaks, an answer that is no success.
 pub async fn requests(side: Side, send: bool, connections: usize, time: Duration) -> Result<[f64; 1], String> {
     let server = Process::start(side)?;
     let mut posters = JoinSet::new();
