@@ -9,7 +9,11 @@ use std::{
 
 use axum::Router;
 use pubsub_codegen::{Contracts, DocumentOptions};
-use pubsub_core::{Envelope, PubSub, Result, rpc::Forward, store::Idempotency};
+use pubsub_core::{
+    Envelope, PubSub, Result,
+    rpc::Forward,
+    store::{Idempotency, Transactions},
+};
 use pubsub_router::Running;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -69,6 +73,7 @@ impl Server {
             cookie: None,
             ticket_secret: None,
             store: None,
+            transactions: None,
             actions: None,
             forward: None,
             cors: None,
@@ -136,6 +141,7 @@ pub struct ServerBuilder {
     cookie: Option<String>,
     ticket_secret: Option<Vec<u8>>,
     store: Option<Arc<dyn Idempotency>>,
+    transactions: Option<Arc<dyn Transactions>>,
     actions: Option<Running>,
     forward: Option<Arc<dyn Forward>>,
     cors: Option<Cors>,
@@ -208,6 +214,14 @@ impl ServerBuilder {
     /// Sets where ids of published and sent events are remembered; in memory by default, within this process.
     pub fn idempotency(mut self, store: Arc<dyn Idempotency>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Gives actions that ask for it a transaction in which their effect, their answer and their events are one commit, as
+    /// `SqlActions` of `pubsub-sql` does; ids are remembered there as well. The relay of its outbox publishes the events.
+    pub fn transactions(mut self, transactions: Arc<dyn Transactions>) -> Self {
+        self.store = Some(transactions.clone());
+        self.transactions = Some(transactions);
         self
     }
 
@@ -288,6 +302,7 @@ impl ServerBuilder {
             gate,
             policies,
             store,
+            transactions: self.transactions,
             actions: self.actions,
             forward: self.forward,
             table,
