@@ -5,6 +5,11 @@ use std::{error::Error as StdError, fmt, marker::PhantomData, ops::Deref};
 use crate::{Error, ErrorKind, Event, EventArg, EventDefinition, Fault, Message, Result};
 
 /// Reads an event that is not written as the library writes it: not as JSON, or as other JSON.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not decode `{E}`",
+    label = "not a decoder of this event",
+    note = "implement `Decoder<{E}>` for it"
+)]
 pub trait Decoder<E: Event>: Send + 'static {
     /// Reads it. The message's version is the decoder's to look at: no upcaster runs before it, and no schema is held
     /// against what it returns.

@@ -16,7 +16,7 @@ pub use run::{HandledCall, TestRun};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A memory bus of its own, its handle and the clock of both: delays, backoffs, leases, retention and timestamps follow
-/// [`TestBus::advance`], so a test of them waits for nothing. It lends the [`PubSub`] that the code under test takes.
+/// [`TestBus::advance`], so a test of them waits for nothing. It lends the [`PubSub`](pubsub_core::PubSub) that the code under test takes.
 ///
 /// A publish that waits for room waits in that time, too: it ends when something is settled or the time is moved. The
 /// deadlines of `close`, `next_timeout` and `next_chunk` are of real time.
