@@ -14,12 +14,13 @@ pub use pubsub_core::driver::{
 // What callers and responders meet; all of it is in `rpc`.
 pub use pubsub_core::rpc::{CallError, Failure, FailureCode, Forward};
 pub use pubsub_core::{
-    Ack, AckHandle, Catalog, Category, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType, Control,
-    DeadLetterBox, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event, EventArg, EventDefinition,
-    EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold, Letter, LetterFilter,
-    LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin, Payload, Policies,
-    Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result, Retention,
-    StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, observe, rpc, store, wire,
+    Ack, AckHandle, Catalog, Category, Changes, ChannelName, ChannelPattern, ChannelPolicy, Clock, ContentType,
+    Control, DeadLetterBox, DecodedBy, Decoder, Delivery, Direction, Durability, Envelope, Error, ErrorKind, Event,
+    EventArg, EventDefinition, EventId, EventItem, EventKey, EventName, Events, Fault, GroupName, IdKind, Key, KeyHold,
+    Letter, LetterFilter, LettersDone, ManualClock, Mark, Message, Meta, MetaFields, NamePattern, Ordering, Origin,
+    Payload, Policies, Position, Prepared, PubSub, PubSubBuilder, Publish, Rate, Raw, Read, Received, Request, Result,
+    Retention, StartPosition, Stats, Subscribe, Ticket, Timestamp, Unknown, Upcaster, driver, observe, rpc, store,
+    wire,
 };
 #[cfg(feature = "macros")]
 pub use pubsub_macros::{Event, event, payload};

@@ -269,6 +269,16 @@ async fn a_listener_of_the_event_bus_is_part_of_the_trace() {
 }
 
 #[tokio::test]
+async fn a_batch_of_nothing_leaves_no_span() {
+    events!(Unmade "unmade:made");
+    let bus = bus().await;
+    assert!(bus.publish_all(&Vec::<Unmade>::new()).await.unwrap().is_empty());
+    bus.publish(&Unmade { key: "a".into() }).await.unwrap();
+    span("publish unmade").await;
+    assert!(exported::all(|span| span.name.trim_end() == "publish").is_empty(), "a span without a channel");
+}
+
+#[tokio::test]
 async fn a_publish_that_fails_says_so() {
     events!(Refused "refusals:made");
     export();

@@ -17,3 +17,5 @@ pub mod names;
 pub mod pairs;
 pub mod plain;
 pub mod router;
+#[cfg(feature = "sse")]
+pub mod sse;

@@ -33,6 +33,22 @@ pub const DATABASES: [&str; 2] = ["sqlite", "postgres"];
 /// What is measured of each of them.
 pub const OUTBOX: [&str; 3] = ["relay", "lone-p50", "lone-p99"];
 
+/// How many streams of the web edge one channel goes to.
+pub const STREAMS: [usize; 4] = [1, 100, 1_000, 10_000];
+
+/// What is measured of each of them.
+pub const FAN_OUT: [&str; 5] = ["fan-out", "cpu", "latency-p50", "latency-p99", "idle"];
+
+/// What is measured of the web edge beside that, with the number of connections.
+pub const EDGE: [(&str, usize); 6] =
+    [("trpc", 1_000), ("trpc-cpu", 1_000), ("publish", 1), ("publish", 64), ("send", 64), ("resume", 1_000)];
+
+/// The cases of the web edge.
+pub fn edge() -> impl Iterator<Item = String> {
+    let fan_out = STREAMS.into_iter().flat_map(|streams| FAN_OUT.map(|operation| case("sse", operation, streams)));
+    fan_out.chain(EDGE.into_iter().map(|(operation, connections)| case("sse", operation, connections)))
+}
+
 /// The name of a case.
 pub fn case(broker: &str, operation: &str, size: usize) -> String {
     format!("{broker}/{operation}/{size}")

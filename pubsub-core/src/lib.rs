@@ -2,6 +2,7 @@
 //!
 //! Users depend on the facade `pubsub-kit`; authors of adapters find everything they implement in [`driver`].
 
+mod changes;
 mod clock;
 mod data;
 mod delivery;
@@ -17,6 +18,7 @@ pub mod store;
 mod window;
 pub mod wire;
 
+pub use changes::Changes;
 pub use clock::{Clock, ManualClock, Mark};
 pub use data::{
     channel::{ChannelName, ChannelPattern, GroupName, MAX_CHANNEL_LEN, MAX_GROUP_LEN},
@@ -33,7 +35,12 @@ pub use data::{
 pub use delivery::{AckHandle, Delivery};
 pub use error::{Error, ErrorKind, Fault, Result};
 pub use event::{
-    Direction, Event, Request, arg::EventArg, catalog::Catalog, definition::EventDefinition, upcast::Upcaster,
+    Direction, Event, Request,
+    arg::EventArg,
+    catalog::Catalog,
+    decoder::{DecodedBy, Decoder},
+    definition::EventDefinition,
+    upcast::Upcaster,
 };
 pub use hold::{HoldGauge, HoldOptions, KeyHold};
 pub use policy::{ChannelPolicy, DEFAULT_MAX_PAYLOAD, Durability, Ordering, Policies, Rate, Retention};

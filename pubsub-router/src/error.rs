@@ -30,13 +30,13 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// In words; the delay is not among them.
+    /// A word for metrics and traces; the delay is not in it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Retry => "retry",
-            Self::RetryAfter(_) => "retry after",
+            Self::RetryAfter(_) => "retry_after",
             Self::Reject => "reject",
-            Self::GiveUp => "give up",
+            Self::GiveUp => "give_up",
             Self::Release => "release",
         }
     }

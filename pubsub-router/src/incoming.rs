@@ -1,6 +1,7 @@
 //! `Incoming`: one delivery on its way through layers to its handler.
 
 use std::{
+    any::Any,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -40,6 +41,8 @@ struct Inner {
     manual: Mutex<Option<Box<Ack>>>,
     /// What went out with the last call that succeeded, where whoever asked publishes it.
     held: Option<Mutex<Vec<Envelope>>>,
+    /// What whoever asked gave along.
+    companion: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What all deliveries of a subscription have in common.
@@ -77,6 +80,7 @@ impl Inner {
             hop: Mutex::default(),
             manual: Mutex::default(),
             held: None,
+            companion: None,
         }
     }
 }
@@ -98,8 +102,12 @@ impl Incoming {
     }
 
     /// A request that no broker has delivered, and whose events are given to whoever asked.
-    pub(crate) fn holding(message: Arc<Message>, site: Arc<Site>) -> Self {
-        Self(Arc::new(Inner { held: Some(Mutex::default()), ..Inner::local(message, site) }))
+    pub(crate) fn holding(
+        message: Arc<Message>,
+        site: Arc<Site>,
+        companion: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner { held: Some(Mutex::default()), companion, ..Inner::local(message, site) }))
     }
 
     /// The message as it came.
@@ -135,6 +143,12 @@ impl Incoming {
     /// Pauses, resumes, ends and counts the subscription that it came from.
     pub fn control(&self) -> &Control {
         &self.0.site.control
+    }
+
+    /// What whoever had the request executed gave along for it ([`Running::perform`](crate::Running::perform)), if that is of
+    /// this type. A delivery of a broker has none.
+    pub fn companion<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.companion.clone()?.downcast().ok()
     }
 
     /// Given when the router is being drained: who only waits should stop then.

@@ -201,13 +201,13 @@ async fn who_publishes_by_itself_gets_what_an_action_emits() {
     let router: Router = Router::new().group("quoting").action(quote).merge(charged);
     let running = router.start(&bus).await.unwrap();
     let request = |sku: &str| bus.envelope(&get(sku)).unwrap();
-    let performed = running.perform(request("lamp")).await.unwrap().unwrap();
+    let performed = running.perform(request("lamp"), None).await.unwrap().unwrap();
     assert_eq!(performed.reply.data().unwrap(), b"{\"cents\":1990}".as_slice());
     let names: Vec<_> = performed.emitted.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(names, [<Charged as pubsub::Event>::NAME]);
-    let failure = running.perform(request("none")).await.unwrap().unwrap_err();
+    let failure = running.perform(request("none"), None).await.unwrap().unwrap_err();
     assert_eq!(failure.code, FailureCode::NotFound);
-    assert!(running.perform(bus.envelope(&Charged { number: 1 }).unwrap()).await.is_none());
+    assert!(running.perform(bus.envelope(&Charged { number: 1 }).unwrap(), None).await.is_none());
     // Nothing went out by itself: the first that arrives is what is published now.
     bus.publish(&Charged { number: 7 }).await.unwrap();
     assert_eq!(log.reach(1).await, [7]);

@@ -4,12 +4,15 @@
 //!
 //! Then `curl -N 'http://127.0.0.1:8080/events?channel=pingpong'` in one window, and in another
 //! `curl -H content-type:application/json -d '{"name":"ping:message","payload":{"message":"hi"}}' http://127.0.0.1:8080/events`.
+//! `demo codegen --out DIR` writes its contracts instead, such as types and a client in TypeScript.
+//! With `--dashboard` there is a page at `/_dashboard` that shows it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its interface")]
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
 use pubsub::{
     Catalog, ChannelPolicy, Emitter, Failure, FailureCode, HandlerError, PubSub, Retention, Router, Timestamp,
+    codegen::DocumentOptions,
     server::{Access, Cors, Server, Tokens, User, WebPolicy},
 };
 
@@ -79,12 +82,15 @@ async fn log(line: LogLine) -> Result<(), HandlerError> {
     Ok(())
 }
 
+fn catalog() -> Result<Catalog, pubsub::Error> {
+    Catalog::new().with::<Ping>()?.with::<Pong>()?.with::<OrderCreated>()?.with::<LogLine>()
+}
+
 async fn bus() -> Result<PubSub, pubsub::Error> {
-    let catalog = Catalog::new().with::<Ping>()?.with::<Pong>()?.with::<OrderCreated>()?.with::<LogLine>()?;
     let open = |count| ChannelPolicy::new().totally_ordered().retention(Retention::default().count(count));
     Ok(pubsub::builder("memory:")
         .await?
-        .catalog(catalog)
+        .catalog(catalog()?)
         .policy("pingpong", ChannelPolicy::new().declared_only())?
         .policy("orders", ChannelPolicy::new().totally_ordered().declared_only())?
         .policy("system", ChannelPolicy::new().declared_only())?
@@ -96,20 +102,26 @@ async fn bus() -> Result<PubSub, pubsub::Error> {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    if std::env::args().nth(1).as_deref() == Some("codegen") {
+        return Ok(pubsub::codegen::main(&catalog()?, DocumentOptions::new("Demo", env!("CARGO_PKG_VERSION"))));
+    }
+    let (mut listen, mut dashboard) = ("127.0.0.1:0".to_owned(), false);
     let mut args = std::env::args().skip(1);
-    let listen = match (args.next().as_deref(), args.next()) {
-        (None, _) => "127.0.0.1:0".to_owned(),
-        (Some("--listen"), Some(address)) => address,
-        _ => return Err("usage: demo [--listen HOST:PORT]".into()),
-    };
+    while let Some(option) = args.next() {
+        match (&*option, args.len()) {
+            ("--dashboard", _) => dashboard = true,
+            ("--listen", 1..) => listen = args.next().unwrap_or(listen),
+            _ => return Err("usage: demo [--listen HOST:PORT] [--dashboard]".into()),
+        }
+    }
     let bus = bus().await?;
     let actions: Router = Router::new().group("demo").concurrency(16).action(pong).action(create).action(log);
     let running = actions.start(&bus).await?;
     let tokens = Tokens::new()
         .with("reader-token", User::new("reader", ["reader"]))
         .with("writer-token", User::new("writer", ["reader", "writer"]));
-    let server = Server::builder(&bus)
+    let mut server = Server::builder(&bus)
         .channel(WebPolicy::public("pingpong"))
         .channel(WebPolicy::public("orders"))
         .channel(WebPolicy::public("system"))
@@ -130,8 +142,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
             settings.reconnect_after_inactivity = Duration::from_millis(3_000);
             settings.retry = Duration::from_millis(300);
             settings.method_override = true;
-        })
-        .build()?;
+        });
+    if dashboard {
+        server = server.dashboard();
+    }
+    let server = server.build()?;
 
     let listener = tokio::net::TcpListener::bind(&listen).await?;
     let address = listener.local_addr()?;
@@ -143,5 +158,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
     pubsub::server::serve(listener, server.router(), drained).await?;
     running.drain(Duration::from_secs(5)).await?;
     bus.close(Duration::from_secs(5)).await?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use http::request::Parts;
 use pubsub_core::{
     ChannelName, ChannelPolicy, ErrorKind, PubSub,
     rpc::{FailureCode, Forward},
-    store::Idempotency,
+    store::{Idempotency, Transactions},
 };
 use pubsub_router::Running;
 use tokio::time::Instant;
@@ -52,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) policies: WebPolicies,
     pub(crate) settings: Settings,
     pub(crate) store: Arc<dyn Idempotency>,
+    pub(crate) transactions: Option<Arc<dyn Transactions>>,
     pub(crate) actions: Option<Running>,
     pub(crate) forward: Option<Arc<dyn Forward>>,
     pub(crate) table: Table,

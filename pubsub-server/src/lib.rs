@@ -8,6 +8,7 @@ mod body;
 mod connection_params;
 mod cors;
 mod cursor;
+mod dashboard;
 mod edge;
 mod error;
 mod hub;

@@ -9,7 +9,11 @@ use std::{
 
 use axum::Router;
 use pubsub_codegen::{Contracts, DocumentOptions};
-use pubsub_core::{Envelope, PubSub, Result, rpc::Forward, store::Idempotency};
+use pubsub_core::{
+    Envelope, PubSub, Result,
+    rpc::Forward,
+    store::{Idempotency, Transactions},
+};
 use pubsub_router::Running;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
@@ -19,6 +23,7 @@ use crate::{
     ApiError, Authenticate, Authorize, Cors, MemoryIdempotency, Settings, User, WebPolicy,
     auth::{ByToken, Gate, Tickets, Visible},
     body::BodyLimits,
+    dashboard,
     edge::{Documents, Edge, Inner, Metrics},
     hub::Hub,
     policy::WebPolicies,
@@ -51,6 +56,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Server {
     edge: Edge,
+    dashboard: bool,
     cors: Option<CorsLayer>,
 }
 
@@ -67,12 +73,14 @@ impl Server {
             cookie: None,
             ticket_secret: None,
             store: None,
+            transactions: None,
             actions: None,
             forward: None,
             cors: None,
             checks: Vec::new(),
             metrics: None,
             documents: DocumentOptions::new("pubsub", env!("CARGO_PKG_VERSION")),
+            dashboard: false,
         }
     }
 
@@ -87,7 +95,10 @@ impl Server {
             reconnect_after_inactivity: Some(settings.reconnect_after_inactivity),
             retry: settings.retry,
         };
-        let router = rest::router(self.edge.clone()).merge(trpc::router(Arc::new(self.edge.clone()), wire));
+        let mut router = rest::router(self.edge.clone()).merge(trpc::router(Arc::new(self.edge.clone()), wire));
+        if self.dashboard {
+            router = router.merge(dashboard::router());
+        }
         match &self.cors {
             Some(layer) => router.layer(layer.clone()),
             None => router,
@@ -130,12 +141,14 @@ pub struct ServerBuilder {
     cookie: Option<String>,
     ticket_secret: Option<Vec<u8>>,
     store: Option<Arc<dyn Idempotency>>,
+    transactions: Option<Arc<dyn Transactions>>,
     actions: Option<Running>,
     forward: Option<Arc<dyn Forward>>,
     cors: Option<Cors>,
     checks: Checks,
     metrics: Option<Metrics>,
     documents: DocumentOptions,
+    dashboard: bool,
 }
 
 impl ServerBuilder {
@@ -204,6 +217,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Gives actions that ask for it a transaction in which their effect, their answer and their events are one commit, as
+    /// `SqlActions` of `pubsub-sql` does; ids are remembered there as well. The relay of its outbox publishes the events.
+    pub fn transactions(mut self, transactions: Arc<dyn Transactions>) -> Self {
+        self.store = Some(transactions.clone());
+        self.transactions = Some(transactions);
+        self
+    }
+
     /// Sets the handlers whose actions run for the events that clients send.
     pub fn actions(mut self, running: Running) -> Self {
         self.actions = Some(running);
@@ -245,6 +266,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Mounts the live page at `/_dashboard`: channels with rates and streams, a tail, history, definitions, and how the
+    /// subscriptions are. Its files are for everybody and hold nothing; what it shows it asks for with the token that is
+    /// typed in, so everybody sees what the policies and hooks let them see. By default there is no such page.
+    pub fn dashboard(mut self) -> Self {
+        self.dashboard = true;
+        self
+    }
+
     /// The server. Does no I/O; its streams need a tokio runtime.
     ///
     /// # Errors
@@ -273,6 +302,7 @@ impl ServerBuilder {
             gate,
             policies,
             store,
+            transactions: self.transactions,
             actions: self.actions,
             forward: self.forward,
             table,
@@ -286,7 +316,7 @@ impl ServerBuilder {
             settings: self.settings,
             bus: self.bus,
         };
-        Ok(Server { edge: Edge(Arc::new(inner)), cors })
+        Ok(Server { edge: Edge(Arc::new(inner)), dashboard: self.dashboard, cors })
     }
 }
 

@@ -21,11 +21,14 @@ pub(crate) const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
 ];
 
+/// What is sent when a stream is silent.
+pub(crate) type Heartbeat<S> = fn(Pin<&mut S>) -> Bytes;
+
 /// An event stream as a body. It ends when `events` does.
 pub(crate) struct EventBody<S> {
     first: Option<Bytes>,
     events: Pin<Box<S>>,
-    heartbeat: &'static [u8],
+    heartbeat: Heartbeat<S>,
     every: Duration,
     /// When something was last sent.
     sent: Instant,
@@ -35,7 +38,7 @@ pub(crate) struct EventBody<S> {
 
 impl<S: Stream<Item = Bytes>> EventBody<S> {
     /// `first` is sent at once, `heartbeat` whenever nothing was for `every`.
-    pub(crate) fn new(first: Bytes, events: S, heartbeat: &'static [u8], every: Duration) -> Self {
+    pub(crate) fn new(first: Bytes, events: S, heartbeat: Heartbeat<S>, every: Duration) -> Self {
         let look = Box::pin(sleep(every));
         Self { first: Some(first), events: Box::pin(events), heartbeat, every, sent: Instant::now(), look }
     }
@@ -62,7 +65,7 @@ impl<S: Stream<Item = Bytes>> http_body::Body for EventBody<S> {
             }
             this.look.as_mut().reset(this.sent + this.every);
             if silent {
-                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(this.heartbeat)))));
+                return Poll::Ready(Some(Ok(Frame::data((this.heartbeat)(this.events.as_mut())))));
             }
         }
     }

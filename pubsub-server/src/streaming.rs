@@ -37,6 +37,12 @@ impl Streaming {
     pub(crate) fn began(&self) -> Option<&str> {
         self.stream.began()
     }
+
+    /// Its place as text for a plain stream, if the client may not know it.
+    pub(crate) fn place(&mut self) -> Option<String> {
+        // A block without data dispatches no event, and sets the id with which the client comes back.
+        self.stream.place().map(|place| format!("id: {place}\n\n"))
+    }
 }
 
 /// A number from 0 to 1.

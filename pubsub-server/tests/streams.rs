@@ -39,6 +39,41 @@ async fn a_plain_stream_begins_at_once_and_is_never_silent() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_had_no_event_knows_where_to_go_on() {
+    let (site, _bus) = Site::simple().await;
+    for channel in ["demo.a", "demo.b"] {
+        let mut stream = site.stream(&format!("channel={channel}")).await;
+        let begun = stream.block().await.unwrap();
+        assert_eq!((begun.event, begun.data), (None, None), "no client takes it for an event");
+        drop(stream);
+        site.publish(channel, 0..2).await;
+        let mut again = site.stream_with(&format!("channel={channel}"), last_event_id(&begun.id.unwrap())).await;
+        assert_eq!(again.numbers(2).await, [0, 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_passes_over_events_tells_how_far_it_is() {
+    let (site, _bus) = Site::simple().await;
+    let query = "channel=short.a&channel=demo.a&event=demo:other";
+    let mut stream = site.stream(query).await;
+    stream.block().await.unwrap();
+    // More than the channel retains.
+    let cursors = site.publish("short.a", 0..20).await;
+    let place = stream.block().await.unwrap();
+    assert_eq!(place.data, None);
+    let place = place.id.unwrap();
+    let mut again = site.stream_with("channel=short.a&channel=demo.a&onGap=error", last_event_id(&place)).await;
+    assert_eq!(again.status, 200, "nothing is missing");
+    // It is told once.
+    let limit = Duration::from_secs(1);
+    let more = tokio::time::timeout(limit, stream.block()).await;
+    assert!(more.is_err(), "{more:?} after {place}, and the events were {cursors:?}");
+    site.publish("short.a", 20..21).await;
+    assert_eq!(again.numbers(1).await, [20]);
+}
+
+#[tokio::test]
 async fn trpc_streams_carry_the_same_events() {
     let (site, _bus) = Site::simple().await;
     let mut stream = site.subscribe("pubsub.subscribe", &json!({ "channel": "demo.a" })).await;

@@ -4,10 +4,12 @@
 //! - [`SqlOutbox`] writes events into the user's own transaction; a [`Relay`] publishes what was committed.
 //! - [`Inbox`] lets an event that comes twice have one effect.
 //! - [`SqlIdempotency`] lets an action with an id be done once, and answer the same each time.
+//! - [`SqlActions`] gives actions a transaction, [`Tx`], which their answer and their events are committed in.
 //! - [`Retention`] is how long all of them remember.
 //!
 //! Types of sqlx are in the interface, because the transactions are the user's: [`sqlx`] is that version.
 
+mod actions;
 mod connection;
 mod database;
 mod error;
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 pub use sqlx;
 
+pub use actions::{SqlActions, Tx};
 pub use connection::{Connection, Transaction};
 pub use database::Database;
 pub use idempotency::SqlIdempotency;

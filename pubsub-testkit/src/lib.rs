@@ -19,6 +19,6 @@ pub mod postgres;
 pub mod proxy;
 
 #[cfg(feature = "bus")]
-pub use bus::{HandledCall, TestBus, TestRun};
+pub use bus::{HandledCall, ObservedBus, TestBus, TestRun};
 #[cfg(any(feature = "brokers", feature = "proxy"))]
 pub use ports::free_address;

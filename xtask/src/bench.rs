@@ -50,6 +50,11 @@ impl<'a> Wanted<'a> {
         !self.rss && names::OUTBOX.iter().any(wanted)
     }
 
+    /// Whether a case of the web edge is wanted.
+    fn needs_edge(&self) -> bool {
+        !self.rss && names::edge().any(|case| names::is_wanted(&case, &self.words))
+    }
+
     fn needs_inside(&self) -> bool {
         !self.rss || names::is_wanted("memory/held-rss", &self.words)
     }
@@ -85,7 +90,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool, F
         databases.retain(|name| *name != "postgres");
     }
     let sql = (!databases.is_empty()).then_some("sql");
-    let features = kinds.iter().map(|kind| kind.name()).chain(sql).collect::<Vec<_>>().join(",");
+    let sse = wanted.needs_edge().then_some("sse");
+    let features = kinds.iter().map(|kind| kind.name()).chain(sql).chain(sse).collect::<Vec<_>>().join(",");
     let build = ["--quiet", "--release", "-p", "pubsub-benches", "--bin", "bench", "--features", &features];
     if !workspace.cargo().arg("build").args(build).status()?.success() {
         return Err("the measuring program does not build".into());
@@ -122,10 +128,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<bool, F
             }
         }
     }
-    for database in databases {
+    for part in databases.into_iter().chain(sse) {
         let mut command = workspace.cargo();
-        command.arg("run").args(build).arg("--").args(&wanted.handed).args(["--part", database]).args(&wanted.words);
-        let _server = match database {
+        command.arg("run").args(build).arg("--").args(&wanted.handed).args(["--part", part]).args(&wanted.words);
+        let _server = match part {
             "postgres" => Some(database_server(&mut command)?),
             _ => None,
         };

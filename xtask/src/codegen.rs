@@ -1,6 +1,7 @@
 //! `cargo xtask codegen`: what is written from the events of the examples, and whether it is what is in the tree.
 
-use std::process::Command;
+use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Fault;
@@ -14,10 +15,54 @@ use crate::workspace::Workspace;
 const EXAMPLE: &str = "contracts";
 const FOLDER: &str = "examples/contracts";
 const LIMIT: Duration = Duration::from_secs(20 * 60);
+/// The example that a program in TypeScript is written for, and what that program knows of it.
+const SERVER: &str = "sse_axum";
+const CLIENT: &str = "examples/trpc_client";
+const TYPES: &str = "examples/trpc_client/src/chat.d.ts";
 
 /// Writes the files, or says which are stale.
 pub(crate) fn run(workspace: &Workspace, check: bool) -> Result<bool, Fault> {
-    Ok(command(workspace, check).status()?.success())
+    let written = command(workspace, check).status()?.success();
+    let (types, file) = (types(workspace)?, workspace.root.join(TYPES));
+    if fs::read_to_string(&file).is_ok_and(|there| there == types) {
+        return Ok(written);
+    }
+    if check {
+        eprintln!("stale: {TYPES}");
+        return Ok(false);
+    }
+    println!("{TYPES}");
+    fs::write(file, types)?;
+    Ok(written)
+}
+
+/// What the server says of itself in TypeScript.
+fn types(workspace: &Workspace) -> Result<String, Fault> {
+    let output = workspace
+        .cargo()
+        .args(["run", "--quiet", "-p", "pubsub-examples", "--features", "web", "--example", SERVER, "--", "--types"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("the example `{SERVER}` ended with {}", output.status).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// A part of `test`: the program in TypeScript compiles by what the server says of itself, and works with it.
+pub(crate) fn program(workspace: &Workspace, _: Consent, log: &mut Log) -> Outcome {
+    install::web::ensure_node()?;
+    if fs::read_to_string(workspace.root.join(TYPES))? != types(workspace)? {
+        return Err(format!("{TYPES} is stale; see `cargo xtask codegen`").into());
+    }
+    let mut build = workspace.cargo();
+    log.run(build.args(["build", "-p", "pubsub-examples", "--features", "web", "--example", SERVER]), LIMIT)?;
+    let package = Package {
+        source: workspace.root.join(CLIENT),
+        home: workspace.target.join("trpc_client"),
+        folders: &["src", "test"],
+    };
+    package.test(&[("PUBSUB_SSE_AXUM", workspace.target.join("debug/examples").join(SERVER))], log)
 }
 
 fn command(workspace: &Workspace, check: bool) -> Command {

@@ -96,6 +96,12 @@ pub(crate) const PARTS: &[Part] = &[
         &[Step::Check(codegen::fresh), Step::Install(codegen::accepted)],
     ),
     tests(
+        "trpc-client",
+        "an example in TypeScript, written for the stock client of tRPC, compiles and works with its server",
+        Nothing,
+        &[Step::Install(codegen::program)],
+    ),
+    tests(
         "web",
         "stock clients of tRPC and a browser speak to the demonstration server; its documents are valid",
         Nothing,
@@ -144,6 +150,7 @@ pub(crate) const PARTS: &[Part] = &[
             Step::Tests("nats_batches"),
             Step::Tests("kafka_heals"),
             Step::Tests("rabbitmq_heals"),
+            Step::Tests("rabbitmq_shares"),
         ],
     ),
     tests("clusters", "three nodes of NATS and of Redis serve as one does", Programs, &[Step::Tests("clusters")]),
@@ -152,6 +159,12 @@ pub(crate) const PARTS: &[Part] = &[
         "the example reconciles on every broker by its address alone, and when the broker is killed",
         Programs,
         &[Step::Tests("orders_brokers")],
+    ),
+    tests(
+        "test-bus",
+        "the test kit's bus runs a program's router on every broker as on memory",
+        Programs,
+        &[Step::Tests("bus_brokers")],
     ),
     tests(
         "observe",

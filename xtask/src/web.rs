@@ -17,7 +17,7 @@ pub(crate) fn check(workspace: &Workspace, consent: Consent, log: &mut Log) -> O
     let package = Package {
         source: workspace.root.join("pubsub-server/tests/node"),
         home: workspace.target.join("web"),
-        folders: &["lib", "test"],
+        folders: &["lib", "test", "typed"],
     };
     package.test(&[("PUBSUB_DEMO", workspace.target.join("debug/examples/demo"))], log)
 }

@@ -8,6 +8,8 @@ pub(crate) enum Command {
     Rss(Options),
     /// What `rss` starts a process of its own for.
     RssOf(Job),
+    /// The server that cases of the web edge start a process of its own for.
+    SseOf(String),
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             let count = count.parse().map_err(|_| "rss-of needs a number of events")?;
             Ok(Command::RssOf(Job { address: rest.first().cloned(), count }))
         }
+        [first, name] if first == "sse-of" => Ok(Command::SseOf(name.clone())),
         [first, rest @ ..] if first == "rss" => options(rest).map(Command::Rss),
         all => options(all).map(Command::Measure),
     }

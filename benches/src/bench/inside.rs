@@ -24,6 +24,8 @@ use pubsub_benches::{
     router::{self, Shape},
 };
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::case::Case;
 
 /// The cases over so many events.
@@ -43,8 +45,16 @@ pub(crate) fn cases(count: usize) -> Vec<Case> {
             move || router::routed(count, shape),
             move || router::bare(count),
         ));
+        // Where no event goes from core to core, the difference is what a delivery costs.
+        cases.push(case_on(
+            one_thread,
+            format!("router-one-thread/{name}/64"),
+            move || router::routed(count, shape),
+            move || router::bare(count),
+        ));
     }
-    cases.extend(call_cases(count / 10));
+    cases.extend(call_cases("request", two_threads, count / 10));
+    cases.extend(call_cases("request-one-thread", one_thread, count / 10));
     for size in [256, 4096] {
         for readers in [1, 8] {
             let count = count / readers / (1 + size / 2048);
@@ -70,14 +80,36 @@ pub(crate) fn cases(count: usize) -> Vec<Case> {
     cases
 }
 
-/// A case in events per second, each run on a runtime of its own with two workers.
+fn two_threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A case in events per second on two workers.
 fn case<A, B>(name: String, ours: impl Fn() -> A + 'static, limit: impl Fn() -> B + 'static) -> Case
 where
     A: Future<Output = f64> + Send + 'static,
     B: Future<Output = f64> + Send + 'static,
 {
+    case_on(two_threads, name, ours, limit)
+}
+
+/// A case in events per second.
+fn case_on<A, B>(
+    runtime: fn() -> Runtime,
+    name: String,
+    ours: impl Fn() -> A + 'static,
+    limit: impl Fn() -> B + 'static,
+) -> Case
+where
+    A: Future<Output = f64> + Send + 'static,
+    B: Future<Output = f64> + Send + 'static,
+{
     let measure = move |pairs| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = runtime();
         pairs::run(
             pairs,
             || runtime.block_on(runtime.spawn(ours())).unwrap(),
@@ -88,13 +120,12 @@ where
 }
 
 /// Questions and answers against two channels with a table of calls.
-fn call_cases(count: usize) -> Vec<Case> {
+fn call_cases(name: &str, runtime: fn() -> Runtime, count: usize) -> Vec<Case> {
     let place = || {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("calls-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         Place { url: format!("memory://{name}"), name, prompt: true, history: true }
     };
-    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let together = move |pairs| {
         let runtime = runtime();
         pairs::run(
@@ -112,17 +143,15 @@ fn call_cases(count: usize) -> Vec<Case> {
         );
         Ok(rows.map_err(|_| "a run failed as told above".to_owned())?.to_vec())
     };
-    let rows = vec![
-        ("memory/request-one/256".to_owned(), "calls/s"),
-        ("memory/request-p99/256".to_owned(), "us (less is better)"),
-    ];
-    vec![Case::one("memory/request/256".to_owned(), "calls/s", together), Case { rows, measure: Box::new(one_by_one) }]
+    let rows =
+        vec![(format!("memory/{name}-one/256"), "calls/s"), (format!("memory/{name}-p99/256"), "us (less is better)")];
+    vec![Case::one(format!("memory/{name}/256"), "calls/s", together), Case { rows, measure: Box::new(one_by_one) }]
 }
 
 /// A boxed call against one that is ready, and a settlement in the memory adapter against one that only counts.
 fn driver_cases(count: usize) -> Vec<Case> {
     let call = move |pairs| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
         let driver: Arc<dyn Call> = Arc::new(Counter::default());
         pairs::run(
             pairs,
@@ -131,7 +160,7 @@ fn driver_cases(count: usize) -> Vec<Case> {
         )
     };
     let ack = move |pairs| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let settler: Arc<dyn Settler> = Arc::new(Counter::default());
         let token = AckToken { index: 1, generation: 1 };
         pairs::run(

@@ -1,7 +1,7 @@
 //! `bench [--quick] [--limits] [--cpu] [--part PART] [CASE…]`: one line per case, ours beside its limit, as tab-separated
 //! values. `bench rss [--part PART]`: the memory of a process in a table of its own.
 //!
-//! A part is `inside`, or a broker that is built in and whose URL is in the environment; without `--part`, all of them.
+//! A part is `inside`, `sse`, a database, or a broker that is built in and whose URL is in the environment; without `--part`, all of them.
 //! The exit status is 1 if a case failed, 2 for a wrong command line, 3 if no case has such a name.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the table is the purpose
 #![allow(clippy::unwrap_used)] // a run that cannot start has nothing to say
@@ -13,6 +13,8 @@ mod rss;
 mod servers;
 #[cfg(feature = "sql")]
 mod sql;
+#[cfg(feature = "sse")]
+mod sse;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,16 @@ fn main() -> ExitCode {
         Ok(Command::Measure(options)) => measure(&options),
         Ok(Command::Rss(options)) => rss::table(&options),
         Ok(Command::RssOf(job)) => rss::job(&job),
+        #[cfg(feature = "sse")]
+        Ok(Command::SseOf(name)) => {
+            pubsub_benches::sse::process::serve(&name);
+            ExitCode::SUCCESS
+        }
+        #[cfg(not(feature = "sse"))]
+        Ok(Command::SseOf(name)) => {
+            eprintln!("{name}: not built in, build with the feature `sse`");
+            ExitCode::FAILURE
+        }
         Err(fault) => {
             eprintln!("{fault}\n{}", args::USAGE);
             ExitCode::from(2)
@@ -61,6 +73,10 @@ fn measure(options: &Options) -> ExitCode {
             // Nobody asked for this database.
             Err(_) => {}
         }
+    }
+    #[cfg(feature = "sse")]
+    if options.takes("sse") {
+        cases.extend(sse::cases(options));
     }
     println!("case\tours\tlimit\tratio\tunit\tpairs\tspread");
     let mut found = false;

@@ -63,6 +63,7 @@
 //! - The newer protocol of groups (KIP-848, `group.protocol=consumer`): with the client of this version, a new member of a group
 //!   that all others had left got no partitions for more than 20 s, and a member that is killed is missed only after the 45 s
 //!   that the broker sets. Refused.
+//! - A ticket keeps its events in memory until it is awaited or dropped, also when they are long confirmed.
 //! - Request and reply creates a topic per inbox, which takes tens of milliseconds.
 
 mod adapter;

@@ -33,8 +33,8 @@ use super::{
 const OPERATION: &str = "subscribe";
 /// How long another process may take to make the group.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long the broker keeps the queue of a lock that nobody asks for, in milliseconds.
-const LOCK_KEPT: u64 = 600_000;
+/// How long the broker keeps the queue of a lock, or one that counts members, that nobody asks for, in milliseconds.
+pub(super) const LOCK_KEPT: u64 = 600_000;
 /// Returns are counted by the library; the broker must never give an event up by itself. Version 4 would after 20.
 const RETURNS: u64 = 1_000_000;
 
@@ -94,6 +94,11 @@ impl Scope {
 
     pub(super) fn queue(&self, names: &Names, index: usize) -> String {
         names.queue(&self.group, &self.name, self.shards.get(index).map_or("", String::as_str))
+    }
+
+    /// The queue that counts its members.
+    pub(super) fn members(&self, names: &Names) -> String {
+        names.members(&self.group, &self.name)
     }
 
     pub(super) fn backlog(&self, names: &Names, index: usize) -> String {

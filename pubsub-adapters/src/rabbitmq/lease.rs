@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
 use futures_util::{FutureExt, Stream, StreamExt, future::join_all, stream};
 use lapin::{
-    Channel,
+    Channel, Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
@@ -17,8 +17,9 @@ use pubsub_core::Result;
 use super::{
     connection::Live,
     error::{convert, unavailable},
+    group::LOCK_KEPT,
     names::short,
-    topology::within,
+    topology::{number, within},
 };
 
 const OPERATION: &str = "receive";
@@ -64,6 +65,8 @@ pub(super) struct Lane {
     told: bool,
     /// The end of a backlog, once it came.
     pub(super) end: Option<(usize, u64)>,
+    /// What makes this member count.
+    presence: Option<Consumer>,
 }
 
 impl Lane {
@@ -86,7 +89,24 @@ impl Lane {
             done,
             told,
             end,
+            presence: None,
         })
+    }
+
+    /// Counts this member among those of its group as long as the channel is open: of a queue with a single active
+    /// consumer the broker does not tell how many others wait. Nothing is ever in the queue, which outlives its consumers
+    /// for a while: nobody comes to one that is just going.
+    pub(super) async fn attend(&mut self, members: &str) -> Result<()> {
+        let failed = |error| convert(OPERATION, error);
+        let mut arguments = FieldTable::default();
+        number(&mut arguments, "x-expires", LOCK_KEPT);
+        let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.rpc(self.channel.queue_declare(short(members), options, arguments)).await?.map_err(failed)?;
+        let options = BasicConsumeOptions::default();
+        let tag = format!("{}-member", self.number);
+        let consume = self.channel.basic_consume(short(members), short(&tag), options, FieldTable::default());
+        self.presence = Some(self.rpc(consume).await?.map_err(failed)?);
+        Ok(())
     }
 
     /// Begins to take from a queue.

@@ -8,6 +8,7 @@
 //! | way in for publishers | `gate/<exchange>`, whose alternate exchange it is; there only if the exchange has all its bindings |
 //! | what is bound | the stream `registry`, from which deleted exchanges are made again with all their bindings |
 //! | group | a quorum queue `group/<group>/<channel>/<shard>` per channel, or per shard of an ordered one, with a single active consumer there |
+//! | how many members share an ordered group | the consumers of `members/<group>/<channel>`, in which nothing ever is |
 //! | fresh group with history | a copy of the history in `backlog/…`, read first and deleted with its last event |
 //! | group or broadcast over wildcards | one quorum queue for all of them |
 //! | broadcast of a durable channel | a reader of its stream |

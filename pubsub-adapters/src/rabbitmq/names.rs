@@ -132,6 +132,11 @@ impl Names {
         self.name(&format!("lock/{group}/{scope}"))
     }
 
+    /// The queue that counts the members of an ordered group.
+    pub(super) fn members(&self, group: &GroupName, scope: &str) -> String {
+        self.name(&format!("members/{group}/{scope}"))
+    }
+
     /// The queue of one wildcard broadcast.
     pub(super) fn reader(&self, token: &str) -> String {
         self.name(&format!("reader/{token}"))

@@ -1,11 +1,12 @@
 //! How a client is made.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use pubsub_core::{Error, ErrorKind, Result};
 
 use super::{
     HttpClient,
+    connect::Options,
     transport::{TokenSource, Transport},
 };
 
@@ -28,15 +29,15 @@ pub struct HttpClientBuilder {
     url: String,
     token: TokenSource,
     headers: Vec<(String, String)>,
-    connect: Duration,
+    connect: Options,
     settings: Settings,
 }
 
 impl std::fmt::Debug for HttpClientBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Tokens and headers are secrets.
+        // Tokens and headers are secrets, and so is what may stand before the host until it is refused.
         f.debug_struct("HttpClientBuilder")
-            .field("url", &self.url)
+            .field("url", &self.url.rsplit('@').next())
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
@@ -48,7 +49,7 @@ impl HttpClientBuilder {
             url: url.to_owned(),
             token: Arc::new(|| Box::pin(std::future::ready(Ok(None)))),
             headers: Vec::new(),
-            connect: Duration::from_secs(10),
+            connect: Options { limit: Duration::from_secs(10), ca: None },
             settings: Settings {
                 timeout: Duration::from_secs(30),
                 attempts: 3,
@@ -69,7 +70,8 @@ impl HttpClientBuilder {
     }
 
     /// Sets where the token comes from. It is asked for before every attempt, so a refreshed one is taken at once; an
-    /// error of it fails the attempt, which is repeated if the error is retryable.
+    /// error of it fails the attempt, which is repeated if the error is retryable. When the server answers 401 it is asked
+    /// once more, and a token that differs is tried at once.
     pub fn token_with<F, T>(mut self, source: F) -> Self
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -88,9 +90,16 @@ impl HttpClientBuilder {
         self
     }
 
-    /// Sets how long a connection may take to be made: 10 s.
+    /// Sets how long a connection may take to be made, its TLS included: 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect = limit;
+        self.connect.limit = limit;
+        self
+    }
+
+    /// Trusts the authorities of this file, in PEM, for `https://`, and no others: those that the machine trusts are for
+    /// clients that name none.
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.connect.ca = Some(file.into());
         self
     }
 
@@ -140,11 +149,11 @@ impl HttpClientBuilder {
         self
     }
 
-    /// Makes the client. Nothing is connected yet.
+    /// Makes the client. Nothing is connected yet; for `https://` the authorities are read.
     ///
     /// # Errors
-    /// `Invalid` for an address, a header or a number that makes no sense, and for an offline queue outside of a tokio
-    /// runtime; `Unsupported` for `https://`.
+    /// `Invalid` for an address, a header, a file or a number that makes no sense, and for an offline queue outside of a
+    /// tokio runtime; `Unsupported` for `https://` without the feature `tls`.
     pub fn build(self) -> Result<HttpClient> {
         let Settings { attempts, inactivity, longest_event, offline, timeout, .. } = self.settings;
         for (is_sound, message) in [
@@ -158,7 +167,7 @@ impl HttpClientBuilder {
                 return Err(Error::new(ErrorKind::Invalid, "build client", message));
             }
         }
-        let transport = Transport::new(&self.url, self.token, &self.headers, self.connect)?;
+        let transport = Transport::new(&self.url, self.token, &self.headers, &self.connect)?;
         HttpClient::assembled(transport, self.settings)
     }
 }

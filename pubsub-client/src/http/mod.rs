@@ -5,6 +5,7 @@
 mod backoff;
 mod builder;
 mod call;
+mod connect;
 mod events;
 mod queue;
 mod sse;
@@ -97,13 +98,14 @@ impl HttpClient {
     /// `last_id` is the id behind which to start; none for whatever the server starts with.
     ///
     /// # Errors
-    /// `Invalid` for a path that does not begin with a slash: the token is for this server alone.
+    /// `Invalid` for a path that does not begin with a slash, since the token is for this server alone, or that is none.
     pub fn sse(&self, path: &str, last_id: Option<&str>) -> Result<Sse> {
         if !path.starts_with('/') {
             return Err(Error::new(ErrorKind::Invalid, "open stream", "field `path` must begin with a slash"));
         }
         let (transport, settings) = (self.0.transport.clone(), self.0.settings);
         let url = transport.url(path);
+        transport::request(http::Method::GET, &url, bytes::Bytes::new())?;
         Ok(Sse::new(transport, settings, url, last_id))
     }
 }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::Stream;
 use pubsub_core::{
     Error, ErrorKind,
@@ -21,7 +20,7 @@ use super::{
     backoff::Backoff,
     builder::Settings,
     sse::{Parsed, Parser, SseMessage},
-    transport::{Refusal, Transport, broken},
+    transport::{Body, Refusal, Transport, broken},
 };
 
 /// What happens on a stream.
@@ -40,8 +39,6 @@ pub enum SseItem {
         pause: Duration,
     },
 }
-
-type Body = Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>;
 
 enum State {
     Closed,
@@ -104,11 +101,10 @@ impl Sse {
         let limit = self.settings.inactivity;
         self.state = State::Connecting(Box::pin(async move {
             let opened = tokio::time::timeout(limit, transport.open(&url, &last_id)).await;
-            let response = opened.map_err(|_| {
+            opened.map_err(|_| {
                 let message = format!("no answer within {limit:?}");
                 Error::new(ErrorKind::Timeout, "open stream", message)
-            })??;
-            Ok(Box::pin(response.bytes_stream()) as Body)
+            })?
         }));
     }
 
@@ -161,7 +157,7 @@ impl Sse {
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<SseItem, CallError>>> {
         let State::Open(body) = &mut self.state else { return Poll::Ready(None) };
         let gone = |kind, message: &'static str| Refusal::from(Error::new(kind, "read events", message));
-        match body.as_mut().poll_next(context) {
+        match Pin::new(body).poll_next(context) {
             Poll::Ready(Some(Ok(bytes))) => {
                 self.wake_in(self.settings.inactivity);
                 if let Err(error) = self.take(&bytes) {

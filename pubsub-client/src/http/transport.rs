@@ -1,17 +1,25 @@
 //! Requests and answers: the one place that knows the HTTP client beneath.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt, future::Future, io, iter, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{BodyDataStream, BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
+};
 use pubsub_core::{
     Error, ErrorKind, Result,
     rpc::{CallError, Failure, FailureCode},
 };
-use reqwest::{
-    Method, RequestBuilder, Response,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
-};
 use serde_json::{Value, json};
+
+use super::connect::{self, Connector};
 
 /// An answer longer than this is not read to its end.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -33,9 +41,12 @@ impl From<Error> for Refusal {
     }
 }
 
+/// The bytes of a stream of events.
+pub(super) type Body = BodyDataStream<Incoming>;
+
 #[derive(Clone)]
 pub(super) struct Transport {
-    client: reqwest::Client,
+    client: Client<Connector, Full<Bytes>>,
     /// Without a slash at its end.
     base: String,
     token: TokenSource,
@@ -50,32 +61,18 @@ impl fmt::Debug for Transport {
 }
 
 impl Transport {
-    pub(super) fn new(base: &str, token: TokenSource, headers: &[(String, String)], connect: Duration) -> Result<Self> {
-        let invalid = |message: String| Error::new(ErrorKind::Invalid, "build client", message);
+    pub(super) fn new(
+        base: &str,
+        token: TokenSource,
+        headers: &[(String, String)],
+        options: &connect::Options,
+    ) -> Result<Self> {
         let base = base.trim_end_matches('/').to_owned();
-        let url = reqwest::Url::parse(&base).map_err(|error| invalid(format!("field `url` is no URL: {error}")))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => {
-                let message = "TLS is not built in: put what ends it before this client, and write `http://`";
-                return Err(Error::new(ErrorKind::Unsupported, "build client", message));
-            }
-            other => return Err(invalid(format!("field `url` has the scheme `{other}`, not `http`"))),
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("field `url` has a query or a fragment".into()));
-        }
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let parsed = (name.parse::<reqwest::header::HeaderName>(), HeaderValue::from_str(value));
-            let (Ok(name), Ok(value)) = parsed else {
-                return Err(invalid(format!("field `header` cannot be sent: `{}`", name.escape_debug())));
-            };
-            map.append(name, value);
-        }
-        let client = reqwest::Client::builder().connect_timeout(connect).build();
-        let client = client.map_err(|error| invalid("the HTTP client cannot be built".into()).because(error))?;
-        Ok(Self { client, base, token, headers: map })
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .build(connect::connector(is_encrypted(&base)?, options)?);
+        Ok(Self { client, base, token, headers: parsed(headers)? })
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -83,25 +80,44 @@ impl Transport {
     }
 
     /// Sends a request with the caller's token, which is asked for anew, and gives an answer of success.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, Refusal> {
-        let mut request = request.headers(self.headers.clone());
-        if let Some(token) = (self.token)().await? {
-            let value = HeaderValue::from_str(&format!("Bearer {token}"));
-            let mut value = value.map_err(|_| Error::new(ErrorKind::Invalid, "send", "the token cannot be sent"))?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+    async fn send(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, Refusal> {
+        let token = (self.token)().await?;
+        let mut response = self.attempt(request, token.as_deref()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && token.is_some() {
+            // It may have expired on the way. Another one is tried, and no third.
+            let fresh = (self.token)().await?;
+            if fresh != token {
+                response = self.attempt(request, fresh.as_deref()).await?;
+            }
         }
-        let response = request.send().await.map_err(|error| broken("send", error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(refused(response).await)
     }
 
+    async fn attempt(&self, request: &Request<Bytes>, token: Option<&str>) -> Result<Response<Incoming>> {
+        let mut request = request.clone().map(Full::new);
+        request.headers_mut().extend(self.headers.clone());
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            let mut value = value.map_err(|_| Error::new(ErrorKind::Invalid, "send", "the token cannot be sent"))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        self.client.request(request).await.map_err(|error| {
+            // A connection that was never made has carried nothing.
+            let was_sent = !error.is_connect();
+            let told = broken("send", error);
+            if was_sent { told.perhaps_applied() } else { told }
+        })
+    }
+
     /// Posts JSON and reads the answer.
     pub(super) async fn post(&self, path: &str, body: Bytes) -> Result<Value, Refusal> {
-        let request = self.client.post(self.url(path)).header(CONTENT_TYPE, "application/json").body(body);
-        let response = self.send(request).await?;
+        let mut request = request(Method::POST, &self.url(path), body)?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let response = self.send(&request).await?;
         // Something was done for this answer: that it cannot be read does not undo it.
         let bytes = whole(response).await.map_err(Error::perhaps_applied)?;
         let value = serde_json::from_slice(&bytes).map_err(|cause| {
@@ -111,51 +127,115 @@ impl Transport {
     }
 
     /// Opens a stream of events.
-    pub(super) async fn open(&self, url: &str, last_id: &str) -> Result<Response, Refusal> {
-        let mut request = self.client.request(Method::GET, url).header("accept", "text/event-stream");
+    pub(super) async fn open(&self, url: &str, last_id: &str) -> Result<Body, Refusal> {
+        let mut request = request(Method::GET, url, Bytes::new())?;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if !last_id.is_empty() {
             // An id in other characters than a header takes cannot be asked for.
             let value = HeaderValue::from_bytes(last_id.as_bytes()).map_err(|_| {
                 Error::new(ErrorKind::Invalid, "open stream", "the last id of the stream cannot be sent as a header")
             })?;
-            request = request.header("last-event-id", value);
+            headers.insert("last-event-id", value);
         }
-        let response = self.send(request.header("cache-control", "no-store")).await?;
+        let response = self.send(&request).await?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
-        if response.status().as_u16() != 200 || !kind.eq_ignore_ascii_case("text/event-stream") {
+        if response.status() != StatusCode::OK || !kind.eq_ignore_ascii_case("text/event-stream") {
             // 204 is how servers of events say that there is nothing more to come.
             let message = format!("the answer is no stream of events: {} `{}`", response.status(), kind.escape_debug());
             return Err(Error::new(ErrorKind::Rejected, "open stream", message).into());
         }
-        Ok(response)
+        Ok(response.into_body().into_data_stream())
     }
 }
 
-/// A failure of the connection.
-pub(super) fn broken(operation: &'static str, error: reqwest::Error) -> Error {
-    let error = error.without_url();
-    let kind = if error.is_timeout() { ErrorKind::Timeout } else { ErrorKind::Unavailable };
-    // A connection that was never made has carried nothing.
-    let was_sent = !error.is_connect() && !error.is_builder();
-    let told = Error::new(kind, operation, "the server cannot be reached, or left").because(error);
-    if was_sent { told.perhaps_applied() } else { told }
+/// Whether the address of a client asks for TLS.
+fn is_encrypted(base: &str) -> Result<bool> {
+    let invalid = |message: String| Error::new(ErrorKind::Invalid, "build client", message);
+    let url: Uri = base.parse().map_err(|error| invalid("field `url` is no URL".into()).because(error))?;
+    let Some(authority) = url.authority() else {
+        return Err(invalid("field `url` is no URL with a scheme and a host".into()));
+    };
+    if authority.as_str().contains('@') {
+        return Err(invalid("field `url` has a user or a password: send a token or a header".into()));
+    }
+    if url.query().is_some() || base.contains('#') {
+        return Err(invalid("field `url` has a query or a fragment".into()));
+    }
+    match url.scheme_str() {
+        Some("http") => Ok(false),
+        Some("https") => Ok(true),
+        other => {
+            let scheme = other.unwrap_or_default();
+            Err(invalid(format!("field `url` has the scheme `{scheme}`, not `http` or `https`")))
+        }
+    }
 }
 
-async fn whole(mut response: Response) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken("read answer", error))? {
+fn parsed(headers: &[(String, String)]) -> Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let (Ok(parsed), Ok(mut value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) else {
+            let message = format!("field `header` cannot be sent: `{}`", name.escape_debug());
+            return Err(Error::new(ErrorKind::Invalid, "build client", message));
+        };
+        value.set_sensitive(true);
+        map.append(parsed, value);
+    }
+    Ok(map)
+}
+
+pub(super) fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Bytes>> {
+    let request = Request::builder().method(method).uri(url).body(body);
+    request.map_err(|error| Error::new(ErrorKind::Invalid, "send", "the address is no URL").because(error))
+}
+
+/// A failure of the connection.
+pub(super) fn broken(operation: &'static str, error: impl StdError + Send + Sync + 'static) -> Error {
+    let (kind, message) = cause_of(&error);
+    Error::new(kind, operation, message).because(error)
+}
+
+fn cause_of(error: &(dyn StdError + 'static)) -> (ErrorKind, &'static str) {
+    if let Some(told) = causes(error).find_map(connect::explain) {
+        return told;
+    }
+    let timed_out = |cause: &(dyn StdError + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    };
+    let kind = if causes(error).any(timed_out) { ErrorKind::Timeout } else { ErrorKind::Unavailable };
+    (kind, "the server cannot be reached, or left")
+}
+
+/// The error and what caused it.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    iter::successors(Some(error), |&error| {
+        // What an I/O error wraps is passed over by its own `source`.
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Vec<u8>> {
+    let (mut body, mut bytes) = (response.into_body(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| broken("read answer", error))?;
+        let Some(chunk) = frame.data_ref() else { continue };
         if bytes.len() + chunk.len() > LONGEST_ANSWER {
             let message = format!("the answer is longer than {LONGEST_ANSWER} bytes");
             return Err(Error::new(ErrorKind::TooLarge, "read answer", message));
         }
-        bytes.extend_from_slice(&chunk);
+        bytes.extend_from_slice(chunk);
     }
     Ok(bytes)
 }
 
 /// What the server said no with: its error object, or what its status says, which may be a proxy's.
-async fn refused(response: Response) -> Refusal {
+async fn refused(response: Response<Incoming>) -> Refusal {
     let status = response.status().as_u16();
     let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let wait = seconds.map(Duration::from_secs);
@@ -171,7 +251,11 @@ async fn refused(response: Response) -> Refusal {
     let by_status = codes.find(|code| code.http_status() == status);
     let code =
         named.or(by_status).unwrap_or(if status >= 500 { FailureCode::BadGateway } else { FailureCode::BadRequest });
-    let message = error["message"].as_str().map_or_else(|| format!("HTTP status {status}"), str::to_owned);
+    let said = || match status {
+        300..400 => format!("HTTP status {status}: the server redirects, which is not followed: give the new address"),
+        _ => format!("HTTP status {status}"),
+    };
+    let message = error["message"].as_str().map_or_else(said, str::to_owned);
     let mut failure = Failure::new(code, message);
     if error["data"]["issues"].is_array() {
         failure = failure.with_details(json!({ "faults": error["data"]["issues"] }));

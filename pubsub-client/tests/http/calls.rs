@@ -82,6 +82,49 @@ async fn a_refusal_is_told_with_its_places_and_not_repeated() {
     assert_eq!(server.seen()[0].token, None);
 }
 
+/// A source of the tokens `t0`, `t1` and so on, of which the last stays.
+fn tokens(last: u32) -> impl Fn() -> std::future::Ready<pubsub::Result<String>> + Send + Sync + 'static {
+    let asked = AtomicU32::new(0);
+    move || std::future::ready(Ok(format!("t{}", asked.fetch_add(1, Ordering::Relaxed).min(last))))
+}
+
+#[tokio::test]
+async fn a_refused_token_is_replaced_once_if_there_is_another() {
+    let only_t1 = |_: usize, seen: &Seen| match seen.token.as_deref() {
+        Some("Bearer t1") => answer(200, &published(seen)),
+        _ => status(401),
+    };
+    for (last, expected) in [(1, Ok(2)), (0, Err(1))] {
+        let server = Server::start(only_t1).await;
+        let client = server.builder().token_with(tokens(last)).build().unwrap();
+        let outcome = client.publish(&order(1)).await.map(|_| server.seen().len());
+        let outcome = outcome.map_err(|error| {
+            assert_eq!(error.code(), FailureCode::Unauthorized);
+            server.seen().len()
+        });
+        assert_eq!(outcome, expected);
+    }
+    let server = Server::start(|_, _| status(401)).await;
+    let client = server.builder().token_with(tokens(u32::MAX)).build().unwrap();
+    assert_eq!(client.publish(&order(1)).await.unwrap_err().code(), FailureCode::Unauthorized);
+    assert_eq!(server.seen().len(), 2, "no third");
+}
+
+#[tokio::test]
+async fn a_redirect_is_told_and_not_followed() {
+    let elsewhere = Server::start(|_, seen| answer(200, &published(seen))).await;
+    let to = elsewhere.url.clone();
+    let server = Server::start(move |_, _| {
+        let mut response = status(307);
+        response.headers_mut().insert("location", to.parse().unwrap());
+        response
+    })
+    .await;
+    let error = server.builder().token("t").build().unwrap().publish(&order(1)).await.unwrap_err();
+    assert!(error.to_string().contains("redirects"), "{error}");
+    assert_eq!(elsewhere.seen().len(), 0, "the token stays with its server");
+}
+
 #[tokio::test]
 async fn the_status_of_a_proxy_says_enough() {
     for (code, expected) in
@@ -188,8 +231,10 @@ async fn the_queue_has_a_bound_and_ends_with_its_client() {
 fn nonsense_is_refused_when_the_client_is_built() {
     let refused = |builder: pubsub_client::http::HttpClientBuilder| builder.build().unwrap_err().kind();
     let builder = || HttpClient::builder("http://localhost");
+    #[cfg(not(feature = "tls"))]
     assert_eq!(refused(HttpClient::builder("https://localhost")), ErrorKind::Unsupported);
-    for url in ["", "localhost", "ftp://localhost", "http://localhost?x=1"] {
+    assert_eq!(refused(builder().ca("there/is/none.pem")), ErrorKind::Invalid, "without TLS");
+    for url in ["", "localhost", "/api", "ftp://localhost", "http://localhost?x=1", "http://localhost#x"] {
         assert_eq!(refused(HttpClient::builder(url)), ErrorKind::Invalid, "{url}");
     }
     assert_eq!(refused(builder().attempts(0)), ErrorKind::Invalid);
@@ -200,7 +245,15 @@ fn nonsense_is_refused_when_the_client_is_built() {
     let client = builder().build().unwrap();
     assert_eq!(client.subscribe(Vec::<&str>::new()).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(client.subscribe((0..33).map(|n| format!("c{n}"))).unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(client.sse("http://elsewhere", None).unwrap_err().kind(), ErrorKind::Invalid);
+    for path in ["http://elsewhere", "@elsewhere", "/a b", "/\r\nx: y"] {
+        assert_eq!(client.sse(path, None).unwrap_err().kind(), ErrorKind::Invalid, "{path}");
+    }
+    // Nor is what stands before a host shown.
+    let hidden = HttpClient::builder("http://anna:s3cret@localhost");
+    assert!(!format!("{hidden:?}").contains("s3cret"));
+    let error = hidden.build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(!format!("{error:?} {error}").contains("s3cret"));
     // A stream may be made anywhere; it is polled where there is a runtime.
     drop(client.subscribe(["orders"]).unwrap().start());
 }

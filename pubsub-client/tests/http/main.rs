@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
 mod calls;
+mod plain;
 mod script;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
 
 /// What the tests speak of.
 #[pubsub::event("orders:created", version = 2, direction = "both")]

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use crate::{ChannelName, observe::Tally};
+use crate::{Changes, ChannelName, observe::Tally};
 
 /// The connection of an adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,11 @@ impl States {
     pub async fn changed(&mut self) -> Option<AdapterState> {
         self.receiver.changed().await.ok()?;
         Some(self.receiver.borrow_and_update().clone())
+    }
+
+    /// The state as a stream, which begins with the present one.
+    pub fn into_stream(self) -> Changes<AdapterState> {
+        Changes::new(self.receiver)
     }
 
     /// How often a connection that was lost has been restored since the adapter was made. No change is missed.

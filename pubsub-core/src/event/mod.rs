@@ -3,6 +3,7 @@
 pub(crate) mod arg;
 pub(crate) mod catalog;
 pub(crate) mod codec;
+pub(crate) mod decoder;
 pub(crate) mod definition;
 pub(crate) mod direction;
 pub(crate) mod upcast;

@@ -177,6 +177,19 @@ impl<'a> Once<'a> {
     where
         F: Future<Output = Result<Bytes>>,
     {
+        self.run_with(action, input, |_| async { work.await.map(|answer| (answer, false)) }).await
+    }
+
+    /// As [`Once::run`], for work that may complete its permit itself, in a transaction with its effect: it says so beside the
+    /// answer.
+    ///
+    /// # Errors
+    /// As [`Once::run`].
+    pub async fn run_with<F, W>(&self, action: &ActionId, input: &[u8], work: W) -> Result<Outcome>
+    where
+        W: FnOnce(Permit) -> F,
+        F: Future<Output = Result<(Bytes, bool)>>,
+    {
         let clock = Clock::system();
         clock.check_timers("run action")?;
         let started = clock.mark();
@@ -195,8 +208,9 @@ impl<'a> Once<'a> {
                 }
             }
         };
-        match self.renewing(&permit, work).await {
-            Ok(answer) => {
+        match self.renewing(&permit, work(permit.clone())).await {
+            Ok((answer, true)) => Ok(Outcome { answer, duplicate: false }),
+            Ok((answer, false)) => {
                 self.store.complete(&permit, answer.clone()).await.map_err(Error::perhaps_applied)?;
                 Ok(Outcome { answer, duplicate: false })
             }

@@ -7,6 +7,8 @@ mod dedup;
 pub use dedup::{DedupClaim, DedupStore};
 mod idempotency;
 mod outbox;
+mod transactions;
 
 pub use idempotency::{ActionId, Claim, Idempotency, Once, Outcome, Permit};
 pub use outbox::{Backlog, Outbox, OutboxRow, ParkedRow, RowId, RowOutcome, Wakeups};
+pub use transactions::{ActionTransaction, Transactions};

@@ -1,6 +1,6 @@
 //! Which subscriptions there are, and how they are.
 
-use pubsub_core::{ChannelName, GroupName};
+use pubsub_core::{Changes, ChannelName, GroupName};
 use tokio::sync::watch;
 
 /// How a subscription is.
@@ -52,6 +52,11 @@ impl Watch {
     pub async fn changed(&mut self) -> Option<Vec<ConsumerStatus>> {
         self.0.changed().await.ok()?;
         Some(self.0.borrow_and_update().clone())
+    }
+
+    /// The states as a stream, which begins with the present ones.
+    pub fn into_stream(self) -> Changes<Vec<ConsumerStatus>> {
+        Changes::new(self.0)
     }
 }
 

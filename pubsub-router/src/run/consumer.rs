@@ -1,6 +1,7 @@
 //! One subscription at work: takes deliveries, runs their handlers, settles, and comes back when it was lost.
 
 use std::{
+    any::Any,
     future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -373,9 +374,13 @@ impl Consumer {
     }
 
     /// As [`Consumer::act`], with what the action emitted, which is not published.
-    pub(super) async fn perform(&self, request: &Arc<Message>) -> Option<(Verdict, Vec<Envelope>)> {
+    pub(super) async fn perform(
+        &self,
+        request: &Arc<Message>,
+        companion: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Option<(Verdict, Vec<Envelope>)> {
         let handler = self.action_for(request)?;
-        let incoming = Incoming::holding(request.clone(), self.site());
+        let incoming = Incoming::holding(request.clone(), self.site(), companion);
         let verdict = self.run_action(handler, incoming.clone()).await;
         Some((verdict, incoming.take_held()))
     }

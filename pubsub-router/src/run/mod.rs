@@ -11,6 +11,7 @@ mod signal;
 mod took;
 
 use std::{
+    any::Any,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -179,14 +180,19 @@ impl Running {
         None
     }
 
-    /// As [`Running::act`], for who publishes what the action emits: it comes with the reply, and nothing has gone out.
+    /// As [`Running::act`], for who publishes what the action emits: it comes with the reply, and nothing has gone out. What
+    /// is given along is there for the action's arguments, by [`Incoming::companion`](crate::Incoming::companion).
     ///
     /// # Errors
     /// As [`Running::act`]; what the action emitted is dropped then.
-    pub async fn perform(&self, request: Envelope) -> Option<std::result::Result<Performed, Failure>> {
+    pub async fn perform(
+        &self,
+        request: Envelope,
+        companion: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Option<std::result::Result<Performed, Failure>> {
         let request = Arc::new(Message::from(request));
         for consumer in self.consumers_of(&request) {
-            if let Some((verdict, emitted)) = consumer.perform(&request).await {
+            if let Some((verdict, emitted)) = consumer.perform(&request, companion.clone()).await {
                 return Some(action::answer_of(verdict).map(|reply| Performed { reply, emitted }));
             }
         }

@@ -142,6 +142,8 @@ pub(crate) struct EventStream {
     gap: Option<usize>,
     /// Where it begins, as `pubsub-last-event-id` tells; `None` unless it was asked for a position.
     began: Option<String>,
+    /// The place that was last told apart from an event.
+    told: Option<String>,
     turn: usize,
     out: VecDeque<Bytes>,
 }
@@ -164,6 +166,7 @@ impl EventStream {
             requested: None,
             gap,
             began: None,
+            told: None,
             turn: 0,
             out: VecDeque::new(),
         };
@@ -183,6 +186,17 @@ impl EventStream {
     /// Where the stream begins, if it was asked for a position.
     pub(crate) fn began(&self) -> Option<&str> {
         self.began.as_deref()
+    }
+
+    /// The place after everything that was written, unless it was told already: where a client goes on that has had no event
+    /// yet, or none for long because others have passed that are not for it.
+    pub(crate) fn place(&mut self) -> Option<String> {
+        if self.gap.is_some() || !self.out.is_empty() {
+            return None;
+        }
+        let place = self.cursor().encode();
+        let news = self.told.as_ref() != Some(&place);
+        news.then(|| self.told.insert(place).clone())
     }
 
     /// When the user's credentials end.

@@ -18,7 +18,7 @@ pub(crate) use subscribe::Plan;
 use bytes::Bytes;
 use pubsub_core::{
     Error, ErrorKind, EventId, EventName,
-    store::{ActionId, Once},
+    store::{ActionId, Once, Permit},
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -55,24 +55,28 @@ fn action_id(scope: String, name: EventName, id: EventId) -> Result<ActionId, Ap
 }
 
 impl Inner {
-    /// Does something once for an id; gives the answer, and whether it had been done before.
+    /// Does something once for an id; gives the answer, and whether it had been done before. `work` says beside its answer
+    /// whether it has completed its permit itself.
     ///
     /// # Errors
     /// Those of `work`, which are not remembered; `CONFLICT` for another input under the id, `SERVICE_UNAVAILABLE`.
-    async fn once(
+    async fn once<F>(
         &self,
         action: &ActionId,
         input: &[u8],
-        work: impl Future<Output = Result<Bytes, ApiError>>,
-    ) -> Result<(Bytes, bool), ApiError> {
+        work: impl FnOnce(Permit) -> F,
+    ) -> Result<(Bytes, bool), ApiError>
+    where
+        F: Future<Output = Result<(Bytes, bool), ApiError>>,
+    {
         let failure = OnceLock::new();
-        let work = async {
-            work.await.map_err(|error| {
+        let work = async |permit| {
+            work(permit).await.map_err(|error| {
                 let _ = failure.set(error);
                 Error::new(ErrorKind::Cancelled, "run action", "the action failed")
             })
         };
-        let done = Once::new(&*self.store).wait(self.settings.idempotency_wait).run(action, input, work).await;
+        let done = Once::new(&*self.store).wait(self.settings.idempotency_wait).run_with(action, input, work).await;
         match done {
             Ok(outcome) => Ok((outcome.answer, outcome.duplicate)),
             Err(error) => Err(failure.into_inner().unwrap_or_else(|| match error.kind() {

@@ -74,9 +74,9 @@ impl Edge {
                 let action = action_id(scope, name, id)?;
                 let (edge, core) = (self.clone(), allowed.core.clone());
                 let work = async move {
-                    let put = async {
+                    let put = async |_| {
                         let published = edge.put(envelope, &core).await?;
-                        Ok(write(&published)?.get().to_owned().into())
+                        Ok((write(&published)?.get().to_owned().into(), false))
                     };
                     edge.once(&action, b"", put).await
                 };

@@ -4,11 +4,12 @@ use bytes::Bytes;
 use pubsub_core::{
     Direction, Envelope, EventDefinition, EventName, Origin,
     rpc::{CallError, FailureCode},
+    store::{ActionTransaction, Permit},
 };
 use pubsub_router::Performed;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use super::{
     action_id, input,
@@ -124,14 +125,17 @@ impl Edge {
         request.meta.client_event_id = client_event_id.as_ref().map(ToString::to_string);
         let work = Work { edge: self.clone(), user: user.cloned(), definition: definition.clone(), request };
         let Some(id) = client_event_id.filter(|_| !reads) else {
-            return self.to_the_end(async move { work.run().await }).await;
+            return self.to_the_end(async move { Ok(work.run(None).await?.0) }).await;
         };
         let scope = user.map_or_else(String::new, |user| format!("user {}", user.id));
         let action = action_id(scope, definition.name().clone(), id)?;
         let edge = self.clone();
         let once = async move {
             let input = work.request.payload.data().cloned().unwrap_or_default();
-            let run = async { Ok(Bytes::from(write(&work.run().await?)?.get().to_owned())) };
+            let run = async |permit: Permit| {
+                let (sent, completed) = work.run(Some(&permit)).await?;
+                Ok((sent.answer()?, completed))
+            };
             edge.once(&action, &input, run).await
         };
         let (answer, duplicate) = self.to_the_end(once).await?;
@@ -157,9 +161,24 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self) -> Result<Sent, ApiError> {
+    /// What became of it, and whether the permit is completed by that.
+    async fn run(self, permit: Option<&Permit>) -> Result<(Sent, bool), ApiError> {
+        let transaction = self.edge.transactions.as_ref().map(|transactions| transactions.open());
+        let done = self.run_in(transaction.as_ref(), permit).await;
+        if let (Some(transaction), Err(_)) = (&transaction, &done) {
+            transaction.roll_back().await;
+        }
+        done
+    }
+
+    async fn run_in(
+        self,
+        transaction: Option<&Arc<dyn ActionTransaction>>,
+        permit: Option<&Permit>,
+    ) -> Result<(Sent, bool), ApiError> {
         let Self { edge, user, definition, request } = self;
-        let Ran { result, emitted, published } = edge.act(&request, &definition).await?;
+        let companion = transaction.map(|transaction| transaction.clone().companion());
+        let Ran { result, emitted, published } = edge.act(&request, &definition, companion).await?;
         let mut events = Vec::new();
         if !definition.is_read_only() {
             events.push(request.clone());
@@ -174,21 +193,16 @@ impl Work {
             stamp(&mut event.meta, user.as_deref(), Origin::Action);
             events.push(event);
         }
-        // One after the other: they may be on several channels, and their order is promised.
-        for event in events.iter().skip(usize::from(published)) {
-            let policy = edge.bus.policy(&event.channel).map_err(|error| ApiError::of(&error))?;
-            edge.send_out(event.clone(), &policy).await?;
-        }
         let event_id = events.first().map_or_else(|| request.id.clone(), |first| first.id.clone());
         let mut emitted_events = Vec::with_capacity(events.len());
-        for event in events {
-            if edge.shows(user.as_ref(), &event, &request.name).await? {
-                let text = envelope_text(&event.into());
+        for event in &events {
+            if edge.shows(user.as_ref(), event, &request.name).await? {
+                let text = envelope_text(&event.clone().into());
                 let text = String::from_utf8(text.into()).map_err(|_| unreadable())?;
                 emitted_events.push(RawValue::from_string(text).map_err(|_| unreadable())?);
             }
         }
-        Ok(Sent {
+        let sent = Sent {
             success: true,
             status: "success".to_owned(),
             event_id: event_id.to_string(),
@@ -198,16 +212,35 @@ impl Work {
             emitted_events,
             duplicate: false,
             message: format!("`{}` was sent", request.name),
-        })
+        };
+        if let Some(transaction) = transaction {
+            let answer = permit.map(|permit| sent.answer().map(|answer| (permit, answer))).transpose()?;
+            let policy = edge.bus.policy(&request.channel).map_err(|error| ApiError::of(&error))?;
+            let committed = transaction.commit(&events, answer).await;
+            if committed.map_err(|error| of_publish(&error, &policy, PAYLOAD))? {
+                return Ok((sent, permit.is_some()));
+            }
+        }
+        // One after the other: they may be on several channels, and their order is promised.
+        for event in events.iter().skip(usize::from(published)) {
+            let policy = edge.bus.policy(&event.channel).map_err(|error| ApiError::of(&error))?;
+            edge.send_out(event.clone(), &policy).await?;
+        }
+        Ok((sent, false))
     }
 }
 
 impl Edge {
     /// Has a request answered: by the action of this process, or by whoever it is passed on to. An event that is no request
     /// needs no answer.
-    async fn act(&self, request: &Envelope, definition: &EventDefinition) -> Result<Ran, ApiError> {
+    async fn act(
+        &self,
+        request: &Envelope,
+        definition: &EventDefinition,
+        companion: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Result<Ran, ApiError> {
         if let Some(actions) = &self.actions
-            && let Some(performed) = actions.perform(request.clone()).await
+            && let Some(performed) = actions.perform(request.clone(), companion).await
         {
             let Performed { reply, emitted, .. } = performed?;
             return Ok(Ran { result: text_of(&reply), emitted, published: false });
@@ -253,8 +286,13 @@ impl Edge {
     }
 }
 
-/// The result of a generated procedure: what the action returns.
 impl Sent {
+    /// As it is remembered.
+    fn answer(&self) -> Result<Bytes, ApiError> {
+        Ok(Bytes::from(write(self)?.get().to_owned()))
+    }
+
+    /// The result of a generated procedure: what the action returns.
     pub(crate) fn into_result(self) -> Box<RawValue> {
         self.result
     }

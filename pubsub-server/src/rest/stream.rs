@@ -1,6 +1,6 @@
 //! `GET /events`: the plain stream.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use axum::{
     body::Body,
@@ -23,18 +23,21 @@ use crate::{
 /// Where a stream begins that was asked for a position.
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("pubsub-last-event-id");
 /// A sign of life that no client sees.
-const COMMENT: &[u8] = b":\n\n";
+const COMMENT: &str = ":\n\n";
 
 pub(super) async fn events(State(edge): State<Arc<Edge>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let greeting = Bytes::from(format!("retry: {}\n: connected\n\n", edge.settings.retry.as_millis()));
+    let mut greeting = format!("retry: {}\n: connected\n\n", edge.settings.retry.as_millis());
     let mut response = if parts.method == Method::HEAD {
         Response::default()
     } else {
         match open(&edge, &parts).await {
-            Ok(stream) => {
+            Ok(mut stream) => {
+                if stream.began().is_none() {
+                    greeting.extend(stream.place());
+                }
                 let began = stream.began().and_then(|began| HeaderValue::from_str(began).ok());
-                let body = EventBody::new(greeting, stream, COMMENT, edge.settings.heartbeat);
+                let body = EventBody::new(greeting.into(), stream, heartbeat, edge.settings.heartbeat);
                 let mut response = Response::new(Body::new(body));
                 if let Some(began) = began {
                     response.headers_mut().insert(LAST_EVENT_ID, began);
@@ -50,6 +53,12 @@ pub(super) async fn events(State(edge): State<Arc<Edge>>, request: Request) -> R
     };
     response.headers_mut().extend(sse::HEADERS);
     response
+}
+
+/// A comment, and where the stream is by now.
+fn heartbeat(stream: Pin<&mut Streaming>) -> Bytes {
+    let place = stream.get_mut().place();
+    place.map_or(Bytes::from_static(COMMENT.as_bytes()), |place| Bytes::from(format!("{COMMENT}{place}")))
 }
 
 async fn open(edge: &Edge, parts: &Parts) -> Result<Streaming, ApiError> {

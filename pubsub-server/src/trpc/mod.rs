@@ -138,7 +138,12 @@ async fn subscription<P: Procedures>(call: Call<P>, position: Option<&str>, sett
     // Not before the subscription has begun: once a client sees it connected, what it publishes must arrive.
     let connected = |retry| frames::connected(retry, settings.reconnect_after_inactivity);
     let body = match opened {
-        Ok(events) => Body::new(EventBody::new(connected(settings.retry), events, frames::PING, settings.ping)),
+        Ok(events) => Body::new(EventBody::new(
+            connected(settings.retry),
+            events,
+            |_| Bytes::from_static(frames::PING),
+            settings.ping,
+        )),
         Err(error) => {
             let first = connected(error.retry_after().unwrap_or(settings.retry));
             Body::from([first, frames::error(&error, &call.path)].concat())

@@ -290,11 +290,11 @@ impl Stream {
         }
     }
 
-    /// The next event; pings are passed over.
+    /// The next event; pings, and places without an event, are passed over.
     pub(crate) async fn event(&mut self) -> Option<Block> {
         loop {
             let block = self.block().await?;
-            if block.event.as_deref() != Some("ping") {
+            if block.event.as_deref() != Some("ping") && block.data.is_some() {
                 return Some(block);
             }
         }

@@ -127,6 +127,11 @@ impl SqlOutbox {
         Ok(message.id().clone())
     }
 
+    /// Where its table is.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// A relay from here to the bus.
     pub fn relay(&self) -> Relay {
         Relay::new(&self.bus, self.clone())

@@ -1,33 +1,31 @@
 //! A bus for the tests of a program: memory below, and time that stands still until it is moved.
 
+mod observed;
 mod run;
 mod tamper;
 
-use std::{
-    ops::Deref,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use pubsub_adapters::memory::{Memory, MemoryOptions};
-use pubsub_core::{Clock, Error, ErrorKind, Event, ManualClock, Message, PubSub, PubSubBuilder, Result, Timestamp};
+use pubsub_core::{Clock, ManualClock, PubSubBuilder, Result, Timestamp};
 
+pub use observed::ObservedBus;
 pub use run::{HandledCall, TestRun};
-use tamper::{Desk, Mishap, Tampered};
 
-/// How long [`TestBus::settled`] waits, in real time.
+/// How long [`ObservedBus::settled`] waits, in real time.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A memory bus of its own, its handle and the clock of both: delays, backoffs, leases, retention and timestamps follow
-/// [`TestBus::advance`], so a test of them waits for nothing. It lends the [`PubSub`] that the code under test takes.
+/// [`TestBus::advance`], so a test of them waits for nothing. It lends the [`PubSub`](pubsub_core::PubSub) that the code under test takes.
 ///
 /// A publish that waits for room waits in that time, too: it ends when something is settled or the time is moved. The
 /// deadlines of `close`, `next_timeout` and `next_chunk` are of real time.
 ///
-/// A program's own router runs on it by [`TestBus::run`], which writes down what its handlers did; what was published is
-/// in [`TestBus::published`]; and [`TestBus::lose_next`], [`TestBus::double_next`], [`TestBus::swap_next`],
-/// [`TestBus::delay_next`], [`TestBus::refuse_next`] and [`TestBus::crash_before_ack`] are the faults that a broker has on
-/// its bad days.
+/// A program's own router runs on it by [`ObservedBus::run`], which writes down what its handlers did; what was published
+/// is in [`ObservedBus::published`]; and [`ObservedBus::lose_next`], [`ObservedBus::double_next`],
+/// [`ObservedBus::swap_next`], [`ObservedBus::delay_next`], [`ObservedBus::refuse_next`] and
+/// [`ObservedBus::crash_before_ack`] are the faults that a broker has on its bad days. All that is there on any adapter as
+/// well, where time passes by itself: [`ObservedBus::over`].
 ///
 /// ```
 /// # use pubsub_core as pubsub;
@@ -58,10 +56,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Debug)]
 pub struct TestBus {
-    bus: PubSub,
+    observed: ObservedBus,
     memory: Arc<Memory>,
     clock: ManualClock,
-    desk: Arc<Desk>,
 }
 
 impl TestBus {
@@ -85,88 +82,13 @@ impl TestBus {
         let clock = ManualClock::new(Timestamp::now());
         let both = Clock::from(clock.clone());
         let memory = Memory::open(options.clock(both.clone()))?;
-        let desk = Arc::new(Desk::default());
-        let adapter = Tampered::new(memory.clone(), desk.clone(), both.clone());
-        let bus = configure(PubSub::builder(Arc::new(adapter)))?.clock(both).build();
-        Ok(Self { bus, memory, clock, desk })
+        let observed = ObservedBus::with_clock(memory.clone(), both, PATIENCE, configure)?;
+        Ok(Self { observed, memory, clock })
     }
 
     /// Moves the time, and wakes whatever is due then.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
-    }
-
-    /// What was published through this bus, in that order: by the test, by the program, and by handlers. Not what was
-    /// refused, and not what the library writes for itself.
-    pub fn published(&self) -> Vec<Arc<Message>> {
-        self.desk.published()
-    }
-
-    /// The events of one type among them.
-    ///
-    /// # Errors
-    /// `Codec` if the payload of one of them is not that type's.
-    pub fn published_of<E: Event>(&self) -> Result<Vec<E>> {
-        let all = self.published();
-        all.iter().filter(|message| message.name().as_str() == E::NAME).map(|message| message.decode()).collect()
-    }
-
-    /// Waits until every group has settled everything that was published, dead letters written. It does not move the time:
-    /// who waits for a delay needs [`TestBus::advance`] first.
-    ///
-    /// # Errors
-    /// `Timeout` after ten seconds of real time, with the events that are left.
-    pub async fn settled(&self) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            let left = self.desk.unsettled(self.clock.now());
-            if left.is_empty() {
-                return Ok(());
-            }
-            if begun.elapsed() > PATIENCE {
-                let names: Vec<_> =
-                    left.iter().take(8).map(|event| format!("{} {}", event.name(), event.id())).collect();
-                let text = format!("{} events are not settled after {PATIENCE:?}: {}", left.len(), names.join(", "));
-                return Err(Error::new(ErrorKind::Timeout, "wait until all is settled", text));
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    /// The next event that is published is confirmed, and lost: what a broker without durable storage does.
-    pub fn lose_next(&self) {
-        self.desk.plan(Mishap::Lost);
-    }
-
-    /// The next event that is published arrives twice, with the same id: what a publisher does that got no answer.
-    pub fn double_next(&self) {
-        self.desk.plan(Mishap::Doubled);
-    }
-
-    /// The next event that is published is overtaken by the one after it.
-    pub fn swap_next(&self) {
-        self.desk.plan(Mishap::Overtaken);
-    }
-
-    /// The next event that is published arrives so much later.
-    pub fn delay_next(&self, delay: Duration) {
-        self.desk.plan(Mishap::Late(delay));
-    }
-
-    /// The next event that is published is refused as `Unavailable`.
-    pub fn refuse_next(&self) {
-        self.desk.plan(Mishap::Refused);
-    }
-
-    /// The next acknowledgement never arrives, as if the process had crashed between handler and ack: the event comes
-    /// again, as its next delivery.
-    pub fn crash_before_ack(&self) {
-        self.desk.crash();
-    }
-
-    /// The handle, to be given away; it lives as long as its clones.
-    pub fn handle(&self) -> PubSub {
-        self.bus.clone()
     }
 
     /// The clock of bus and handle.
@@ -181,16 +103,16 @@ impl TestBus {
 }
 
 impl Deref for TestBus {
-    type Target = PubSub;
+    type Target = ObservedBus;
 
-    fn deref(&self) -> &PubSub {
-        &self.bus
+    fn deref(&self) -> &ObservedBus {
+        &self.observed
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pubsub_core::{ChannelName, ChannelPolicy, Envelope, EventName, Payload};
+    use pubsub_core::{ChannelName, ChannelPolicy, Envelope, EventName, Payload, PubSub};
 
     use super::*;
 

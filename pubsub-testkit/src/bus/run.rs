@@ -1,4 +1,4 @@
-//! A program's real router on a `TestBus`, and what its handlers did.
+//! A program's real router on a bus under test, and what its handlers did.
 
 use std::{
     ops::Deref,
@@ -11,7 +11,7 @@ use pubsub_router::{BoxError, Decision, Done, HandlerError, Incoming, Router, Ru
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::TestBus;
+use super::ObservedBus;
 
 /// One call of a handler, and how it ended: outside of all layers, before it is settled.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl HandledCall {
     }
 }
 
-/// A router at work on a [`TestBus`]. It lends the [`Running`], to pause, stop and drain.
+/// A router at work on an [`ObservedBus`]. It lends the [`Running`], to pause, stop and drain.
 #[derive(Debug)]
 pub struct TestRun {
     running: Running,
@@ -87,7 +87,7 @@ impl Deref for TestRun {
     }
 }
 
-impl TestBus {
+impl ObservedBus {
     /// Starts a router as the program does, and writes down what its handlers do.
     ///
     /// # Errors

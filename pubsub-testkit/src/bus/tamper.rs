@@ -1,30 +1,27 @@
-//! The adapter of a `TestBus`: memory, with a record of what is published, and faults on demand.
+//! The adapter of a bus under test: a real one, with a record of what is published and settled, and faults on demand.
 
 use std::{
     any::Any,
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use pubsub_adapters::memory::Memory;
 use pubsub_core::{
-    AckHandle, ChannelName, Clock, Delivery, Error, ErrorKind, GroupName, Message, Result, StartPosition, Timestamp,
+    AckHandle, ChannelName, ChannelPattern, Clock, Delivery, Error, ErrorKind, GroupName, Message, Result,
+    StartPosition, Timestamp,
     driver::{
-        AckToken, Adapter, Batch, BoxFuture, Capabilities, Chunk, Confirm, Health, History, HistoryRange, Inbox, Item,
+        AckToken, Adapter, Batch, BoxFuture, Capabilities, Chunk, Health, History, HistoryRange, Inbox, Item,
         MaybeReady, Outcome, PublishOptions, Publisher, Receipt, Receipts, Settler, Source, States, SubscribeOptions,
         Subscriber, Subscription, Tickets, Topology, TopologyReport, async_trait,
     },
 };
 use tokio::task::JoinSet;
-
-/// Longer than any test.
-const AGES: Duration = Duration::from_secs(300 * 24 * 3_600);
 
 /// What is to happen to an event that is published.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +38,23 @@ pub(super) enum Mishap {
 pub(super) struct Desk {
     published: Mutex<Vec<Arc<Message>>>,
     mishaps: Mutex<VecDeque<Mishap>>,
-    overtaken: Mutex<Option<(Batch, PublishOptions)>>,
-    /// What is not settled by all groups, each with its event.
-    open: Mutex<Vec<(Arc<Message>, Tickets)>>,
+    overtaken: Mutex<Option<(Arc<Message>, PublishOptions)>>,
+    /// The groups that have subscribed, and where.
+    groups: Mutex<Vec<(ChannelPattern, GroupName)>>,
+    /// What groups have not settled.
+    owed: Mutex<Vec<Owed>>,
     /// What is published for later, and when.
     later: Mutex<Vec<(Timestamp, Arc<Message>)>>,
     crashes: AtomicUsize,
+}
+
+/// An event that a group has to settle.
+#[derive(Debug)]
+struct Owed {
+    message: Arc<Message>,
+    group: GroupName,
+    /// Nobody has to deliver it after that.
+    until: Option<Timestamp>,
 }
 
 impl Desk {
@@ -67,12 +75,40 @@ impl Desk {
     pub(super) fn unsettled(&self, now: Timestamp) -> Vec<Arc<Message>> {
         let later = lock(&self.later);
         let due = later.iter().filter(|(due, _)| *due <= now).map(|(_, message)| message);
-        let mut open = lock(&self.open);
-        let mut cx = Context::from_waker(Waker::noop());
-        open.retain_mut(|(_, ticket)| std::pin::Pin::new(ticket).poll(&mut cx).is_pending());
+        let mut owed = lock(&self.owed);
+        owed.retain(|owed| owed.until.is_none_or(|until| now < until));
         let overtaken = lock(&self.overtaken);
-        let waiting = overtaken.iter().flat_map(|(batch, _)| batch.iter());
-        open.iter().map(|(message, _)| message).chain(waiting).chain(due).cloned().collect()
+        let waiting = overtaken.iter().map(|(message, _)| message);
+        owed.iter().map(|owed| &owed.message).chain(waiting).chain(due).cloned().collect()
+    }
+
+    /// Each group that reads the channel has to settle the message from now on.
+    fn owe(&self, message: &Arc<Message>, until: Option<Timestamp>) {
+        let groups = lock(&self.groups);
+        let readers = groups.iter().filter(|(pattern, _)| pattern.matches(message.channel()));
+        lock(&self.owed).extend(readers.map(|(_, group)| Owed {
+            message: message.clone(),
+            group: group.clone(),
+            until,
+        }));
+    }
+
+    /// The broker has not taken the message, or had it already.
+    fn waive(&self, message: &Arc<Message>) {
+        let groups = lock(&self.groups);
+        let mut owed = lock(&self.owed);
+        for (_, group) in &*groups {
+            let last = owed.iter().rposition(|owed| owed.group == *group && Arc::ptr_eq(&owed.message, message));
+            last.map(|last| owed.remove(last));
+        }
+    }
+
+    /// A group has settled an event; it may owe another delivery of it.
+    fn settle(&self, group: &GroupName, settled: &Message) {
+        let mut owed = lock(&self.owed);
+        let same = |message: &Message| message.id() == settled.id() && message.channel() == settled.channel();
+        let first = owed.iter().position(|owed| owed.group == *group && same(&owed.message));
+        first.map(|first| owed.remove(first));
     }
 
     fn takes_crash(&self) -> bool {
@@ -85,72 +121,52 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Memory behind a desk.
+/// An adapter behind a desk.
 #[derive(Debug)]
 pub(super) struct Tampered {
     way: Way,
-    /// Events that are published for later: memory itself could not tell when they are settled.
+    /// Events that are published for later: the desk has to know when they are due.
     later: Mutex<JoinSet<()>>,
 }
 
-/// The way into memory.
+/// The way to the broker.
 #[derive(Clone, Debug)]
 struct Way {
-    inner: Arc<Memory>,
+    inner: Arc<dyn Adapter>,
     desk: Arc<Desk>,
     clock: Clock,
 }
 
 impl Tampered {
-    pub(super) fn new(inner: Arc<Memory>, desk: Arc<Desk>, clock: Clock) -> Self {
+    pub(super) fn new(inner: Arc<dyn Adapter>, desk: Arc<Desk>, clock: Clock) -> Self {
         Self { way: Way { inner, desk, clock }, later: Mutex::default() }
     }
 
     /// Sends an event when its time has come. What becomes of it then is its publisher's concern no more.
-    fn send_later(&self, due: Timestamp, batch: Batch, mut options: PublishOptions) {
+    fn send_later(&self, due: Timestamp, message: Arc<Message>, mut options: PublishOptions) {
         options.deliver_at = None;
-        lock(&self.way.desk.later).extend(batch.iter().map(|message| (due, message.clone())));
+        lock(&self.way.desk.later).push((due, message.clone()));
         let way = self.way.clone();
         lock(&self.later).spawn(async move {
             way.clock.sleep_until(due).await;
-            let ids: Vec<_> = batch.iter().map(|message| message.id().clone()).collect();
-            let _ = way.send(batch, options).await;
-            lock(&way.desk.later).retain(|(at, message)| *at != due || !ids.contains(message.id()));
+            let _ = way.send(&message, options).await;
+            lock(&way.desk.later).retain(|(at, later)| *at != due || !Arc::ptr_eq(later, &message));
         });
     }
 }
 
 impl Way {
-    /// Sends a batch, and remembers who has not settled it. Resolves when memory has it.
-    async fn send(&self, batch: Batch, mut options: PublishOptions) -> Result<Receipts> {
-        let messages = batch.clone();
-        if options.confirm == Confirm::Settled {
-            return self.inner.enqueue(batch, &options).await?.await;
+    /// Sends a message, and remembers who has to settle it. Resolves when the broker has it.
+    async fn send(&self, message: &Arc<Message>, options: PublishOptions) -> Result<Receipts> {
+        let until = options.ttl.map(|ttl| self.clock.now().saturating_add(ttl));
+        self.desk.owe(message, until);
+        let sent = async { self.inner.enqueue(Batch::from_iter([message.clone()]), &options).await?.await };
+        let receipts = sent.await;
+        let taken = |receipt: &Result<Receipt>| receipt.as_ref().is_ok_and(|receipt| !receipt.duplicate);
+        if !receipts.as_ref().is_ok_and(|receipts| receipts.iter().all(taken)) {
+            self.desk.waive(message);
         }
-        // The timeout is for room; settlement has its own time.
-        let timeout = mem::replace(&mut options.timeout, AGES);
-        options.confirm = Confirm::Settled;
-        let mut receipts = Receipts::new();
-        for message in messages {
-            let room = self.inner.enqueue(Batch::from_iter([message.clone()]), &options);
-            let mut ticket = tokio::select! {
-                biased;
-                ticket = room => ticket?,
-                () = self.clock.sleep(timeout) => {
-                    let text = "the bus is full";
-                    return Err(Error::new(ErrorKind::Backpressure, "publish", text).on(message.channel()));
-                }
-            };
-            let at_once = std::future::poll_fn(|cx| Poll::Ready(std::pin::Pin::new(&mut ticket).poll(cx))).await;
-            match at_once {
-                Poll::Ready(outcome) => receipts.extend(outcome?),
-                Poll::Pending => {
-                    lock(&self.desk.open).push((message, ticket));
-                    receipts.push(Ok(Receipt::default()));
-                }
-            }
-        }
-        Ok(receipts)
+        receipts
     }
 }
 
@@ -164,7 +180,6 @@ impl Tampered {
         let mut receipts = Receipts::new();
         for message in batch {
             let mishap = lock(&desk.mishaps).pop_front();
-            let one = Batch::from_iter([message.clone()]);
             match mishap {
                 Some(Mishap::Refused) => {
                     receipts.push(Err(Error::new(ErrorKind::Unavailable, "publish", "refused by the test")));
@@ -172,32 +187,32 @@ impl Tampered {
                 }
                 Some(Mishap::Lost) => receipts.push(Ok(Receipt::default())),
                 Some(Mishap::Overtaken) => {
-                    *lock(&desk.overtaken) = Some((one, options));
+                    *lock(&desk.overtaken) = Some((message.clone(), options));
                     receipts.push(Ok(Receipt::default()));
                     lock(&desk.published).push(message);
                     continue;
                 }
                 Some(Mishap::Doubled) => {
-                    receipts.extend(way.send(one.clone(), options).await?);
-                    way.send(one, options).await?;
+                    receipts.extend(way.send(&message, options).await?);
+                    way.send(&message, options).await?;
                 }
                 Some(Mishap::Late(delay)) => {
                     let due = options.deliver_at.unwrap_or_else(|| way.clock.now());
-                    self.send_later(due.saturating_add(delay), one, options);
+                    self.send_later(due.saturating_add(delay), message.clone(), options);
                     receipts.push(Ok(Receipt::default()));
                 }
                 None => match options.deliver_at {
                     Some(due) => {
-                        self.send_later(due, one, options);
+                        self.send_later(due, message.clone(), options);
                         receipts.push(Ok(Receipt::default()));
                     }
-                    None => receipts.extend(way.send(one, options).await?),
+                    None => receipts.extend(way.send(&message, options).await?),
                 },
             }
             lock(&desk.published).push(message);
             let overtaken = lock(&desk.overtaken).take();
             if let Some((earlier, options)) = overtaken {
-                way.send(earlier, options).await?;
+                way.send(&earlier, options).await?;
             }
         }
         Ok(receipts)
@@ -218,9 +233,19 @@ impl Publisher for Tampered {
 #[async_trait]
 impl Subscriber for Tampered {
     async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription> {
+        let (channels, group) = (options.channels.clone(), options.group.clone());
         let subscription = self.way.inner.subscribe(options).await?;
         let desk = self.way.desk.clone();
-        Ok(subscription.map_source(|inner| Watched { inner, desk, taken: Chunk::default(), settler: Weak::new() }))
+        if let Some(group) = &group {
+            let mut groups = lock(&desk.groups);
+            for place in channels.into_iter().map(|channel| (channel, group.clone())) {
+                if !groups.contains(&place) {
+                    groups.push(place);
+                }
+            }
+        }
+        let watched = |inner| Watched { inner, desk, group, taken: Chunk::default(), settler: Weak::new() };
+        Ok(subscription.map_source(watched))
     }
 }
 
@@ -272,6 +297,7 @@ impl Adapter for Tampered {
 struct Watched {
     inner: Box<dyn Source>,
     desk: Arc<Desk>,
+    group: Option<GroupName>,
     taken: Chunk,
     settler: Weak<Crashing>,
 }
@@ -281,9 +307,13 @@ impl Watched {
         let Some(real) = delivery.ack.settler().cloned() else { return delivery };
         let settler = match self.settler.upgrade() {
             Some(settler) if Arc::ptr_eq(&settler.real, &real) => settler,
-            _ => Arc::new(Crashing { real, desk: self.desk.clone() }),
+            _ => {
+                let (desk, group) = (self.desk.clone(), self.group.clone());
+                Arc::new(Crashing { real, desk, group, held: Mutex::default() })
+            }
         };
         self.settler = Arc::downgrade(&settler);
+        settler.hold(delivery.ack.token(), &delivery.message);
         let watched = AckHandle::new(settler, delivery.ack.token());
         mem::replace(&mut delivery.ack, watched).forget();
         delivery
@@ -311,21 +341,44 @@ impl Source for Watched {
     }
 }
 
-/// A settler that loses an acknowledgement when the desk says so: what a crash between handler and ack looks like.
+/// A settler that loses an acknowledgement when the desk says so, which is what a crash between handler and ack looks like.
 struct Crashing {
     real: Arc<dyn Settler>,
     desk: Arc<Desk>,
+    group: Option<GroupName>,
+    held: Mutex<HashMap<AckToken, Arc<Message>>>,
 }
 
 impl Crashing {
-    fn said(&self, outcome: Outcome) -> Outcome {
-        if outcome == Outcome::Ack && self.desk.takes_crash() { Outcome::Nack(Duration::ZERO) } else { outcome }
+    fn hold(&self, token: AckToken, message: &Arc<Message>) {
+        if self.group.is_some() {
+            lock(&self.held).insert(token, message.clone());
+        }
+    }
+
+    /// What the broker is to be told, and the message if it is settled for good by that.
+    fn said(&self, token: AckToken, outcome: Outcome) -> (Outcome, Option<Arc<Message>>) {
+        let message = lock(&self.held).remove(&token);
+        match outcome {
+            Outcome::Ack if self.desk.takes_crash() => (Outcome::Nack(Duration::ZERO), None),
+            Outcome::Ack | Outcome::Reject => (outcome, message),
+            _ => (outcome, None),
+        }
+    }
+
+    fn note(&self, message: Option<Arc<Message>>) {
+        if let (Some(group), Some(message)) = (&self.group, message) {
+            self.desk.settle(group, &message);
+        }
     }
 }
 
 impl Settler for Crashing {
     fn settle(&self, token: AckToken, outcome: Outcome) -> bool {
-        self.real.settle(token, self.said(outcome))
+        let (outcome, message) = self.said(token, outcome);
+        let settled = self.real.settle(token, outcome);
+        self.note(message.filter(|_| settled));
+        settled
     }
 
     fn is_live(&self, token: AckToken) -> bool {
@@ -333,7 +386,13 @@ impl Settler for Crashing {
     }
 
     fn confirm(&self, token: AckToken, outcome: Outcome) -> BoxFuture<'_, Result<()>> {
-        self.real.confirm(token, self.said(outcome))
+        let (outcome, message) = self.said(token, outcome);
+        let confirmed = self.real.confirm(token, outcome);
+        Box::pin(async move {
+            confirmed.await?;
+            self.note(message);
+            Ok(())
+        })
     }
 
     fn extend(&self, token: AckToken, duration: Duration) -> BoxFuture<'_, Result<()>> {

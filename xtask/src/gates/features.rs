@@ -7,8 +7,13 @@ use crate::workspace::{FACADE, Workspace};
 
 /// Features that change each other, beside each alone: TLS with every client, Kafka with its own, and brokers without
 /// memory.
-const SETS: &[&[&str]] =
-    &[&["redis", "tls"], &["rabbitmq", "tls"], &["kafka", "kafka-ssl"], &["redis", "nats", "rabbitmq", "macros"]];
+const SETS: &[&[&str]] = &[
+    &["redis", "tls"],
+    &["rabbitmq", "tls"],
+    &["client-http", "tls"],
+    &["kafka", "kafka-ssl"],
+    &["redis", "nats", "rabbitmq", "macros"],
+];
 
 pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     let facade = workspace.package(FACADE)?;

@@ -68,7 +68,7 @@ impl Member {
         }
         drop(self.desk.take_if(|out| lost.contains(&out.lane)));
         self.active.retain(|index| !indices.contains(index));
-        self.passing = None;
+        self.passing.take_if(|passing| indices.contains(&passing.index));
         let noticed = Timestamp::now().saturating_sub(LOOK_BACK);
         self.feed.state(SubscriptionState::Recovering("the connection to the broker was lost".to_owned()));
         let mut backoff = Backoff::default();

@@ -24,6 +24,7 @@ use pubsub_core::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use self::pace::Passing;
 pub(super) use self::plan::Plan;
 use super::{
     error::closed,
@@ -72,8 +73,10 @@ pub(super) struct Member {
     silent: bool,
     /// Ordered queues that came to this member, by its deliveries.
     active: HashSet<usize>,
-    /// A queue that is being handed on: nothing more is taken from it.
-    passing: Option<usize>,
+    /// A queue that is being handed on.
+    passing: Option<Passing>,
+    /// No queue is handed on before.
+    spared: Option<Instant>,
     /// Queues that are read nowhere here, as they could not be opened again.
     unread: Vec<usize>,
 }
@@ -107,6 +110,7 @@ impl Member {
             silent: false,
             active: HashSet::new(),
             passing: None,
+            spared: None,
             unread: Vec::new(),
             plan,
         };
@@ -159,8 +163,14 @@ impl Member {
                 biased;
                 () = self.closing.cancelled() => break,
                 Some(word) = self.words.next() => self.was_told(word),
-                batch = desk.next_batch(), if self.words.len() < WORDS => self.settle(batch).await,
-                Some(copied) = self.copies.next() => self.copied(copied).await,
+                batch = desk.next_batch(), if self.words.len() < WORDS => {
+                    self.settle(batch).await;
+                    self.pass_on().await;
+                }
+                Some(copied) = self.copies.next() => {
+                    self.copied(copied).await;
+                    self.pass_on().await;
+                }
                 () = gone.cancelled(), if leaving.is_none() => leaving = Some(Instant::now()),
                 () = drain.started(), if !quiet => {}
                 () = feed.paused(), if !quiet => {}
@@ -185,6 +195,11 @@ impl Member {
         while let Some(arrival) = next.take() {
             let (lane, queue, backlog) = (arrival.lane, arrival.queue, arrival.backlog);
             match arrival.delivery {
+                Some(delivery)
+                    if let Some(passing) = self.passing.as_mut().filter(|passing| passing.index == queue) =>
+                {
+                    passing.held.push(Arrival { delivery: Some(delivery), ..arrival });
+                }
                 Some(delivery) => deliveries.extend(self.hand_out(lane, queue, backlog, delivery)),
                 None => ended = Some((lane, queue, backlog)),
             }

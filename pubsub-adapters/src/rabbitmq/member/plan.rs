@@ -60,6 +60,11 @@ impl Plan {
         Arc::new(Self { link, topology, sender, scopes, queues, max_in_flight, ordered, tokens, patience })
     }
 
+    /// The queue that counts the members of the group.
+    pub(super) fn members(&self) -> Option<String> {
+        self.scopes.first().map(|scope| scope.members(&self.topology.names))
+    }
+
     /// The token of the group to which a queue belongs.
     pub(super) fn token(&self, queue: &Queue) -> Arc<str> {
         let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +106,12 @@ impl Plan {
         for &index in indices {
             let number = LANES.fetch_add(1, Ordering::Relaxed);
             let mut lane = Lane::open(live.clone(), number, self.prefetch(), vec![index]).await?;
+            if self.ordered
+                && index == 0
+                && let Some(members) = self.members()
+            {
+                lane.attend(&members).await?;
+            }
             arrivals.push(self.consume(&mut lane, index).await?);
             lanes.push(lane);
         }

@@ -110,7 +110,7 @@ async fn a_ping_comes_after_silence_only() {
         tokio::time::sleep(Duration::from_secs(if count < 3 { 10 } else { 20 })).await;
         (count < 5).then(|| (bytes::Bytes::from(count.to_string()), count + 1))
     });
-    let body = crate::sse::EventBody::new("first".into(), events, b"beat", Duration::from_secs(15));
+    let body = crate::sse::EventBody::new("first".into(), events, |_| "beat".into(), Duration::from_secs(15));
     let parts = Body::new(body).into_data_stream().map(|part| String::from_utf8(part.unwrap().into()).unwrap());
     let parts: Vec<_> = parts.collect().await;
     assert_eq!(parts, ["first", "0", "1", "2", "beat", "3", "beat", "4", "beat"]);

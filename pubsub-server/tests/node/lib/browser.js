@@ -102,6 +102,18 @@ export class Browser {
     };
   }
 
+  /** A page of the server itself, what it asked for, and what it complained of. */
+  async open(url) {
+    const page = await this.#browser.newPage();
+    const [faults, requests] = [[], []];
+    page.on('pageerror', (error) => faults.push(String(error)));
+    page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
+    page.on('request', (request) => requests.push(request.url()));
+    await page.setViewport({ width: 1280, height: 800 });
+    await page.goto(url);
+    return { page, faults, requests };
+  }
+
   async close() {
     await this.#browser.close();
   }

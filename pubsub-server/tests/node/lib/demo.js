@@ -17,19 +17,21 @@ export const WRITER = 'writer-token';
 export class Demo {
   #process = null;
   #listen = '127.0.0.1:0';
+  #options = [];
   /** Where the router is mounted, without a slash at the end. */
   url = '';
 
-  /** Starts one, and has it ended with the test file. */
-  static async start() {
+  /** Starts one with these options, and has it ended with the test file. */
+  static async start(...options) {
     if (!PROGRAM) throw new Error('PUBSUB_DEMO must name the program of the example `demo`');
     const demo = new Demo();
+    demo.#options = options;
     await demo.start();
     return demo;
   }
 
   async start() {
-    const child = spawn(PROGRAM, ['--listen', this.#listen], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(PROGRAM, ['--listen', this.#listen, ...this.#options], { stdio: ['ignore', 'pipe', 'pipe'] });
     let errors = '';
     child.stderr.setEncoding('utf8').on('data', (text) => {
       errors = (errors + text).slice(-4000);

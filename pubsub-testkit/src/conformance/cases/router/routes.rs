@@ -1,15 +1,18 @@
 //! A15, A16, E15: which handler gets which event.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, error::Error as StdError, sync::Arc, time::Duration};
 
-use pubsub_core::{__private::schemars, ChannelName, Event, Message};
+use pubsub_core::{
+    __private::schemars, ChannelName, ContentType, DecodedBy, Decoder, Envelope, Event, EventName, Letter,
+    LetterFilter, Message, Payload, PubSub,
+};
 use pubsub_router::Router;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use tokio::time::{Instant, sleep};
 
-use super::{HANDLERS, Log, drain, note, publish, settled, start};
+use super::{HANDLERS, Log, drain, note, notes, publish, settled, start};
 use crate::{
-    conformance::{Case, Ctx, Note, Time, Verdict, same},
+    conformance::{Case, Ctx, Note, Time, Verdict, ensure, same},
     faulty::Fault,
 };
 
@@ -34,6 +37,13 @@ pub(super) const CASES: &[Case] = &[
         needs: HANDLERS,
         bites: &[Fault::LoseMessage, Fault::Duplicate],
         run: |ctx| Box::pin(prefixes(ctx)),
+    },
+    Case {
+        id: "E15-codec",
+        title: "a handler reads its event by a decoder of its own, and no other handler does",
+        needs: HANDLERS,
+        bites: &[Fault::LoseMessage, Fault::GroupsMerged],
+        run: |ctx| Box::pin(decoders(ctx)),
     },
 ];
 
@@ -146,4 +156,59 @@ async fn prefixes(ctx: Ctx) -> Verdict {
     drain(&ctx, &running).await?;
     let seen: Vec<_> = log.all().into_iter().map(|(_, channel, number)| (channel, number)).collect();
     same("what came on the prefixed channel", seen, (0..5).map(|number| (channel.clone(), number)).collect())
+}
+
+/// Notes as `topic;number`.
+struct Lines;
+
+impl Decoder<Note> for Lines {
+    fn decode(message: &Message) -> Result<Note, Box<dyn StdError + Send + Sync>> {
+        let line = std::str::from_utf8(message.payload().data().ok_or("a tombstone")?)?;
+        let (topic, number) = line.split_once(';').ok_or("no semicolon")?;
+        Ok(Note { topic: topic.to_owned(), number: number.parse()? })
+    }
+}
+
+async fn decoders(ctx: Ctx) -> Verdict {
+    // The publisher knows no type, so it may write the event as it likes.
+    let (bus, foreign) = (ctx.bus().await?, ctx.bus().await?);
+    let (lines, plain) = (Log::<u64>::default(), Log::<u64>::default());
+    let (own, usual) = (lines.clone(), plain.clone());
+    let router = Router::new()
+        .merge(Router::new().group("lines").on(move |note: DecodedBy<Lines, Note>| {
+            own.add(note.number);
+            async {}
+        }))
+        .merge(Router::new().group("plain").on(move |note: Note| {
+            usual.add(note.number);
+            async {}
+        }));
+    let running = start(&bus, router).await?;
+    let content_type = ContentType::parse("text/csv")?;
+    let csv = |text: &'static str| Payload::Data { bytes: text.into(), content_type: content_type.clone() };
+    for payload in [csv("a;1"), Payload::encode(&note("a", 2))?, csv("a;3")] {
+        let name = EventName::parse(Note::NAME)?;
+        foreign.publish_envelope(Envelope::new(name, notes()?, payload)).await?;
+    }
+    let read = (lines.reach(&ctx, 2).await?, plain.reach(&ctx, 1).await?);
+    let refused = letters(&ctx, &bus, "lines", 1).await?;
+    letters(&ctx, &bus, "plain", 2).await?;
+    drain(&ctx, &running).await?;
+    same("what the handler with a decoder of its own got", read.0, vec![1, 3])?;
+    same("what the usual handler got", read.1, vec![2])?;
+    let reason = refused[0].reason();
+    ensure(reason.contains("no semicolon"), "the letter to say what the decoder said", reason)
+}
+
+/// The letters of a group, once there are as many.
+async fn letters(ctx: &Ctx, bus: &PubSub, group: &str, count: usize) -> Verdict<Vec<Letter>> {
+    let (letters, begun) = (bus.dead_letter_box(Note::CHANNEL, group)?, Instant::now());
+    loop {
+        let found = letters.list(&LetterFilter::all(), 10).await?;
+        if found.len() == count {
+            return Ok(found);
+        }
+        ensure(begun.elapsed() < ctx.bounds().receive, format!("{count} letters of {group}"), found.len())?;
+        sleep(Duration::from_millis(20)).await;
+    }
 }
