@@ -19,6 +19,8 @@ const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/orders.jsonl");
 /// The program, built once. Cargo tells the path of a built example only in the messages of a build.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut cargo = Command::new(env!("CARGO"));
+    // Set for this test, and to whoever compiles for it a reason to compile everything anew.
+    cargo.env_remove("CARGO_MANIFEST_DIR");
     cargo.args(["build", "--quiet", "--package", "pubsub-examples", "--example", "orders", "--message-format=json"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");

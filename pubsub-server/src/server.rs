@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::Router;
+use http::request::Parts;
 use pubsub_codegen::{Contracts, DocumentOptions};
 use pubsub_core::{
     Envelope, PubSub, Result,
@@ -113,6 +114,15 @@ impl Server {
     /// Whether everything that is needed works: what `/readyz` answers.
     pub fn is_ready(&self) -> bool {
         crate::ready::readiness(&self.edge).0
+    }
+
+    /// Who sent a request to a route of the application's own, by the hook and the cookie of this server. Tickets count for
+    /// streams only.
+    ///
+    /// # Errors
+    /// As [`Authenticate::authenticate`]; an [`ApiError`] is a response, too.
+    pub async fn user(&self, request: &Parts) -> std::result::Result<Option<User>, ApiError> {
+        Ok(self.edge.gate.identify(request, None, None).await?.map(|user| (*user).clone()))
     }
 
     /// Ends the server's work: new streams are told to come back later, those that are open are ended evenly over `within`,

@@ -14,7 +14,7 @@ pub(crate) fn check(workspace: &Workspace, log: &mut Log) -> Outcome {
     let mut examples = workspace.targets("example");
     examples.retain(|example| example.package == PACKAGE);
     if examples.is_empty() {
-        return Ok((Verdict::Absent("no example yet".into()), Counts::default()));
+        return Err(format!("{PACKAGE} has no examples").into());
     }
     // Those that name features are built with them when they run.
     log.run(workspace.cargo().args(["build", "-p", PACKAGE, "--examples"]), BUILD)?;

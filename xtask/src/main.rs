@@ -15,6 +15,7 @@ mod gates;
 mod install;
 mod log;
 mod node;
+mod pages;
 mod parts;
 mod report;
 mod test;

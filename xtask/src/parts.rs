@@ -5,6 +5,7 @@ use crate::examples;
 use crate::gates;
 use crate::install::{self, Consent};
 use crate::log::Log;
+use crate::pages;
 use crate::report::Outcome;
 use crate::web;
 use crate::workspace::Workspace;
@@ -151,6 +152,7 @@ pub(crate) const PARTS: &[Part] = &[
             Step::Tests("kafka_heals"),
             Step::Tests("rabbitmq_heals"),
             Step::Tests("rabbitmq_shares"),
+            Step::Tests("degraded"),
         ],
     ),
     tests("clusters", "three nodes of NATS and of Redis serve as one does", Programs, &[Step::Tests("clusters")]),
@@ -159,6 +161,12 @@ pub(crate) const PARTS: &[Part] = &[
         "the example reconciles on every broker by its address alone, and when the broker is killed",
         Programs,
         &[Step::Tests("orders_brokers")],
+    ),
+    tests(
+        "orders-http",
+        "a shop over HTTP: one order and one event whatever is killed, and its pages in a browser across restarts",
+        Programs,
+        &[Step::Tests("orders_http"), Step::Install(pages::check)],
     ),
     tests(
         "test-bus",

@@ -46,8 +46,6 @@ pub(crate) enum Verdict {
     Passed,
     /// It passed, and this should be known.
     Noted(String),
-    /// There was nothing to run, which is not a pass.
-    Absent(String),
     Failed(String),
 }
 
@@ -76,7 +74,6 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match &self.verdict {
             _ if self.failed() => "FAILED",
-            Verdict::Absent(_) => "absent",
             _ => "ok",
         };
         write!(f, "{word:<7}{:>7.1} s", self.took.as_secs_f64())?;
@@ -86,9 +83,7 @@ impl fmt::Display for Row {
         }
         match &self.verdict {
             Verdict::Passed => Ok(()),
-            Verdict::Noted(note) | Verdict::Absent(note) | Verdict::Failed(note) => {
-                write!(f, "  ({note})")
-            }
+            Verdict::Noted(note) | Verdict::Failed(note) => write!(f, "  ({note})"),
         }
     }
 }
@@ -136,13 +131,9 @@ pub(crate) fn summary(rows: &[Row], logs: &str) -> String {
     let names =
         |wanted: fn(&Row) -> bool| rows.iter().filter(|row| wanted(row)).map(|row| row.name).collect::<Vec<_>>();
     let failed = names(Row::failed);
-    let absent = names(|row| matches!(row.verdict, Verdict::Absent(_)));
     let took: Duration = rows.iter().map(|row| row.took).sum();
     let mut text = reasons(rows);
     text += &format!("\n{} parts in {:.0} s; logs in {logs}", rows.len(), took.as_secs_f64());
-    if !absent.is_empty() {
-        text += &format!("\nnothing to run yet: {}", absent.join(", "));
-    }
     if !failed.is_empty() {
         text += &format!("\nFAILED: {}", failed.join(", "));
     }
@@ -206,7 +197,7 @@ test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn the_summary_ends_with_the_totals() {
         let good = Counts { passed: 5, ..Counts::default() };
-        let rows = [row(Verdict::Passed, good), row(Verdict::Absent("none".into()), Counts::default())];
+        let rows = [row(Verdict::Passed, good), row(Verdict::Noted("none".into()), Counts::default())];
         assert!(summary(&rows, "logs").ends_with("\n5 passed, 0 failed"));
     }
 

@@ -54,9 +54,6 @@ struct Run<'a> {
 impl Run<'_> {
     /// Gets compilers and brokers, and starts the latter, right before the first part that needs them.
     fn provide(&mut self, part: &Part) -> Result<(), Fault> {
-        if !self.has_work(part) {
-            return Ok(());
-        }
         if part.compiles && !self.equipped {
             self.equipped = true;
             self.row("get-compilers", |run, log| {
@@ -120,7 +117,7 @@ impl Run<'_> {
     }
 
     fn part(&self, part: &Part, log: &mut Log) -> Outcome {
-        let mut outcome = (Verdict::Absent("no step".into()), Counts::default());
+        let mut outcome = (Verdict::Passed, Counts::default());
         let mut faults = Vec::new();
         for step in part.steps {
             match self.step(part, step, log) {
@@ -148,8 +145,7 @@ impl Run<'_> {
             }
             Step::Tests(name) => {
                 if !self.has_test(name) {
-                    let note = format!("no integration test is named {name}");
-                    return Ok((Verdict::Absent(note), Counts::default()));
+                    return Err(format!("no integration test is named {name}").into());
                 }
                 // Of the whole workspace, although few packages have it: with another set of packages cargo unites the
                 // features of what they depend on in another way, and compiles it anew.
@@ -183,13 +179,6 @@ impl Run<'_> {
     /// After that much time a command hangs.
     fn limit(&self) -> Duration {
         Duration::from_secs(60 * if self.options.long { 8 * 60 } else { 30 })
-    }
-
-    fn has_work(&self, part: &Part) -> bool {
-        part.steps.iter().any(|step| match step {
-            Step::Tests(name) => self.has_test(name),
-            _ => true,
-        })
     }
 
     fn has_test(&self, name: &str) -> bool {

@@ -105,5 +105,8 @@ impl Workspace {
 }
 
 fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set for this program, and a reason to compile anew for crates that look at it.
+    command.env_remove("CARGO_MANIFEST_DIR");
+    command
 }

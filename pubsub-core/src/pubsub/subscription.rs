@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     Clock, Delivery, Error, ErrorKind, HoldGauge, NamePattern, Result, StartPosition,
-    driver::{Gap, Item, Outcome, Subscription, SubscriptionState},
+    driver::{Gap, Item, Outcome, SubscribeOptions, Subscription, SubscriptionState},
+    observe::Observer,
 };
 
 /// What a subscription has to tell.
@@ -396,6 +397,12 @@ impl<T: Read> fmt::Debug for Events<T> {
 pub struct Control(Arc<Consumer>);
 
 impl Control {
+    /// The control of no subscription, for whoever has none yet: nothing is counted, and nobody is told.
+    pub fn detached() -> Self {
+        let (observer, options) = (Observer::new("none"), SubscribeOptions::new(Vec::new()));
+        Self(Arc::new(Consumer::new(&observer, &options, None, None, Arc::default())))
+    }
+
     /// Stops the subscription from taking events. What it has buffered goes back at its next poll.
     pub fn pause(&self) {
         self.0.set_paused(true);

@@ -61,6 +61,7 @@ pub struct Router<S = ()> {
     options: ConsumerOptions,
     layers: Vec<LayerFn>,
     drain: Duration,
+    degraded: bool,
     /// What is wrong with the calls so far.
     problems: Vec<Error>,
 }
@@ -78,6 +79,7 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
             options: ConsumerOptions::default(),
             layers: Vec::new(),
             drain: DRAIN,
+            degraded: false,
             problems: Vec::new(),
         }
     }
@@ -215,11 +217,21 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
         self
     }
 
+    /// Starts although the broker cannot be reached, as the address option `start=degraded` does for the bus: handlers whose
+    /// subscription cannot be opened yet are [`Recovering`](crate::ConsumerState::Recovering) until it can, and only errors
+    /// that do not heal by themselves are errors of [`Router::start`]. Actions run meanwhile for those who do not ask by the
+    /// broker, such as the web edge.
+    #[must_use]
+    pub fn start_degraded(mut self) -> Self {
+        self.degraded = true;
+        self
+    }
+
     /// Adds the handlers of another router as they are, with its group, layers and options where it has any. Adding the
     /// same handlers again changes nothing.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        let Self { entries, group, settle, options, layers, problems, drain: _ } = other;
+        let Self { entries, group, settle, options, layers, problems, drain: _, degraded: _ } = other;
         self.problems.extend(problems);
         for mut entry in entries {
             entry.inherit(group.as_deref(), settle, &options, &layers);
@@ -242,14 +254,15 @@ impl<S: Clone + Send + Sync + 'static> Router<S> {
     /// Gives the handlers their state.
     #[must_use]
     pub fn with_state<T: Clone + Send + Sync + 'static>(self, state: S) -> Router<T> {
-        let Self { entries, group, settle, options, layers, drain, problems } = self;
+        let Self { entries, group, settle, options, layers, drain, degraded, problems } = self;
         let entries = entries.into_iter().map(|entry| entry.with_state(state.clone())).collect();
-        Router { entries, group, settle, options, layers, drain, problems }
+        Router { entries, group, settle, options, layers, drain, degraded, problems }
     }
 }
 
 impl Router {
     /// Subscribes every handler and returns when all of them are in place: what is published from then on reaches them.
+    /// After [`Router::start_degraded`] some may still wait for the broker.
     ///
     /// # Errors
     /// Everything that is wrong with the router: `Invalid` for names, numbers, missing groups and a router without
@@ -271,6 +284,12 @@ impl Router {
         let deadline = self.drain;
         drain_and_report(self.start(bus).await?, deadline, shutdown).await
     }
+
+    /// Whether it starts without its broker.
+    pub(crate) fn starts_degraded(&self) -> bool {
+        self.degraded
+    }
+
     /// What is to be subscribed, and with which routes.
     pub(crate) fn plan(mut self, bus: &PubSub) -> Result<Vec<Plan>> {
         let problems = std::mem::take(&mut self.problems);
@@ -294,6 +313,7 @@ impl<S> Clone for Router<S> {
             options: self.options.clone(),
             layers: self.layers.clone(),
             drain: self.drain,
+            degraded: self.degraded,
             problems: self.problems.clone(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    future::poll_fn,
+    future::{pending, poll_fn},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +13,7 @@ use std::{
 use pubsub_core::{
     Ack, ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw,
     Received, Result, Unknown,
-    driver::{Drain, RetryPolicy, SubscriptionState},
+    driver::{AdapterState, Drain, RetryPolicy, SubscriptionState},
     observe::{Begun, Tally, names},
 };
 
@@ -118,6 +118,9 @@ impl Drop for Job {
     }
 }
 
+/// A subscription, or why it is not open yet.
+pub(super) type Opened = std::result::Result<Events<Raw>, String>;
+
 /// Why a subscription takes no more.
 enum End {
     /// Somebody asked for it.
@@ -139,17 +142,30 @@ impl Drop for Ending<'_> {
 }
 
 impl Consumer {
-    /// Opens the subscription.
-    pub(super) async fn open(bus: &PubSub, plan: Plan, board: Arc<Board>) -> Result<(Arc<Self>, Events<Raw>)> {
+    /// Opens the subscription; in a degraded start it may be opened later.
+    pub(super) async fn open(
+        bus: &PubSub,
+        plan: Plan,
+        board: Arc<Board>,
+        degraded: bool,
+    ) -> Result<(Arc<Self>, Opened)> {
         let total = bus.policy(&plan.channel)?.ordering == KeyOrder::Total;
-        let events = plan.subscribe(bus).await?;
+        let is_away = degraded && bus.states().current() != AdapterState::Ready;
+        let events = match is_away {
+            // An attempt would only take its time.
+            true => Err("the broker was not there at the start".to_owned()),
+            false => match plan.subscribe(bus).await {
+                Err(error) if degraded && error.is_retryable() => Err(text_of(&error)),
+                opened => Ok(opened?),
+            },
+        };
         let consumer = Self {
             bus: bus.clone(),
             total,
             board,
             drain: Drain::new(),
             paused: AtomicBool::new(false),
-            control: Mutex::new(events.control()),
+            control: Mutex::new(events.as_ref().map_or_else(|_| Control::detached(), Events::control)),
             counts: Counts::new(bus, &plan),
             took: Took::of(&plan, bus.observer()),
             plan,
@@ -219,6 +235,14 @@ impl Consumer {
         self.board.set(&self.plan.group, &self.plan.channel, state);
     }
 
+    /// Notes how the subscription is at first.
+    pub(super) fn begins(&self, opened: &Opened) {
+        match opened {
+            Ok(_) => self.is_at_work(),
+            Err(why) => self.is(ConsumerState::Recovering(why.clone())),
+        }
+    }
+
     /// Notes that the subscription is as its owner wants it.
     pub(super) fn is_at_work(&self) {
         let paused = self.paused.load(Ordering::Acquire);
@@ -231,16 +255,20 @@ impl Consumer {
     }
 
     /// Works until it is stopped, or the bus is closed.
-    pub(super) async fn run(self: Arc<Self>, mut events: Events<Raw>) {
+    pub(super) async fn run(self: Arc<Self>, mut opened: Opened) {
         let mut ending = Ending { consumer: &self, why: Some("cut off, or broken by a panic".to_owned()) };
         ending.why = loop {
-            match self.consume(events).await {
-                End::Asked => break None,
-                End::Lost(why) => match self.reopen(why).await {
-                    Ok(opened) => events = opened,
-                    Err(end) => break end,
+            let why = match opened {
+                Err(why) => why,
+                Ok(events) => match self.consume(events).await {
+                    End::Asked => break None,
+                    End::Lost(why) => why,
                 },
-            }
+            };
+            opened = match self.reopen(why).await {
+                Ok(events) => Ok(events),
+                Err(end) => break end,
+            };
         };
     }
 
@@ -458,6 +486,20 @@ impl Consumer {
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = self.drain.clone().started() => {}
+            () = self.broker_comes_back() => {}
         }
+    }
+
+    /// Waits until a broker that is away now is back.
+    async fn broker_comes_back(&self) {
+        let mut states = self.bus.states();
+        if states.current() != AdapterState::Ready {
+            while let Some(state) = states.changed().await {
+                if state == AdapterState::Ready {
+                    return;
+                }
+            }
+        }
+        pending::<()>().await;
     }
 }

@@ -94,20 +94,20 @@ impl Running {
     /// router is drained. Nothing is added then.
     pub async fn add(&self, router: Router) -> Result<()> {
         let Inner { bus, board, .. } = &*self.inner;
-        let mut opened = Vec::new();
+        let (degraded, mut opened) = (router.starts_degraded(), Vec::new());
         for plan in router.plan(bus)? {
             if self.find(plan.group.as_str(), plan.channel.as_str()).is_ok() {
                 let text = format!("group `{}` consumes `{}` here already: stop it first", plan.group, plan.channel);
                 return Err(Error::new(ErrorKind::Conflict, "add handlers", text));
             }
-            opened.push(Consumer::open(bus, plan, board.clone()).await?);
+            opened.push(Consumer::open(bus, plan, board.clone(), degraded).await?);
         }
         let mut active = self.active();
         if self.inner.draining.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, "add handlers", "the router is being drained"));
         }
         for (consumer, events) in opened {
-            consumer.is_at_work();
+            consumer.begins(&events);
             active.push(Active { task: tokio::spawn(consumer.clone().run(events)), consumer });
         }
         Ok(())

@@ -261,11 +261,12 @@ impl<'a> Work<'a> {
             }
             by => {
                 self.relay.shared.failed(&error);
+                let mut delay = self.relay.backoff.delay(&event, failures.saturating_add(1));
                 if by == Blame::Broker {
                     self.outage();
+                    // It may be the only row, and then nobody else asks whether the broker is back.
+                    delay = delay.min(LONGEST_OUTAGE);
                 }
-                // By its own failures also then: others ask before it whether the broker is back.
-                let delay = self.relay.backoff.delay(&event, failures.saturating_add(1));
                 self.outcomes.push((id, RowOutcome::Failed { delay, error: told(&error) }));
                 self.hold(lane);
             }
