@@ -45,7 +45,7 @@ async fn starts_without(kind: BrokerKind) -> Result<(), Failed> {
     let (heard, mut hears) = mpsc::unbounded_channel();
     let router = || {
         let action = async |count: Count| Ok::<_, HandlerError>(count.number + 1);
-        let handler = async |made: Made, State(heard): State<mpsc::UnboundedSender<u32>>| drop(heard.send(made.number));
+        let handler = async |made: Made, State(heard): State<mpsc::UnboundedSender<u32>>| heard.send(made.number);
         Router::new().group("shop").action(action).on(handler).with_state(heard.clone())
     };
     let refused = router().start(&bus).await.err().map(|error| error.kind());
