@@ -16,9 +16,10 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     time::{Sleep, sleep, timeout},
 };
 use tower_service::Service;
@@ -29,6 +30,10 @@ const HEAD: Duration = Duration::from_secs(10);
 const WRITE: Duration = Duration::from_secs(10);
 /// How long connections may take to end once the server is told to.
 const END: Duration = Duration::from_secs(5);
+/// How long a client's machine may leave what was sent to it without an answer.
+const DEAD: Duration = Duration::from_secs(30);
+/// How often a silent machine is asked whether it is there, once it was silent for [`DEAD`].
+const ASK: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be taken, as when file descriptors have run out.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,7 +41,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// open finish, for five seconds at most.
 ///
 /// Over `axum::serve` it adds what a server of streams needs: a connection whose client does not read is closed after ten
-/// seconds without progress, one that does not send the head of its request, too; each event leaves at once
+/// seconds without progress, one whose machine is gone without a word after half a minute or, where the system cannot tell
+/// so soon, two, one on which no whole head of a request comes for as long, too; each event leaves at once
 /// (`TCP_NODELAY`); and requests know their client's address, by which anonymous callers are kept apart.
 ///
 /// Open streams hold the end up: let `shutdown` wait for [`Server::drain`](crate::Server::drain).
@@ -65,8 +71,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
                 continue;
             }
         };
-        // Without it each event waits for the acknowledgement of the one before; the connection works all the same.
-        let _ = stream.set_nodelay(true);
+        prepare(&stream);
         let service = TowerToHyperService::new(WithPeer { router: router.clone(), peer });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service);
         let connection = graceful.watch(connection.into_owned());
@@ -81,6 +86,18 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         tracing::warn!("connections are still open at the end");
     }
     Ok(())
+}
+
+/// Sets what a connection needs; it works all the same where the system knows none of it.
+fn prepare(stream: &TcpStream) {
+    // Without it each event waits for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    // A machine that is gone without a word would keep its place for a quarter of an hour: heartbeats go into the buffer of
+    // the socket, which takes them.
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(DEAD).with_interval(ASK));
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    let _ = socket.set_tcp_user_timeout(Some(DEAD));
 }
 
 /// Tells requests where they come from.
@@ -171,6 +188,18 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_machine_that_is_gone_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        prepare(&stream);
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(DEAD));
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_given_up() {

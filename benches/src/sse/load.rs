@@ -176,13 +176,13 @@ async fn connect(server: &Process, side: Side, count: usize, after: Option<&str>
 pub async fn fan_out(side: Side, streams: usize, time: Duration) -> Result<[f64; 5], String> {
     let server = Process::start(side)?;
     let timed = (time.as_secs_f64() * f64::from(RATE)).ceil() as usize;
-    let (tally, mut poster) = (Tally::new(timed), Poster::open(&server.address).await);
+    let tally = Tally::new(timed);
     // What the first stream and the first event cost is not counted to any.
     {
         let tally = Tally::new(0);
         let _first = connect(&server, side, 1, None, &tally).await;
         tally.until(&tally.connected, 1).await?;
-        poster.post(&side.publish()).await?;
+        Poster::open(&server.address).await.post(&side.publish()).await?;
         tally.until(&tally.delivered, 1).await?;
     }
     let empty = server.memory();
@@ -190,6 +190,8 @@ pub async fn fan_out(side: Side, streams: usize, time: Duration) -> Result<[f64;
     tally.until(&tally.connected, streams as u64).await?;
     let idle = (server.memory() - empty) / streams as f64;
 
+    // Not before: a server closes a connection that is idle for as long as it may take to open the streams.
+    let mut poster = Poster::open(&server.address).await;
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
     for published in &tally.published {
         ticks.tick().await;
@@ -244,9 +246,10 @@ async fn saturate(
 /// When a stream is ended, or anything is missing or comes twice.
 pub async fn resume(side: Side, streams: usize, events: usize) -> Result<[f64; 1], String> {
     let server = Process::start(side)?;
-    let (tally, mut poster) = (Tally::new(0), Poster::open(&server.address).await);
+    let tally = Tally::new(0);
     let readers = connect(&server, side, streams, None, &tally).await;
     tally.until(&tally.connected, streams as u64).await?;
+    let mut poster = Poster::open(&server.address).await;
     let place = poster.place(side).await?;
     tally.until(&tally.delivered, streams as u64).await?;
     drop(readers);

@@ -44,7 +44,7 @@ impl Default for FaultBounds {
             // Longer than the default lease, after which a broker gives again what a broken connection swallowed.
             silence: Duration::from_secs(45),
             close: Duration::from_secs(3),
-            unflushed: 256,
+            unflushed: 32,
             unwritten: Duration::ZERO,
             memory: 48 << 20,
             case: Duration::from_secs(90),

@@ -8,7 +8,7 @@ use std::{
 
 use pubsub_core::{
     PubSub, Result,
-    driver::{Adapter, AdapterState, async_trait},
+    driver::{Adapter, AdapterState, Lease, async_trait},
 };
 use tokio::time::{Instant, sleep};
 
@@ -57,6 +57,18 @@ impl Scene {
     /// A count or a number of milliseconds: the first in CI, the second in the long form.
     pub fn count(&self, default: usize, long: usize) -> usize {
         if self.size == Size::Long { long } else { default }
+    }
+
+    /// The lease of consumers who are to have the settings of everybody: the default one in the long form, in CI the shortest
+    /// that the broker keeps well, because the case has to wait for its end.
+    pub fn lease(&self) -> Option<Duration> {
+        (self.size != Size::Long).then_some(self.bounds.lease)
+    }
+
+    /// As long as a peer may take until it has what somebody with [`Stage::lease`] had.
+    pub fn takeover(&self) -> Duration {
+        let longer = self.lease().map_or(Lease::default().duration, |_| Duration::ZERO);
+        self.bounds.takeover + longer
     }
 
     /// A channel name that is used nowhere else.

@@ -1,6 +1,9 @@
 //! X5, R8: leases that end, and leases that are kept.
 
-use pubsub_core::{ErrorKind, driver::Feature};
+use pubsub_core::{
+    ErrorKind,
+    driver::{Feature, Lease},
+};
 use tokio::time::sleep;
 
 use super::tools::{ALL, consumer, next, publish};
@@ -78,7 +81,7 @@ async fn renewed(stage: Stage) -> Verdict {
     let (channel, bounds) = (stage.channel("r8")?, stage.bounds());
     const HELD: usize = 8;
     let mut crew = stage.crew(Tally::new())?;
-    let lease = Some(bounds.lease);
+    let lease = stage.lease();
     let slow = Consuming { in_flight: HELD, hold: HELD, lease, ..Consuming::default() };
     let slow = crew.hire(&consumer(&channel, slow)).await?;
     crew.ready(&[slow]).await?;
@@ -86,7 +89,7 @@ async fn renewed(stage: Stage) -> Verdict {
     crew.until("deliveries in the slow one's hands", bounds.recover, |tally| tally.standing(slow).seen == HELD).await?;
     let peer = crew.hire(&consumer(&channel, Consuming { lease, ..Consuming::default() })).await?;
     crew.ready(&[peer]).await?;
-    sleep(bounds.lease * 3).await;
+    sleep(lease.unwrap_or(Lease::default().duration) * 3).await;
     crew.settle(slow)?;
     let answered = |tally: &Tally| tally.settlements().0 + tally.settlements().1 == HELD;
     crew.until("an answer to each settlement", bounds.recover, answered).await?;

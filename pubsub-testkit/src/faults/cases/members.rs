@@ -101,7 +101,7 @@ async fn succeeded(stage: Stage) -> Verdict {
     let (channel, bounds) = (stage.channel("r7")?, stage.bounds());
     const HELD: usize = 8;
     let mut crew = stage.crew(Tally::new())?;
-    let lease = Some(bounds.lease);
+    let lease = stage.lease();
     let holding = consumer(&channel, Consuming { in_flight: HELD, hold: HELD, lease, ..Consuming::default() });
     for generation in 0..2 {
         let victim = crew.fork(&holding).await?;
@@ -110,22 +110,22 @@ async fn succeeded(stage: Stage) -> Verdict {
             publish(&mut crew, &stage, &channel, 0, HELD).await?;
         }
         let holds = |tally: &Tally| tally.standing(victim).seen >= HELD;
-        crew.until("deliveries in the victim's hands", bounds.recover + bounds.takeover, holds).await?;
+        crew.until("deliveries in the victim's hands", bounds.recover + stage.takeover(), holds).await?;
         crew.kill(victim).await?;
     }
     let begun = Instant::now();
     let successor = crew.fork(&consumer(&channel, Consuming { lease, ..Consuming::default() })).await?;
     crew.ready(&[successor]).await?;
-    crew.until("its predecessors' events to be done", bounds.takeover, |tally| tally.done() == HELD).await?;
+    crew.until("its predecessors' events to be done", stage.takeover(), |tally| tally.done() == HELD).await?;
     stage.say(format_args!("taken over after {:.1} s", begun.elapsed().as_secs_f64()));
     let repeats = crew.repeats(2, 1, HELD);
     crew.finish(repeats).await.map(drop)
 }
 
 async fn out_of_order(stage: Stage) -> Verdict {
-    let (channel, bounds, total) = (stage.channel("r11")?, stage.bounds(), stage.count(60, 600));
+    let (channel, total) = (stage.channel("r11")?, stage.count(60, 600));
     let mut crew = stage.crew(Tally::new())?;
-    let lease = Some(bounds.lease);
+    let lease = stage.lease();
     let odd = Consuming { in_flight: 1_000, out_of_order: true, lease, ..Consuming::default() };
     let victim = crew.fork(&consumer(&channel, odd)).await?;
     crew.ready(&[victim]).await?;
@@ -136,7 +136,7 @@ async fn out_of_order(stage: Stage) -> Verdict {
     crew.kill(victim).await?;
     let peer = crew.add(&consumer(&channel, Consuming { lease, ..Consuming::default() })).await?;
     crew.ready(&[peer]).await?;
-    crew.until("all events done", bounds.takeover, |tally| tally.done() == total).await?;
+    crew.until("all events done", stage.takeover(), |tally| tally.done() == total).await?;
     let repeats = total / 2 + crew.repeats(1, 1, 0);
     crew.finish(repeats).await.map(drop)
 }

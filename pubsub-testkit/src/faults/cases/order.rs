@@ -1,4 +1,4 @@
-//! S1–S4: members of an ordered group come, go, die and stand still under load.
+//! S1, S3, S4: members of an ordered group come, go, die and stand still under load.
 
 use std::time::Duration;
 
@@ -15,19 +15,11 @@ use crate::{
 pub(super) const CASES: &[FaultCase] = &[
     FaultCase {
         id: "S1",
-        title: "members join an ordered group under load, from one to four: order per key is kept, nothing is lost",
+        title: "an ordered group grows under load from one member to four, and shrinks to two: order per key is kept, nothing is lost",
         needs: &[Feature::DurableGroup, Feature::KeyOrder],
         on: ALL,
         bites: &[Flaw::Reorders, Flaw::Always(Fault::OrderForgotten)],
-        run: |stage| Box::pin(changing(stage, Change::Join)),
-    },
-    FaultCase {
-        id: "S2",
-        title: "members leave an ordered group under load, from four to two: order per key is kept, nothing is lost",
-        needs: &[Feature::DurableGroup, Feature::KeyOrder],
-        on: ALL,
-        bites: &[Flaw::Reorders, Flaw::Always(Fault::OrderForgotten)],
-        run: |stage| Box::pin(changing(stage, Change::Leave)),
+        run: |stage| Box::pin(changing(stage, GROWS_AND_SHRINKS)),
     },
     FaultCase {
         id: "S3",
@@ -35,7 +27,7 @@ pub(super) const CASES: &[FaultCase] = &[
         needs: &[Feature::DurableGroup, Feature::KeyOrder],
         on: ALL,
         bites: &[Flaw::Reorders, Flaw::KeepsDead],
-        run: |stage| Box::pin(changing(stage, Change::Die)),
+        run: |stage| Box::pin(changing(stage, &[Change::Die, Change::Die])),
     },
     FaultCase {
         id: "S4",
@@ -54,12 +46,14 @@ enum Change {
     Die,
 }
 
+const GROWS_AND_SHRINKS: &[Change] = &[Change::Join, Change::Join, Change::Join, Change::Leave, Change::Leave];
 const SHARDS: u16 = 4;
 const IN_FLIGHT: usize = 32;
 
-async fn changing(stage: Stage, change: Change) -> Verdict {
-    let (keys, total) = (stage.count(64, 1_000), stage.count(2_000, 50_000));
+async fn changing(stage: Stage, changes: &[Change]) -> Verdict {
+    let (keys, total) = (1_000, stage.count(5_000, 50_000));
     let (channel, bounds) = (stage.channel("s")?, stage.bounds());
+    let dying = changes.contains(&Change::Die);
     let mut crew = stage.crew(Tally::ordered(keys))?;
     let consuming = Consuming {
         in_flight: IN_FLIGHT,
@@ -71,36 +65,36 @@ async fn changing(stage: Stage, change: Change) -> Verdict {
     };
     let consume = Work { channel: channel.clone(), shards: SHARDS, role: Role::Consume(consuming) };
     let mut members = Vec::new();
-    for _ in 0..if change == Change::Join { 1 } else { 4 } {
-        members.push(add(&mut crew, &consume, change).await?);
+    for _ in 0..if dying { 4 } else { 1 } {
+        members.push(add(&mut crew, &consume, dying).await?);
     }
     crew.ready(&members).await?;
     let lanes = stage.count(64, 50);
     // Those who die have their hands full.
-    let rate = if change == Change::Die { 4_000 } else { stage.count(600, 2_000) };
+    let rate = if dying { 4_000 } else { stage.count(800, 2_000) };
     let publishing = Publishing { count: total, lanes, keys, rate, ..Publishing::default() };
     crew.add(&Work { channel, shards: SHARDS, role: Role::Publish(publishing) }).await?;
 
-    let parts = if change == Change::Join { 3 } else { 2 };
-    for part in 1..=parts {
-        let enough = total * part / (parts + 1);
+    for (done, change) in (1..).zip(changes) {
+        let enough = total * done / (changes.len() + 1);
         let confirmed = |tally: &Tally| tally.confirmed() >= enough;
         crew.until(&format!("{enough} events confirmed"), stage.patience(total), confirmed).await?;
         match change {
-            Change::Join => members.push(add(&mut crew, &consume, change).await?),
+            Change::Join => members.push(add(&mut crew, &consume, dying).await?),
             Change::Leave => crew.dismiss(members.remove(0)).await?,
             Change::Die => crew.kill(members.remove(0)).await?,
         }
     }
     let confirmed = |tally: &Tally| tally.confirmed() == total;
     crew.until(&format!("all {total} events confirmed"), stage.patience(total), confirmed).await?;
-    // Each event of the failing key comes three times.
-    let repeats = crew.repeats(parts, 4, IN_FLIGHT) + 2 * total.div_ceil(keys);
+    // A change takes events out of the hands of one; each event of the failing key comes three times.
+    let repeats = crew.repeats(changes.len(), 1, IN_FLIGHT) + 2 * total.div_ceil(keys);
     crew.finish(repeats).await.map(drop)
 }
 
-async fn add(crew: &mut Crew, consume: &Work, change: Change) -> Verdict<u32> {
-    if change == Change::Die { crew.fork(consume).await } else { crew.add(consume).await }
+/// One that may be killed is a process of its own.
+async fn add(crew: &mut Crew, consume: &Work, dying: bool) -> Verdict<u32> {
+    if dying { crew.fork(consume).await } else { crew.add(consume).await }
 }
 
 async fn standing_still(stage: Stage) -> Verdict {
@@ -124,6 +118,6 @@ async fn standing_still(stage: Stage) -> Verdict {
         sleep(bounds.lease + Duration::from_millis(600)).await;
         member.pause(false)?;
     }
-    let repeats = crew.repeats(rounds, members.len(), IN_FLIGHT);
+    let repeats = crew.repeats(rounds, 1, IN_FLIGHT);
     crew.finish(repeats).await.map(drop)
 }

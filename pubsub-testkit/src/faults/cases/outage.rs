@@ -49,7 +49,7 @@ pub(super) const CASES: &[FaultCase] = &[
 async fn published(stage: Stage, away: Action, back: Action) -> Verdict {
     let (channel, flood) = (stage.channel("x3")?, stage.count(4_000, 50_000));
     let mut crew = stage.crew(Tally::new())?;
-    let lease = Some(stage.bounds().lease);
+    let lease = stage.lease();
     let reader = crew.add(&consumer(&channel, Consuming { lease, ..Consuming::default() })).await?;
     crew.ready(&[reader]).await?;
     let bus = stage.bus(0).await?;
