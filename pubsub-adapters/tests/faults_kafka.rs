@@ -10,5 +10,5 @@ use pubsub_testkit::{
 // server is gone.
 pubsub_testkit::fault_tests!(
     FaultHarness::new(BrokerKind::Kafka, |url| async move { adapter(&url.parse()?).await })
-        .bounds(FaultBounds::default().unflushed(1_500))
+        .bounds(FaultBounds::default().unflushed(400))
 );

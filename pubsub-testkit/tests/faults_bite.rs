@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 fn short() -> FaultBounds {
     let second = Duration::from_secs(1);
     let mut bounds = FaultBounds::default();
-    bounds = bounds.healing(second * 4, second * 4).takeover(second * 4).lease(second / 2).unflushed(16);
+    bounds = bounds.healing(second * 4, second * 4).takeover(second * 4).lease(second / 2);
     bounds.silence = second * 4;
     bounds.publish = second;
     bounds.case(second * 60)

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Note;
+use super::{Keys, Note};
 use crate::conformance::{Failure, Verdict};
 
 /// How many examples of a fault are kept.
@@ -16,8 +16,8 @@ const EXAMPLES: usize = 8;
 /// that are processes of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Over how many keys the serials are spread; 0 where order does not matter.
-    keys: usize,
+    /// How the serials are spread over keys; over none where order does not matter.
+    keys: Keys,
     attempted: BTreeSet<usize>,
     confirmed: BTreeSet<usize>,
     seen: BTreeMap<usize, usize>,
@@ -80,8 +80,8 @@ impl Tally {
         Self::default()
     }
 
-    /// An empty tally of events whose key is their serial modulo `keys`.
-    pub fn ordered(keys: usize) -> Self {
+    /// An empty tally of events that keep the order of their keys.
+    pub fn ordered(keys: Keys) -> Self {
         Self { keys, ..Self::default() }
     }
 
@@ -129,7 +129,7 @@ impl Tally {
         let count = self.seen.entry(serial).or_insert(0);
         *count += 1;
         let first = *count == 1;
-        let Some(before) = serial.checked_sub(self.keys).filter(|_| self.keys > 0 && first) else { return };
+        let Some(before) = self.keys.before(serial).filter(|_| first) else { return };
         // A publisher goes on in a key only once it was told that the event before is stored.
         if self.attempted.contains(&before) && !self.done.contains(&before) {
             self.disorders += 1;
@@ -232,7 +232,7 @@ impl Tally {
         if sound {
             return Ok(());
         }
-        let order = if self.keys > 0 { " in the order of their keys" } else { "" };
+        let order = if self.keys != Keys::default() { " in the order of their keys" } else { "" };
         let expected = format!("all {} confirmed events{order}, at most {allowed} duplicates", counts.confirmed);
         let mut seen = format!("{counts}; lost {}; never published {}", few(&lost), few(&foreign));
         for (serial, before) in &self.disorder {
@@ -272,7 +272,7 @@ mod tests {
     use Note::{Attempt, Broken, Confirmed, Done, Failed, Seen};
 
     fn tally(keys: usize, notes: &[Note]) -> Tally {
-        let mut tally = Tally::ordered(keys);
+        let mut tally = Tally::ordered(Keys::over(keys));
         notes.iter().for_each(|note| tally.apply(1, note.clone()));
         tally
     }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Answering, Handling, Note, Notebook, answer::answer, handling};
+use super::{Answering, Handling, Keys, Note, Notebook, answer::answer, handling};
 use crate::conformance::{Failure, Verdict};
 
 /// The name of the event that members publish.
@@ -51,10 +51,11 @@ pub struct Publishing {
     pub first: usize,
     /// How many; a member that is told to leave ends earlier.
     pub count: usize,
-    /// How many are underway at a time; a divisor of `keys`, so that each key's events follow each other.
+    /// How many are underway at a time; a divisor of the steps from one event of a key to the next, so that they follow each
+    /// other.
     pub lanes: usize,
-    /// Over how many keys they are spread; 0 for events without a key.
-    pub keys: usize,
+    /// How they are spread over keys.
+    pub keys: Keys,
     /// How many per second; 0 for as many as it can.
     pub rate: usize,
     /// How many bytes each has at least.
@@ -85,7 +86,7 @@ pub struct Consuming {
 impl Default for Publishing {
     fn default() -> Self {
         let timeout = Duration::from_secs(5);
-        Self { first: 0, count: usize::MAX, lanes: 32, keys: 0, rate: 0, size: 0, timeout }
+        Self { first: 0, count: usize::MAX, lanes: 32, keys: Keys::over(0), rate: 0, size: 0, timeout }
     }
 }
 
@@ -209,8 +210,8 @@ async fn publish_lane(
         loop {
             let mut publish =
                 bus.publish_envelope(item(channel, serial, how.size)?).id(id.clone()).timeout(how.timeout);
-            if how.keys > 0 {
-                publish = publish.key(Key::new(&format!("key-{}", serial % how.keys))?);
+            if let Some(key) = how.keys.of(serial) {
+                publish = publish.key(Key::new(&format!("key-{key}"))?);
             }
             match publish.await {
                 Ok(_) => {

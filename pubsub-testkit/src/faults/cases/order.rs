@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::tools::ALL;
 use crate::{
     conformance::Verdict,
-    faults::{Consuming, Crew, FaultCase, Flaw, Publishing, Role, Stage, Tally, Work},
+    faults::{Consuming, Crew, FaultCase, Flaw, Keys, Publishing, Role, Stage, Tally, Work},
     faulty::Fault,
 };
 
@@ -47,11 +47,13 @@ enum Change {
 }
 
 const GROWS_AND_SHRINKS: &[Change] = &[Change::Join, Change::Join, Change::Join, Change::Leave, Change::Leave];
+/// Keys that have many events underway, the failing one among them.
+const HOT: usize = 60;
 const SHARDS: u16 = 4;
 const IN_FLIGHT: usize = 32;
 
 async fn changing(stage: Stage, changes: &[Change]) -> Verdict {
-    let (keys, total) = (1_000, stage.count(5_000, 50_000));
+    let (keys, total) = (Keys::over(1_000).hot(HOT), stage.count(5_000, 50_000));
     let (channel, bounds) = (stage.channel("s")?, stage.bounds());
     let dying = changes.contains(&Change::Die);
     let mut crew = stage.crew(Tally::ordered(keys))?;
@@ -69,10 +71,9 @@ async fn changing(stage: Stage, changes: &[Change]) -> Verdict {
         members.push(add(&mut crew, &consume, dying).await?);
     }
     crew.ready(&members).await?;
-    let lanes = stage.count(64, 50);
     // Those who die have their hands full.
     let rate = if dying { 4_000 } else { stage.count(800, 2_000) };
-    let publishing = Publishing { count: total, lanes, keys, rate, ..Publishing::default() };
+    let publishing = Publishing { count: total, lanes: 40, keys, rate, ..Publishing::default() };
     crew.add(&Work { channel, shards: SHARDS, role: Role::Publish(publishing) }).await?;
 
     for (done, change) in (1..).zip(changes) {
@@ -88,7 +89,7 @@ async fn changing(stage: Stage, changes: &[Change]) -> Verdict {
     let confirmed = |tally: &Tally| tally.confirmed() == total;
     crew.until(&format!("all {total} events confirmed"), stage.patience(total), confirmed).await?;
     // A change takes events out of the hands of one; each event of the failing key comes three times.
-    let repeats = crew.repeats(changes.len(), 1, IN_FLIGHT) + 2 * total.div_ceil(keys);
+    let repeats = crew.repeats(changes.len(), 1, IN_FLIGHT) + 2 * total.div_ceil(2 * HOT);
     crew.finish(repeats).await.map(drop)
 }
 
@@ -101,13 +102,13 @@ async fn standing_still(stage: Stage) -> Verdict {
     // Few keys, so that a member has several events of each when it stops.
     const KEYS: usize = 4;
     let (channel, bounds, rounds) = (stage.channel("s4")?, stage.bounds(), stage.count(4, 20));
-    let mut crew = stage.crew(Tally::ordered(KEYS))?;
+    let mut crew = stage.crew(Tally::ordered(Keys::over(KEYS)))?;
     let work = Duration::from_millis(5);
     let consuming = Consuming { in_flight: IN_FLIGHT, lease: Some(bounds.lease), work, ..Consuming::default() };
     let consume = Work { channel: channel.clone(), shards: SHARDS, role: Role::Consume(consuming) };
     let members = [crew.fork(&consume).await?, crew.fork(&consume).await?];
     crew.ready(&members).await?;
-    let publishing = Publishing { lanes: KEYS, keys: KEYS, rate: 250, ..Publishing::default() };
+    let publishing = Publishing { lanes: KEYS, keys: Keys::over(KEYS), rate: 250, ..Publishing::default() };
     crew.add(&Work { channel, shards: SHARDS, role: Role::Publish(publishing) }).await?;
     for round in 0..rounds {
         let enough = crew.tally().done() + 200;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     conformance::Verdict,
-    faults::{Action, Consuming, Crew, Publishing, Role, Stage, Tally, Work},
+    faults::{Action, Consuming, Crew, Keys, Publishing, Role, Stage, Tally, Work},
 };
 
 const KEYS: usize = 64;
@@ -30,8 +30,8 @@ struct Group {
 impl Group {
     async fn new(stage: &Stage, shards: u16, rate: usize) -> Verdict<Self> {
         let channel = stage.channel("chaos")?;
-        let keys = if shards == 0 { 0 } else { KEYS };
-        let mut crew = stage.crew(if keys == 0 { Tally::new() } else { Tally::ordered(keys) })?;
+        let keys = Keys::over(if shards == 0 { 0 } else { KEYS });
+        let mut crew = stage.crew(Tally::ordered(keys))?;
         let lease = Some(stage.bounds().lease);
         let consuming =
             Consuming { in_flight: IN_FLIGHT, lease, work: Duration::from_millis(6), ..Consuming::default() };
