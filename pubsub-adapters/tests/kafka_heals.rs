@@ -11,7 +11,7 @@ use pubsub_adapters::kafka::{Kafka, KafkaOptions};
 use pubsub_core::{
     ChannelName, ChannelPolicy, Envelope, ErrorKind, EventItem, EventName, Events, Key, Payload, PubSub, Raw,
     Retention,
-    driver::{Adapter, ChannelSpec, SubscriptionState, Topology, TopologyMode},
+    driver::{Adapter, ChannelSpec, GapReason, SubscriptionState, Topology, TopologyMode},
 };
 use pubsub_testkit::broker::{Broker, BrokerError, BrokerKind, BrokerOptions};
 use rdkafka::{
@@ -303,6 +303,40 @@ async fn a_slow_event_holds_its_partition_and_loses_none_behind_it() -> Outcome 
         assert!(seen.insert(number), "{number} came twice");
         event.ack();
     }
+    bus.close(Duration::from_secs(10)).await?;
+    Ok(())
+}
+
+/// Scheduled events lie beside their channel: what is lost there was confirmed as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scheduled_events_that_are_lost_are_told_of() -> Outcome {
+    let broker = server()?;
+    let bus = open(&broker.url()).await?;
+    let mut events = bus.subscribe_channel("orders").group("workers").await?;
+    bus.publish_envelope(event("orders", 1)?).delay(Duration::from_secs(3_600)).await?;
+    let address = broker.url().replace("kafka://", "");
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &address);
+    let client: BaseConsumer = config.create()?;
+    let there = client.fetch_metadata(None, SOON)?;
+    let later = there.topics().iter().map(|topic| topic.name()).find(|name| name.contains("_later"));
+    let admin: AdminClient<DefaultClientContext> = config.create()?;
+    let deleted = admin.delete_topics(&[later.ok_or("no topic of scheduled events")?], &AdminOptions::new()).await?;
+    deleted.into_iter().collect::<Result<Vec<_>, _>>().map_err(|(name, code)| format!("{name}: {code}"))?;
+    let gap = async {
+        loop {
+            match events.next_item().await {
+                Some(Ok(EventItem::Gap(gap))) => return Ok(gap),
+                Some(Ok(_)) => {}
+                other => return Err(format!("expected a gap; saw {other:?}")),
+            }
+        }
+    };
+    let gap = timeout(SOON, gap).await.map_err(|_| "no gap is told of")??;
+    assert_eq!((gap.channel.as_str(), gap.reason), ("orders", GapReason::DataLoss));
+    // What is scheduled from now on comes.
+    bus.publish_envelope(event("orders", 2)?).delay(Duration::from_millis(500)).await?;
+    read(&mut events, [2]).await?;
     bus.close(Duration::from_secs(10)).await?;
     Ok(())
 }

@@ -26,11 +26,12 @@ use tokio::{
 use self::reading::Reading;
 
 use super::{
-    connection::{ANSWER, Incident, Link},
+    connection::{ANSWER, Incident, Link, Trouble},
     error::{code_of, error, is_auth, is_fatal, is_unknown},
     group::Seek,
+    jumps::{Jump, Jumps},
     member::{Client, MemberContext, move_client},
-    position::{bounds_of, resolve},
+    position::resolve,
     subscriber::{DISCOVER, Seeks},
 };
 use crate::common::{backoff::Backoff, feed::Feed, unreadable};
@@ -61,7 +62,8 @@ struct Reader {
     seeks: mpsc::Receiver<Seek>,
     /// By the names on the broker.
     readings: BTreeMap<String, Reading>,
-    jumps: Vec<(String, i32, i64, i64)>,
+    /// Where records did not follow each other.
+    jumps: Jumps,
     /// From before the first channel is looked for: none is made anew without being noticed.
     incidents: broadcast::Receiver<Incident>,
 }
@@ -94,7 +96,7 @@ impl Link {
             options,
             seeks,
             readings: BTreeMap::new(),
-            jumps: Vec::new(),
+            jumps: Jumps::default(),
             incidents: self.incidents.subscribe(),
         };
         for channel in channels {
@@ -172,7 +174,6 @@ impl Reader {
             let offsets = reading.find_again(&self.link, &self.feed).await?;
             assign(client.get()?, &reading.topic.name, &offsets)?;
         }
-        self.jumps.clear();
         Ok(client)
     }
 
@@ -186,7 +187,9 @@ impl Reader {
         let mut looks = interval(DISCOVER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.report_jumps().await;
+            for gap in self.jumps.gaps(&link).await {
+                feed.gap(gap);
+            }
             let discovered = link.discovered.notified();
             tokio::select! {
                 biased;
@@ -197,8 +200,10 @@ impl Reader {
                     return End::Stop;
                 }
                 incident = self.incidents.recv() => {
-                    if matches!(incident, Err(RecvError::Closed)) {
-                        return End::Stop;
+                    match incident {
+                        Err(RecvError::Closed) => return End::Stop,
+                        Ok(incident) => self.tell(incident),
+                        Err(RecvError::Lagged(_)) => {}
                     }
                     if let Some(end) = self.find_loss() {
                         return end;
@@ -261,6 +266,17 @@ impl Reader {
         }
     }
 
+    /// Tells what befell a channel's scheduled events; of its own loss tells whoever finds the reading's place again.
+    fn tell(&self, incident: Incident) {
+        if self.readings.values().any(|reading| reading.channel == incident.channel) {
+            match incident.trouble {
+                Trouble::Lost => {}
+                Trouble::ScheduledLost => self.feed.gap(Gap::new(incident.channel, None, GapReason::DataLoss)),
+                Trouble::Scheduled(error) => self.feed.error(error),
+            }
+        }
+    }
+
     /// Whether a channel is not the one that is read any more, whoever has noticed.
     fn find_loss(&self) -> Option<End> {
         let other = |reading: &Reading| {
@@ -290,7 +306,8 @@ impl Reader {
         }
         *next = offset + 1;
         if offset > expected {
-            self.jumps.push((reading.topic.name.to_string(), partition, expected, offset));
+            let (channel, topic) = (reading.channel.clone(), reading.topic.name.to_string());
+            self.jumps.note(Jump { channel, topic, partition, expected, came: offset });
         }
         let (message, fault) = self.link.wire.read(record, &reading.channel, reading.topic.born);
         let mut delivery = unreadable::mark(Delivery::new(message, AckHandle::none()), fault);
@@ -315,19 +332,6 @@ impl Reader {
             return Some(End::Rebuild("a channel is gone".to_owned()));
         }
         None
-    }
-
-    /// Records are missing: retention may have removed them, or they were never meant for readers.
-    async fn report_jumps(&mut self) {
-        for (name, partition, expected, came) in std::mem::take(&mut self.jumps) {
-            let topic = name.clone();
-            let asked = self.link.ask("receive", move |explorer| bounds_of(explorer, &topic, partition)).await;
-            let lost = asked.map_or(0, |bounds| bounds.low.min(came) - expected);
-            if let (true, Some(reading)) = (lost > 0, self.readings.get(&name)) {
-                let gap = Gap::new(reading.channel.clone(), Some(lost.unsigned_abs()), GapReason::Retention);
-                self.feed.gap(gap);
-            }
-        }
     }
 
     /// Takes in channels and partitions that came to be; nothing of them is missed.

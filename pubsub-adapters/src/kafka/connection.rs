@@ -123,10 +123,21 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {}
 
-/// A channel of which events were lost with its data.
+/// What befell a channel and concerns everybody who reads it.
 #[derive(Clone, Debug)]
 pub(super) struct Incident {
     pub(super) channel: ChannelName,
+    pub(super) trouble: Trouble,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// Events were lost with its data.
+    Lost,
+    /// Events that waited for their time were lost.
+    ScheduledLost,
+    /// They cannot be brought in.
+    Scheduled(Error),
 }
 
 /// What an adapter shares with its subscriptions and tasks.

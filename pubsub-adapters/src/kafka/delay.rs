@@ -7,13 +7,13 @@ use std::{
 };
 
 use pubsub_core::{
-    ChannelName, ChannelPolicy, Result, StartPosition,
+    ChannelName, ChannelPolicy, Error, Result, StartPosition,
     driver::{Item, Outcome, RetryPolicy, SubscribeOptions, Subscription},
 };
 use tokio::sync::Semaphore;
 
 use super::{
-    connection::Link,
+    connection::{Incident, Link, Trouble},
     group::{Member, Shared},
     subscriber::Seeks,
     topology::{Settings, Topic},
@@ -65,7 +65,7 @@ impl Link {
     }
 
     async fn bring_in(self: Arc<Self>, channel: ChannelName) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut told) = (Backoff::default(), false);
         let mut due = loop {
             let opened = tokio::select! {
                 () = self.closing.cancelled() => return,
@@ -73,17 +73,45 @@ impl Link {
             };
             match opened {
                 Ok(due) => break due,
-                Err(_) => tokio::time::sleep(backoff.next()).await,
+                Err(error) => {
+                    self.cannot_bring_in(&channel, error, &mut told);
+                    tokio::time::sleep(backoff.next()).await;
+                }
             }
         };
+        told = false;
         while let Some(item) = due.next().await {
-            let Ok(Item::Delivery(delivery)) = item else { continue };
-            // The copy is confirmed before the original is done.
-            match self.publish(delivery.message.clone()).await {
-                Ok(()) => delivery.ack(),
-                Err(_) => delivery.settle_as(Outcome::Nack(AGAIN)),
+            match item {
+                // The copy is confirmed before the original is done.
+                Ok(Item::Delivery(delivery)) => match self.publish(delivery.message.clone()).await {
+                    Ok(()) => {
+                        delivery.ack();
+                        told = false;
+                    }
+                    Err(error) => {
+                        delivery.settle_as(Outcome::Nack(AGAIN));
+                        self.cannot_bring_in(&channel, error, &mut told);
+                    }
+                },
+                Ok(Item::Gap(_)) => self.befalls(&channel, Trouble::ScheduledLost),
+                // Readers of the channel have states of their own.
+                Ok(_) => {}
+                Err(error) => self.cannot_bring_in(&channel, error, &mut told),
             }
         }
+    }
+
+    /// Tells the channel's readers what does not heal by itself, once until something goes well again: what does, its state
+    /// tells.
+    fn cannot_bring_in(&self, channel: &ChannelName, error: Error, told: &mut bool) {
+        if !error.is_retryable() && !std::mem::replace(told, true) {
+            self.befalls(channel, Trouble::Scheduled(error));
+        }
+    }
+
+    fn befalls(&self, channel: &ChannelName, trouble: Trouble) {
+        // Nobody may be reading.
+        let _ = self.incidents.send(Incident { channel: channel.clone(), trouble });
     }
 
     /// The scheduled events of a channel, each when it is due.

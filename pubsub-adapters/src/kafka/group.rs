@@ -28,8 +28,9 @@ use tokio::{
 
 use self::{commits::Commits, place::Revocation};
 use super::{
-    connection::Link,
+    connection::{Link, Trouble},
     error::{code_of, error, is_auth, is_fatal, is_unknown},
+    jumps::Jumps,
     member::{Change, Client, MemberContext},
     progress::{Committed, Progress},
     settler::{GroupSettler, Record},
@@ -115,8 +116,8 @@ pub(super) struct Member {
     ready: BTreeMap<(i32, i64), Record>,
     /// What has failed and waits for its time.
     held: BTreeMap<(Instant, i32, i64), Record>,
-    /// Records that did not follow the one before: what was expected, and what came.
-    jumps: Vec<(i32, i64, i64)>,
+    /// Where records did not follow each other.
+    jumps: Jumps,
     revocations: Vec<Revocation>,
     commits: Commits,
     spare: Option<OwnedSemaphorePermit>,
@@ -156,7 +157,7 @@ impl Member {
             parts: BTreeMap::new(),
             ready: BTreeMap::new(),
             held: BTreeMap::new(),
-            jumps: Vec::new(),
+            jumps: Jumps::default(),
             revocations: Vec::new(),
             commits: Commits::new(),
             spare: None,
@@ -297,9 +298,11 @@ impl Member {
                     }
                 }
                 incident = incidents.recv() => match incident {
-                    Ok(incident) if incident.channel == self.channel && !self.later => {
-                        return End::Rebuild("the channel has lost its events".to_owned(), true);
-                    }
+                    Ok(incident) if incident.channel == self.channel && !self.later => match incident.trouble {
+                        Trouble::Lost => return End::Rebuild("the channel has lost its events".to_owned(), true),
+                        Trouble::ScheduledLost => feed.gap(Gap::new(incident.channel, None, GapReason::DataLoss)),
+                        Trouble::Scheduled(error) => feed.error(error),
+                    },
                     Err(RecvError::Closed) => return End::Stop,
                     _ => {}
                 },
@@ -345,7 +348,9 @@ impl Member {
         if let Some(end) = self.try_seek(consumer).await {
             return Some(end);
         }
-        self.report_jumps().await;
+        for gap in self.jumps.gaps(&self.link).await {
+            self.shared.feed.gap(gap);
+        }
         self.ripen();
         self.gathering = self.gathering.filter(|until| Instant::now() < *until);
         if self.is_idle() && self.gathering.is_none() {
@@ -454,7 +459,6 @@ impl Member {
         self.held.clear();
         self.parts.clear();
         self.revocations.clear();
-        self.jumps.clear();
         (self.quiet, self.stalled) = (false, None);
         let open = self.commits.clear();
         if open > 0 {

@@ -75,6 +75,7 @@ mod error;
 mod group;
 mod history;
 mod inbox;
+mod jumps;
 mod member;
 mod names;
 mod options;

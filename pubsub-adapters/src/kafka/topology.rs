@@ -24,7 +24,7 @@ pub(super) use settings::Settings;
 use settings::{Entries, Entry, born_of, check};
 
 use super::{
-    connection::{ANSWER, Incident, Link},
+    connection::{ANSWER, Incident, Link, Trouble},
     error::{error, is_unknown},
     position::Marks,
 };
@@ -316,7 +316,7 @@ impl Link {
                     self.create(channel, &self.names.topic(channel)?, &policy).await?;
                 }
             }
-            let _ = self.incidents.send(Incident { channel: channel.clone() });
+            let _ = self.incidents.send(Incident { channel: channel.clone(), trouble: Trouble::Lost });
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pubsub_core::{
     AckHandle, Delivery, Mark, Timestamp,
-    driver::{Gap, GapReason, Outcome, stale},
+    driver::{Outcome, stale},
 };
 use rdkafka::{Message as _, consumer::Consumer, message::BorrowedMessage};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -13,7 +13,7 @@ use super::{Consumption, End, Member};
 use crate::{
     common::unreadable,
     kafka::{
-        position::bounds_of,
+        jumps::Jump,
         progress::Taken,
         settler::{GroupSettler, Out, Record},
         wire::due_of,
@@ -40,7 +40,13 @@ impl Member {
         }
         let jumped = offset > part.expected;
         if jumped {
-            self.jumps.push((partition, part.expected, offset));
+            self.jumps.note(Jump {
+                channel: self.channel.clone(),
+                topic: self.topic.name.to_string(),
+                partition,
+                expected: part.expected,
+                came: offset,
+            });
         }
         part.expected = offset + 1;
         // Nothing overtakes what waits for room in the window.
@@ -215,19 +221,5 @@ impl Member {
         }
         // What is refused was taken away meanwhile.
         let _ = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
-    }
-
-    /// Records are missing: retention may have removed them, or they were never meant for readers.
-    pub(super) async fn report_jumps(&mut self) {
-        for (partition, expected, came) in std::mem::take(&mut self.jumps) {
-            let topic = self.topic.name.clone();
-            let asked = self.link.ask("receive", move |explorer| bounds_of(explorer, &topic, partition)).await;
-            let Ok(bounds) = asked else { continue };
-            let lost = bounds.low.min(came) - expected;
-            if lost > 0 {
-                let gap = Gap::new(self.channel.clone(), Some(lost.unsigned_abs()), GapReason::Retention);
-                self.shared.feed.gap(gap);
-            }
-        }
     }
 }
