@@ -10,7 +10,7 @@ use pubsub::{EventId, LetterFilter, StartPosition, Timestamp};
 #[command(name = "pubsub", version)]
 pub(crate) struct Args {
     /// The address of the bus, such as nats://localhost:4222?prefix=shop.
-    #[arg(long, env = "PUBSUB_URL", default_value = "memory:", global = true)]
+    #[arg(long, env = "PUBSUB_URL", hide_env_values = true, default_value = "memory:", global = true)]
     pub(crate) url: String,
     /// Prints one JSON document per line.
     #[arg(long, global = true)]

@@ -143,6 +143,21 @@ async fn two_actions_of_one_request_are_refused() {
 }
 
 #[tokio::test]
+async fn a_second_action_of_a_request_cannot_be_added() {
+    let bus = bus().await;
+    let router =
+        |group: &str, cents| Router::new().group(group).action(move |_: GetQuote| async move { Ok(Quote { cents }) });
+    let running = router("a", 1).start(&bus).await.unwrap();
+    let error = running.add(router("b", 2)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.message().contains("`quotes:get`"), "{error}");
+    assert_eq!(running.status().len(), 1, "nothing was added");
+    // Its place is free once the first one is stopped.
+    running.stop("a", "quotes", Duration::from_secs(5)).await.unwrap();
+    running.add(router("b", 2)).await.unwrap();
+}
+
+#[tokio::test]
 async fn layers_are_around_actions_too() {
     let (bus, log) = (bus().await, Log::default());
     let seen = log.clone();

@@ -314,6 +314,32 @@ async fn an_open_circuit_spends_no_attempts_and_closes_when_one_succeeds() {
 }
 
 #[tokio::test]
+async fn a_call_from_before_the_circuit_opened_does_not_close_it() {
+    let (bus, _manual) = still();
+    let (gate, breaker) = (Arc::new(tokio::sync::Notify::new()), CircuitBreaker::new(3, Duration::from_secs(60)));
+    let opened = gate.clone();
+    let handler = move |order: OrderCreated| {
+        let opened = opened.clone();
+        async move {
+            if order.number > 0 {
+                return Err("down");
+            }
+            opened.notified().await;
+            Ok(())
+        }
+    };
+    let router: Router = Router::new().group("g").concurrency(4).on(handler).layer(breaker.clone());
+    let running = router.layer(Retry::exponential(6)).start(&bus).await.unwrap();
+    for number in 0..4 {
+        bus.publish(&order_of(&number.to_string(), number)).await.unwrap();
+    }
+    until("three failures", || breaker.is_open()).await;
+    gate.notify_one();
+    until("its success", || running.handled("g", "orders").unwrap().succeeded == 1).await;
+    assert!(breaker.is_open());
+}
+
+#[tokio::test]
 async fn what_is_emitted_tells_where_it_comes_from() {
     let bus = bus().await;
     let handler = |order: OrderCreated, emit: Emitter| async move {

@@ -84,6 +84,7 @@ fn kill_one(url: &str, round: u32, inbox: bool, after: Duration) {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "at work\n", "the process ended by itself: {:?}", child.wait());
     thread::sleep(after);
+    assert_eq!(child.try_wait().unwrap(), None, "the process ended by itself");
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -77,13 +77,17 @@ impl CircuitBreaker {
         Entry::Try
     }
 
-    fn note(&self, clock: &Clock, verdict: &Verdict) {
+    fn note(&self, clock: &Clock, verdict: &Verdict, is_trial: bool) {
         let failed = match verdict.as_ref().map_err(HandlerError::decision) {
             Ok(_) => false,
             Err(Decision::Reject | Decision::Release) => return,
             Err(_) => true,
         };
         let mut state = self.state();
+        // A call that began before tells of a time that is over.
+        if state.open.is_some() && !is_trial {
+            return;
+        }
         if !failed {
             (state.failures, state.open) = (0, None);
             return;
@@ -114,7 +118,7 @@ impl CircuitBreaker {
             }
         };
         let verdict = inner.run(incoming).await;
-        self.note(&clock, &verdict);
+        self.note(&clock, &verdict, trial.is_some());
         drop(trial);
         verdict
     }

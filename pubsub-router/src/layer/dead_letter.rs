@@ -1,15 +1,19 @@
 //! `DeadLetter`: where events go that are given up.
 
-use pubsub_core::{ChannelName, Error, Result, driver::RetryPolicy};
+use pubsub_core::{ChannelName, Error, ErrorKind, Result, driver::RetryPolicy};
 
 use super::{Inner, layer};
 use crate::{Decision, HandlerError, Incoming, Verdict, run::resolve};
 
-/// Says where events go that are given up: rejected ones, unreadable ones, and those whose attempts are used up.
+/// Says where events go that a handler has given up: rejected ones, those that it cannot read, and those whose attempts are used
+/// up.
 ///
 /// By default they lie with the library, in `_dlq.<group>.<channel>`, where
 /// [`PubSub::dead_letters`](pubsub_core::PubSub::dead_letters) reads them; that is so without this layer, too.
-/// [`DeadLetter::to`] puts them on a channel of your own. Either way the copy has the original id and bytes, the reason, the
+/// [`DeadLetter::to`] puts them on a channel of your own, which is read like any other and has no list, redrive or drop; it
+/// should have no deduplication window, for a letter keeps its event's id, and waits while the channel takes it for a
+/// duplicate. What no handler gets to see goes to the library's place all the same: what the adapter cannot read, and what
+/// reaches [`Router::max_deliveries`](crate::Router::max_deliveries). Either way the copy has the original id and bytes, the reason, the
 /// attempts, the first and the last time and the source, and is confirmed before the original is settled. If it cannot be
 /// written, the original stays unsettled and comes again.
 ///
@@ -44,6 +48,12 @@ impl DeadLetter {
         let (attempt, first) = (incoming.attempt(), incoming.first_seen());
         let letter = message.dead_letter(channel.clone(), &error.to_string(), attempt, first, bus.clock().now());
         match Box::pin(bus.publish_envelope(letter.into_envelope())).await {
+            // Another letter has taken the id: of another group, or of an earlier failure.
+            Ok(receipt) if receipt.duplicate => {
+                let text = "the channel of dead letters took it for a duplicate, so it is not there";
+                let error = Error::new(ErrorKind::Conflict, "write dead letter", text).on(channel);
+                Err(failed(error, message.id(), attempt))
+            }
             Ok(_) => Ok(crate::Done::default()),
             Err(refused) => Err(failed(refused, message.id(), attempt)),
         }

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pubsub_core::store::{DedupClaim, DedupStore};
+use pubsub_core::{
+    EventId, GroupName,
+    store::{DedupClaim, DedupStore},
+};
 
-use super::{Inner, layer};
-use crate::{Decision, Done, HandlerError, Incoming, Verdict};
+use super::{Inner, layer, wait};
+use crate::{Done, HandlerError, Incoming, Verdict};
 
 /// Handles each event id once per group, as far as the store remembers: a second one is acknowledged and not handled.
 ///
@@ -13,7 +16,8 @@ use crate::{Decision, Done, HandlerError, Incoming, Verdict};
 /// failure gives the claim back. Between the handler's effect and the mark there is a moment in which a crash leads to a
 /// second call: only a handler whose effect and mark are in one transaction is free of it.
 ///
-/// A claim of a consumer that died ends after its lease; until then the event waits.
+/// An event that somebody else is at waits where it is, without spending attempts. A claim of a consumer that died ends after its
+/// lease; one of a handler that was cut off is given back.
 #[derive(Clone, Debug)]
 pub struct Dedup {
     store: Arc<dyn DedupStore>,
@@ -35,18 +39,20 @@ impl Dedup {
 
     async fn around(&self, incoming: Incoming, inner: impl Inner) -> Verdict {
         let (scope, id) = (incoming.group().clone(), incoming.message().id().clone());
-        match self.store.claim(&scope, &id, self.lease).await? {
-            DedupClaim::Granted => {}
-            DedupClaim::Done => return Ok(Done::default()),
-            DedupClaim::Busy(left) => {
-                // Not the event's fault: it is not counted against its attempts.
-                let delay = left.clamp(Duration::from_millis(10), Duration::from_secs(1));
-                let busy = HandlerError::retry("another consumer is handling the event");
-                return Err(busy.resolve(Decision::RetryAfter(delay)));
+        loop {
+            match self.store.claim(&scope, &id, self.lease).await? {
+                DedupClaim::Granted => break,
+                DedupClaim::Done => return Ok(Done::default()),
+                // Here, not at the broker, which would count it among the attempts: it is not the event's fault.
+                DedupClaim::Busy(left) => {
+                    wait(&incoming, left.clamp(Duration::from_millis(10), Duration::from_secs(1))).await?;
+                }
+                _ => return Err(HandlerError::retry("the store gave an answer that this version does not know")),
             }
-            _ => return Err(HandlerError::retry("the store gave an answer that this version does not know")),
         }
+        let claimed = Claimed { store: &self.store, of: Some((scope.clone(), id.clone())) };
         let verdict = inner.run(incoming).await;
+        claimed.ended();
         match &verdict {
             // The effect is there: an error here would only bring it about once more. Should the mark be missing, a
             // second event of this id waits for the end of the claim and is handled then.
@@ -54,6 +60,29 @@ impl Dedup {
             Err(_) => note(&self.store.release(&scope, &id).await),
         }
         verdict
+    }
+}
+
+/// A claim whose handler runs; if that is cut off, the claim is given back, or the event would wait for its end.
+struct Claimed<'a> {
+    store: &'a Arc<dyn DedupStore>,
+    of: Option<(GroupName, EventId)>,
+}
+
+impl Claimed<'_> {
+    /// The handler has ended by itself.
+    fn ended(mut self) {
+        self.of = None;
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        // Without a runtime the claim ends with its lease. The task has one call to a store that bounds it.
+        if let (Some((scope, id)), Ok(runtime)) = (self.of.take(), tokio::runtime::Handle::try_current()) {
+            let store = self.store.clone();
+            runtime.spawn(async move { note(&store.release(&scope, &id).await) });
+        }
     }
 }
 

@@ -21,13 +21,33 @@ pub struct MemoryDedup {
     table: Arc<Mutex<Table>>,
 }
 
+/// So many claims are kept, whether they are over or not.
+const SWEEP: usize = 1_024;
+
 type Id = (GroupName, EventId);
 
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<Id, Known>,
-    /// Ids that are done, the oldest first. Those that are claimed are bounded by what is in flight.
+    /// Ids that are done, the oldest first.
     done: VecDeque<Id>,
+    /// Beyond so many claims those that are over are forgotten.
+    most_claimed: usize,
+}
+
+impl Table {
+    /// Forgets claims that are over, if there are many: their handlers were cut off, and the events went elsewhere. The others
+    /// are as many as are in flight.
+    fn sweep(&mut self, clock: &Clock) {
+        if self.known.len() - self.done.len() < self.most_claimed.max(SWEEP) {
+            return;
+        }
+        self.known.retain(|_, known| match known {
+            Known::Claimed(since, lease) => clock.elapsed(*since) < *lease,
+            Known::Done => true,
+        });
+        self.most_claimed = 2 * (self.known.len() - self.done.len());
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +90,7 @@ impl DedupStore for MemoryDedup {
             }
             None => {}
         }
+        table.sweep(&self.clock);
         table.known.insert(id, Known::Claimed(self.clock.mark(), lease));
         Ok(DedupClaim::Granted)
     }
@@ -124,6 +145,20 @@ mod tests {
         assert_eq!(store.claim(&group, &a, lease).await?, DedupClaim::Granted, "the oldest is forgotten");
         assert_eq!(store.claim(&group, &b, lease).await?, DedupClaim::Done);
         assert_eq!(store.claim(&group, &c, lease).await?, DedupClaim::Done);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn claims_that_nobody_ends_are_bounded() -> Result<()> {
+        let manual = ManualClock::new(Timestamp::EPOCH);
+        let store = MemoryDedup::new(2).clock(Clock::from(manual.clone()));
+        let group = GroupName::parse("g")?;
+        for _ in 0..10 * SWEEP {
+            store.claim(&group, &EventId::random(), Duration::from_secs(1)).await?;
+            manual.advance(Duration::from_millis(10));
+        }
+        let known = store.lock().known.len();
+        assert!(known <= SWEEP + 100, "{known}");
         Ok(())
     }
 }

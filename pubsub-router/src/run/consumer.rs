@@ -11,8 +11,8 @@ use std::{
 };
 
 use pubsub_core::{
-    Ack, ChannelName, Control, Envelope, EventId, EventItem, Events, Message, Ordering as KeyOrder, PubSub, Raw,
-    Received, Result, Unknown,
+    Ack, ChannelName, Control, Envelope, EventId, EventItem, EventName, Events, Message, Ordering as KeyOrder, PubSub,
+    Raw, Received, Result, Unknown,
     driver::{AdapterState, Drain, RetryPolicy, SubscriptionState},
     observe::{Begun, Tally, names},
 };
@@ -175,6 +175,19 @@ impl Consumer {
 
     pub(super) fn serves(&self, group: &str, channel: &str) -> bool {
         self.plan.group.as_str() == group && self.plan.channel.as_str() == channel
+    }
+
+    /// A request that both this and the plan have an action for: both would execute it.
+    pub(super) fn shared_action(&self, plan: &Plan) -> Option<EventName> {
+        let actions = |plan: &Plan| {
+            plan.served
+                .iter()
+                .filter(|served| served.kind == Kind::Action)
+                .map(|served| served.name.clone())
+                .collect::<Vec<_>>()
+        };
+        let (ours, theirs) = (actions(&self.plan), actions(plan));
+        ours.into_iter().find(|name| self.plan.channel == plan.channel && theirs.contains(name))
     }
 
     pub(super) fn consumes(&self, channel: &ChannelName) -> bool {

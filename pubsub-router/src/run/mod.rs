@@ -49,6 +49,8 @@ struct Inner {
     board: Arc<Board>,
     active: Mutex<Vec<Active>>,
     draining: AtomicBool,
+    /// Held while handlers are added: two who do so at the same time must see each other's.
+    adding: tokio::sync::Mutex<()>,
 }
 
 /// What an action did for a request that no broker has delivered.
@@ -81,6 +83,7 @@ impl Running {
             board: Arc::default(),
             active: Mutex::default(),
             draining: AtomicBool::new(false),
+            adding: tokio::sync::Mutex::default(),
         };
         let running = Self { inner: Arc::new(inner) };
         running.add(router).await?;
@@ -90,14 +93,20 @@ impl Running {
     /// Adds handlers: when this returns, they are in place. Those that run already are not touched.
     ///
     /// # Errors
-    /// As [`Router::start`]; `Conflict` if one of its groups already consumes one of its channels here, `Closed` once the
-    /// router is drained. Nothing is added then.
+    /// As [`Router::start`]; `Conflict` if one of its groups already consumes one of its channels here, or if one of its actions
+    /// is for a request that has one; `Closed` once the router is drained. Nothing is added then.
     pub async fn add(&self, router: Router) -> Result<()> {
-        let Inner { bus, board, .. } = &*self.inner;
+        let Inner { bus, board, adding, .. } = &*self.inner;
+        let _alone = adding.lock().await;
         let (degraded, mut opened) = (router.starts_degraded(), Vec::new());
         for plan in router.plan(bus)? {
             if self.find(plan.group.as_str(), plan.channel.as_str()).is_ok() {
                 let text = format!("group `{}` consumes `{}` here already: stop it first", plan.group, plan.channel);
+                return Err(Error::new(ErrorKind::Conflict, "add handlers", text));
+            }
+            let actions = self.active().iter().find_map(|active| active.consumer.shared_action(&plan));
+            if let Some(request) = actions {
+                let text = format!("the request `{request}` on `{}` has an action here already", plan.channel);
                 return Err(Error::new(ErrorKind::Conflict, "add handlers", text));
             }
             opened.push(Consumer::open(bus, plan, board.clone(), degraded).await?);
@@ -244,6 +253,18 @@ impl Running {
         self.inner.draining.store(true, Ordering::Release);
         let all = std::mem::take(&mut *self.active());
         self.finish(all, deadline).await
+    }
+
+    /// As [`Running::drain`], and then closes the bus, all within one deadline: what is on its way to the broker by then, such
+    /// as acknowledgements, dead letters and emitted events, is waited for as well.
+    ///
+    /// # Errors
+    /// As [`Running::drain`] and [`PubSub::close`]; of two the first.
+    pub async fn drain_and_close(&self, deadline: Duration) -> Result<()> {
+        let begun = tokio::time::Instant::now();
+        let drained = self.drain(deadline).await;
+        let closed = self.inner.bus.close(deadline.saturating_sub(begun.elapsed())).await;
+        drained.and(closed)
     }
 
     /// Waits for the end of consumers, and cuts off what does not end.

@@ -130,7 +130,7 @@ impl Relay {
     /// when the lease is over.
     ///
     /// # Errors
-    /// `Invalid` for a setting of zero; `Closed` when the bus or the database is closed; from the database what does not
+    /// `Invalid` for a setting of zero; `Timeout` if the database does not answer at the end; `Closed` when the bus or the database is closed; from the database what does not
     /// heal by itself, such as `NotFound` for missing tables and `Auth`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         self.check()?;

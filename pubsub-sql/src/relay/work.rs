@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use pubsub_core::{
-    Error, Result,
+    Error, ErrorKind, Result,
     driver::{BoxFuture, Confirm, Feature},
     store::{OutboxRow, RowId, RowOutcome, Wakeups},
 };
@@ -28,6 +28,8 @@ const SOON: Duration = Duration::from_millis(1);
 const PATIENT: Duration = Duration::from_millis(30);
 /// The longest pause while the broker is away. It bounds how late the relay notices that it is back.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(5);
+/// How long the database may take to note the end, however little of the drain is left.
+const LAST_WORD: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SWEEP_ROWS: usize = 1_000;
 
@@ -95,7 +97,13 @@ impl<'a> Work<'a> {
         let mut shutdown = pin!(shutdown);
         let mut wakeups = None;
         loop {
-            self.turn(&mut wakeups).await?;
+            // A database that does not answer must not hold up the end. A turn that is cut off has at most noted what will be
+            // noted again.
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                turned = self.turn(&mut wakeups) => turned?,
+            }
             self.relay.shared.in_flight(self.flights.len());
             let next = self.next_turn();
             tokio::select! {
@@ -358,8 +366,14 @@ impl<'a> Work<'a> {
                 () = sleep_until(deadline) => break,
             }
         }
-        self.note().await?;
-        self.relay.outbox.resign(&self.relay.name).await
+        let farewell = async {
+            self.note().await?;
+            self.relay.outbox.resign(&self.relay.name).await
+        };
+        let text =
+            "the database does not answer: what was sent and not noted is sent again, and others wait for the lease";
+        let late = |_| Error::new(ErrorKind::Timeout, "end relay", text);
+        tokio::time::timeout_at(deadline.max(Instant::now() + LAST_WORD), farewell).await.map_err(late)?
     }
 }
 

@@ -51,6 +51,7 @@ struct State {
     resigned: bool,
     failures: u32,
     broken: bool,
+    hangs: bool,
     most_in_hand: usize,
 }
 
@@ -64,6 +65,7 @@ impl Fake {
             resigned: false,
             failures: 0,
             broken: false,
+            hangs: false,
             most_in_hand: 0,
         })))
     }
@@ -82,6 +84,19 @@ impl Fake {
 
     pub(super) fn fail_for_good(&self) {
         self.lock().broken = true;
+    }
+
+    /// Answers nothing any more.
+    pub(super) fn hang(&self) {
+        self.lock().hangs = true;
+    }
+
+    /// Waits for ever once it hangs.
+    async fn answers(&self) {
+        let hangs = self.lock().hangs;
+        if hangs {
+            pending().await
+        }
     }
 
     pub(super) fn lead(&self, leads: bool) {
@@ -118,11 +133,13 @@ impl Outbox for Fake {
     }
 
     async fn resign(&self, _: &str) -> Result<()> {
+        self.answers().await;
         self.lock().resigned = true;
         Ok(())
     }
 
     async fn pending(&self, limit: usize, in_hand: &[RowId], full: &[&str]) -> Result<Vec<OutboxRow>> {
+        self.answers().await;
         let mut state = self.lock();
         if state.broken {
             return Err(Error::new(ErrorKind::Auth, "read outbox", "as the test wants it"));
@@ -135,6 +152,7 @@ impl Outbox for Fake {
     }
 
     async fn settle(&self, outcomes: &[(RowId, RowOutcome)]) -> Result<()> {
+        self.answers().await;
         let mut state = self.lock();
         if state.failures > 0 {
             state.failures -= 1;

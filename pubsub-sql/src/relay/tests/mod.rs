@@ -50,6 +50,20 @@ async fn a_row_whose_mark_fails_is_marked_later_and_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_database_that_does_not_answer_does_not_hold_up_the_end() {
+    let (bus, outbox) = (bus(ChannelPolicy::new()), Fake::new(2, None));
+    let (begun, hanging) = (tokio::time::Instant::now(), outbox.clone());
+    let shutdown = async move {
+        sleep(Duration::from_secs(5)).await;
+        hanging.hang();
+        sleep(Duration::from_secs(20)).await;
+    };
+    let error = relay(&bus, &outbox).drain(Duration::from_secs(3)).run(shutdown).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(29), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_heal_by_itself_ends_the_relay() {
     let (bus, outbox) = (bus(ChannelPolicy::new()), Fake::new(1, None));
     outbox.fail_for_good();
