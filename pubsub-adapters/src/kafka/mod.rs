@@ -36,6 +36,8 @@
 //!   the process has stood still and does not know it yet; a mere `ack` is then without effect.
 //! - Events are held for failed ones until a partition's first unsettled event is 12,000 offsets behind; then that
 //!   partition waits. As many events as `max_in_flight`, at least 64, may wait for their retry at a time.
+//! - Only failures count as attempts. The log does not tell how often an event was handed out, so one whose handler ends its
+//!   process each time comes again without end; `RetryPolicy::max_deliveries` does not stop it here.
 //! - When partitions move, handlers have one second to settle what they have; what is settled later is stale.
 //! - Where an unordered channel is given more partitions (`ensure` in mode `Update` with a larger `partitions`), everybody
 //!   reads and writes the new ones within seconds and nothing is lost; a key's later events may lie in another partition
