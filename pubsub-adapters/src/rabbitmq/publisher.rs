@@ -38,8 +38,6 @@ const COPY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 112 << 10;
 /// As much of a frame as copies may take. The rest is the broker's, for what it adds on the way through a delay.
 const MAX_COPY_HEAD: usize = 120 << 10;
-/// As much of a frame as a message may take to which nothing more is added.
-pub(super) const MOST_HEAD: usize = 127 << 10;
 
 /// The publishing half, which groups use for their copies, too.
 #[derive(Debug)]

@@ -144,19 +144,6 @@ impl Raw {
         FIXED + texts + self.headers().map(|(name, value)| field_len(name, value)).sum::<usize>()
     }
 
-    /// The message without what groups have added to it, where it is larger with that than `most`.
-    #[must_use]
-    pub(super) fn lean(mut self, most: usize) -> Self {
-        if self.head_len() > most {
-            let mut headers = FieldTable::default();
-            for (name, value) in self.headers().filter(|(name, _)| ![KEY, OFFSET, BORN].contains(&name.as_str())) {
-                headers.insert(name.clone(), value.clone());
-            }
-            self.properties = self.properties.with_headers(headers);
-        }
-        self
-    }
-
     fn number(&self, name: &str) -> Option<i64> {
         let value = self.properties.headers().as_ref()?.inner().get(name)?;
         match value {

@@ -19,7 +19,6 @@ use super::{
         error::{closed, convert, late},
         lane::Unrouted,
         names::short,
-        publisher::MOST_HEAD,
         stream::{Bounds, From, Reader, bounds, resolve},
         topology::{quorum, within},
         wire::{BORN, OFFSET, Raw},
@@ -109,7 +108,7 @@ impl Founder<'_> {
                 };
                 let offset = i64::try_from(offset).unwrap_or(i64::MAX);
                 let born = AMQPValue::LongLongInt(i64::try_from(born).unwrap_or(0));
-                let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset)).with(BORN, born).lean(MOST_HEAD);
+                let copy = raw.copy().with(OFFSET, AMQPValue::LongLongInt(offset)).with(BORN, born);
                 words.push_back(self.sender.post(
                     copy,
                     ShortString::default(),
