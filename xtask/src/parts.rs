@@ -151,6 +151,7 @@ pub(crate) const PARTS: &[Part] = &[
             Step::Tests("nats_batches"),
             Step::Tests("kafka_heals"),
             Step::Tests("rabbitmq_heals"),
+            Step::Tests("rabbitmq_limits"),
             Step::Tests("rabbitmq_shares"),
             Step::Tests("degraded"),
         ],

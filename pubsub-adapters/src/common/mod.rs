@@ -7,6 +7,7 @@
     allow(dead_code)
 )]
 
+pub(crate) mod attempts;
 pub(crate) mod backoff;
 pub(crate) mod desk;
 pub(crate) mod feed;

@@ -73,7 +73,10 @@ impl Link {
     fn send(&self, target: &Target, lane: Option<&Lane>, message: Arc<Message>, pending: Pending) -> bool {
         let (size, limit) = (message.wire_len(), max_payload(self.options.property_value("message.max.bytes")));
         if size > limit {
-            let text = format!("the event has {size} bytes, {limit} are allowed");
+            let text = format!(
+                "the event has {size} bytes, the adapter takes {limit}: publish where the data is instead, or raise \
+                 `message.max.bytes`, of the adapter and of the broker"
+            );
             pending.refuse(Error::new(ErrorKind::TooLarge, "publish", text).on(message.channel()));
             return false;
         }

@@ -2,8 +2,8 @@
 //!
 //! The server counts deliveries, those after a crash or a broken connection like those after a nack. So a member writes
 //! down each failure, in a small stream with one record per event, before it gives the event back; whoever gets an event
-//! again reads the record. Deliveries that no record explains say nothing about the event, unless they are very many:
-//! then it is likely to bring its consumers down.
+//! again reads the record. Deliveries that no record explains say nothing about the event, unless they are as many as its
+//! policy takes of them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,13 +13,12 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
-use pubsub_core::Result;
+use pubsub_core::{Result, driver::RetryPolicy};
 use tokio::time::timeout;
 
 use super::{connection::Shared, options::NatsStorage};
+use crate::common;
 
-/// So many deliveries that nobody explains count for nothing; each further one is an attempt.
-const HARMLESS: u32 = 100;
 /// How long the server may take for a record.
 const WITHIN: Duration = Duration::from_secs(2);
 /// How long records are kept of events that nobody settles, and how many.
@@ -30,11 +29,11 @@ const MOST: i64 = 1_000_000;
 pub(super) type Failed = (Arc<str>, u64);
 
 /// The attempt of the delivery with this number, after so many recorded failures and known releases.
-pub(super) fn attempt(delivered: u32, failures: u32, released: u32) -> u32 {
+pub(super) fn attempt(retry: &RetryPolicy, delivered: u32, failures: u32, released: u32) -> u32 {
     let before = delivered.saturating_sub(1);
     let failures = failures.min(before);
     let unexplained = before.saturating_sub(failures).saturating_sub(released);
-    1 + failures + unexplained.saturating_sub(HARMLESS)
+    common::attempts::attempt(retry, failures, unexplained)
 }
 
 impl Shared {
@@ -116,11 +115,13 @@ mod tests {
 
     #[test]
     fn deliveries_that_nobody_explains_count_only_when_they_are_very_many() {
+        let attempt = |delivered, failures, released| attempt(&RetryPolicy::default(), delivered, failures, released);
         assert_eq!(attempt(1, 0, 0), 1);
         assert_eq!(attempt(3, 2, 0), 3, "two failures");
         assert_eq!(attempt(64, 0, 0), 1, "crashes alone");
         assert_eq!(attempt(9, 3, 2), 4, "failures among crashes");
         assert_eq!(attempt(1, 7, 0), 1, "the record of another life");
-        assert_eq!(attempt(HARMLESS + 9, 0, 0), 9);
+        assert_eq!(attempt(65, 0, 0), 65, "64 deliveries, and nobody said anything");
+        assert_eq!(attempt(200, 0, 180), 1, "it was released");
     }
 }

@@ -38,7 +38,7 @@ impl Part {
         shared.orphans.came(&place.key, arrived.sequence);
         let read = arrived.read(shared, self.channel());
         let released = if arrived.delivered > 1 { shared.times_released(&place.key, arrived.sequence) } else { 0 };
-        let attempt = attempts::attempt(arrived.delivered, failures, released);
+        let attempt = attempts::attempt(&sub.options.retry, arrived.delivered, failures, released);
         let until = sub.is_manual().then(|| now + sub.options.lease.duration);
         let at = position(arrived.sequence, place.born);
         let slot = self.gauge.take(self.shard.map(|_| place.round));

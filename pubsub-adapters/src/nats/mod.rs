@@ -45,7 +45,8 @@
 //!   until what is out of it has come back before it asks for more, a lease long at most. When a lease runs out, all that
 //!   its member holds of that shard is taken back and comes again in its order.
 //! - What was on its way to a member when its connection broke comes again after at most 6 s. Deliveries that no failure
-//!   explains, as after a crash, count no attempt; beyond 100 of them each further one does.
+//!   explains, as after a crash, count no attempt until there are as many as `RetryPolicy::max_deliveries`, 64 by default:
+//!   then the event is a dead letter. What a process released itself counts nothing as long as it lives.
 //!
 //! # Options of the address
 //!

@@ -58,7 +58,10 @@ pub(super) fn encode(shared: &Shared, route: &Route, message: &Message, options:
     if let Some(limit) = shared.outbox.max_payload()
         && size > limit
     {
-        let text = format!("the event takes {size} bytes with its headers, the server allows {limit}");
+        let text = format!(
+            "the event takes {size} bytes with its headers, the server allows {limit}: publish where the data is instead, \
+             or raise `max_payload` in the server's configuration"
+        );
         return Err(Error::new(ErrorKind::TooLarge, "publish", text).on(message.channel()));
     }
     Ok(Encoded { subject, headers, body })

@@ -141,8 +141,12 @@ impl State {
             }
             Some(Err(cause)) => Err(match cause.kind() {
                 async_nats::PublishErrorKind::MaxPayloadExceeded => {
-                    Error::new(ErrorKind::TooLarge, "publish", "the event is larger than the server allows")
-                        .because(cause)
+                    let limit = client.server_info().max_payload;
+                    let text = format!(
+                        "the event is larger than the {limit} bytes that the server allows: publish where the data is \
+                         instead, or raise `max_payload` in the server's configuration"
+                    );
+                    Error::new(ErrorKind::TooLarge, "publish", text).because(cause)
                 }
                 _ => error::client("publish", cause),
             }),

@@ -1,4 +1,4 @@
-//! What the adapter can do on RabbitMQ 3.10 and later.
+//! What the adapter can do on RabbitMQ 3.10 and later: the same on all of them, whatever version the server has.
 
 use std::time::Duration;
 

@@ -33,14 +33,34 @@
 //! - Acknowledgements are told in batches; a confirmed one waits until the broker has read it. Those of deliveries whose
 //!   connection is gone are refused.
 //! - Attempts are counted in a header of the copies. What the broker takes back when a connection or subscription ends
-//!   counts no attempt; but an event that came back over 100 times is likely to bring its consumers down, and then each
-//!   further return counts as one.
+//!   counts no attempt. But an event that it took back as often since its last failure as `RetryPolicy::max_deliveries`
+//!   says, 64 by default and failures included, is a dead letter, and not delivered once more. What a member gave back
+//!   and got again counts only once, so that pauses and lost connections of a process that lives wear nothing out; what
+//!   the members of other processes gave back counts like their end, for the broker does not tell the two apart.
+//! - An event of another program whose headers leave no room in a frame for what a copy needs (beyond 120 of 128 KiB) is
+//!   held in the process while it waits, and given back as it is: its failures count as deliveries.
+//! - The first events of a channel whose stream is not ready wait, in their order; other channels go on.
 //! - Two connections, one of which publishes alone: an alarm of the broker holds back publishers (`Backpressure` when
 //!   their time is over), and consumers go on. A broker that is silent for 5 seconds counts as gone.
 //! - A queue that was deleted under a group is made again, with what was sent since shortly before it was noticed, and a
 //!   gap of `DataLoss` tells of it.
 //!
+//! # What a channel's retention bounds
+//! - It bounds the channel's stream: its history, what broadcasts can catch up on, and the backlog that a fresh group begins
+//!   with. It does not bound groups. An event stays in a group's queue until the group has settled it or its own time to
+//!   live is over, however old it is and however much waits: retention never overtakes a group here.
+//! - So a group that nobody reads any more grows, until the disk alarm of the broker holds back all its publishers.
+//!   `PubSub::lag` tells how much waits for a group, and `PubSub::delete_group` deletes it. One over wildcards is deleted at
+//!   the broker: its queue is `group/<group>/~<hash>/-` behind the prefix and a slash.
+//! - Where that has to be bounded, a policy of the broker does it by the queues' names:
+//!   `rabbitmqctl set_policy --apply-to queues groups '^pubsub/group/' '{"max-length-bytes":10000000000,"overflow":"reject-publish"}'`.
+//!   Publishing to a channel with a full group then fails with `Backend`, also for the channel's other groups, which may have
+//!   got the event; nothing that was confirmed is lost, and other channels go on. With `"overflow":"drop-head"`,
+//!   `message-ttl` or `expires` in a policy the broker drops events of which no gap tells.
+//!
 //! # What it cannot do
+//! - The server's version is not looked at, for the client library keeps to itself what the server says of itself. All
+//!   capabilities are those of 3.10; an older server refuses what it does not know when a queue is declared.
 //! - A server before 3.13.3 writes down up to a second later which queues it has, and that it has streams at all. If it is
 //!   killed, not stopped, before that, it finds neither the queue nor what is in it again; a subscription waits for it in
 //!   vain. Killed within a second after its very first stream, it finds none of its streams again: nothing can be published

@@ -36,6 +36,8 @@ const COPY_TIMEOUT: Duration = Duration::from_secs(10);
 /// All properties of a message go in one frame of 128 KiB, and the broker ends the connection of whoever exceeds it. A part
 /// is kept free for what groups add to copies, and the broker to messages on their way through a delay.
 const MAX_HEAD: usize = 112 << 10;
+/// As much of a frame as copies may take. The rest is the broker's, for what it adds on the way through a delay.
+const MAX_COPY_HEAD: usize = 120 << 10;
 
 /// The publishing half, which groups use for their copies, too.
 #[derive(Debug)]
@@ -83,6 +85,10 @@ impl Sender {
     }
 
     /// Publishes a copy of a message for a queue of the group with this token, and waits until the broker has it.
+    ///
+    /// # Errors
+    /// `TooLarge` if its headers leave no room in a frame for what a copy needs: as long as it is tried, nothing else is
+    /// published on the connection, which the broker ends each time.
     pub(super) async fn copy(
         &self,
         raw: Raw,
@@ -90,6 +96,11 @@ impl Sender {
         delay: Duration,
         channel: &ChannelName,
     ) -> Result<()> {
+        let size = raw.head_len();
+        if size > MAX_COPY_HEAD {
+            let text = format!("the event's headers have {size} bytes, and a copy of it may have {MAX_COPY_HEAD}");
+            return Err(Error::new(ErrorKind::TooLarge, "nack", text).on(channel));
+        }
         let delay = Delay::of(delay);
         let (exchange, key, unrouted) = match delay.level() {
             None => (ShortString::default(), short(to), Unrouted::Refuse),
@@ -165,13 +176,20 @@ impl Sender {
     fn message(&self, message: &Message, options: &PublishOptions, delay: Delay) -> Result<Pending> {
         let channel = message.channel();
         let (properties, body) = self.wire.encode(message).map_err(|error| error.on(channel))?;
-        if body.len() > self.max_payload || message.wire_len() > self.max_payload {
-            let text = format!("the event is larger than the adapter's limit of {} bytes", self.max_payload);
+        let (size, limit) = (body.len().max(message.wire_len()), self.max_payload);
+        if size > limit {
+            let text = format!(
+                "the event has {size} bytes, the adapter takes {limit}: publish where the data is instead, or raise \
+                 `max_payload` in the address, up to the broker's `max_message_size`"
+            );
             return Err(Error::new(ErrorKind::TooLarge, "publish", text).on(channel));
         }
         let mut raw = Raw { properties, body, routing_key: ShortString::default() };
-        if raw.head_len() > MAX_HEAD {
-            let text = format!("the event's metadata is larger than the protocol's limit, here {MAX_HEAD} bytes");
+        let head = raw.head_len();
+        if head > MAX_HEAD {
+            let text = format!(
+                "the event's metadata has {head} bytes, the protocol takes {MAX_HEAD}: move some of it into the payload"
+            );
             return Err(Error::new(ErrorKind::TooLarge, "publish", text).on(channel));
         }
         if let Some(ttl) = options.ttl {

@@ -37,10 +37,6 @@ const STREAM_OFFSET: &str = "x-stream-offset";
 /// How often a quorum queue had to take a message back.
 const RETURNS: &str = "x-delivery-count";
 
-/// Returns to the queue are no failures: closing, pausing and losing a connection return what is in hand. Beyond this
-/// many, though, the event itself is likely to bring its consumers down, and each further one counts as an attempt.
-const HARMLESS_RETURNS: u64 = 100;
-
 /// Writes and reads events.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -138,18 +134,14 @@ impl Raw {
         self.properties.headers().iter().flat_map(|headers| headers.inner())
     }
 
-    /// How much the texts among the properties take in their frame.
+    /// How much the properties take in their frame.
     pub(super) fn head_len(&self) -> usize {
-        let texts = [self.properties.content_type(), self.properties.message_id()];
-        let texts: usize = texts.into_iter().flatten().map(|text| text.as_str().len()).sum();
-        let headers = self.headers().map(|(name, value)| {
-            let value = match value {
-                AMQPValue::LongString(text) => text.as_bytes().len(),
-                _ => 8,
-            };
-            name.as_str().len() + value + 6
-        });
-        texts + headers.sum::<usize>()
+        const FIXED: usize = 16; // flags, the length of the headers, delivery mode, time
+        let of = &self.properties;
+        let ids = [of.message_id(), of.correlation_id(), of.reply_to(), of.expiration()];
+        let texts = ids.into_iter().chain([of.content_type(), of.content_encoding()]).flatten();
+        let texts: usize = texts.map(|text| 1 + text.as_str().len()).sum();
+        FIXED + texts + self.headers().map(|(name, value)| field_len(name, value)).sum::<usize>()
     }
 
     fn number(&self, name: &str) -> Option<i64> {
@@ -170,12 +162,15 @@ impl Raw {
         Timestamp::from_millis(self.number(name)?).ok()
     }
 
-    /// Which delivery to the group this is.
-    pub(super) fn attempt(&self) -> u32 {
-        let counted = self.number(ATTEMPT).and_then(|number| u32::try_from(number).ok()).unwrap_or(1).max(1);
-        let returns = self.number(RETURNS).and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
-        let crashes = u32::try_from(returns.saturating_sub(HARMLESS_RETURNS)).unwrap_or(u32::MAX);
-        counted.saturating_add(crashes)
+    /// How often the group has failed the event.
+    pub(super) fn failures(&self) -> u32 {
+        let attempt = self.number(ATTEMPT).and_then(|number| u32::try_from(number).ok()).unwrap_or(1);
+        attempt.saturating_sub(1)
+    }
+
+    /// How often the queue took it back since the last failure, for whatever reason.
+    pub(super) fn returns(&self) -> u32 {
+        self.number(RETURNS).map_or(0, |number| u32::try_from(number.max(0)).unwrap_or(u32::MAX))
     }
 
     pub(super) fn first_seen(&self) -> Option<Timestamp> {
@@ -273,6 +268,23 @@ impl Raw {
     /// The channel that the routing key tells.
     pub(super) fn channel(&self) -> Option<ChannelName> {
         channel_of(self.routing_key.as_str())
+    }
+}
+
+fn field_len(name: &ShortString, value: &AMQPValue) -> usize {
+    2 + name.as_str().len() + value_len(value)
+}
+
+fn value_len(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldArray(values) => 4 + values.as_slice().iter().map(|value| 1 + value_len(value)).sum::<usize>(),
+        AMQPValue::FieldTable(fields) => {
+            4 + fields.inner().iter().map(|(name, value)| field_len(name, value)).sum::<usize>()
+        }
+        _ => 8,
     }
 }
 

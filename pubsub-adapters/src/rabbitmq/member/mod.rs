@@ -3,6 +3,7 @@
 mod heal;
 mod pace;
 mod plan;
+mod returns;
 mod settle;
 
 use std::{
@@ -24,8 +25,8 @@ use pubsub_core::{
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::pace::Passing;
 pub(super) use self::plan::Plan;
+use self::{pace::Passing, returns::Returns};
 use super::{
     error::closed,
     lease::{Arrival, Arrivals, Lane},
@@ -33,7 +34,7 @@ use super::{
     stream::position,
     wire::Raw,
 };
-use crate::common::{desk::Desk, feed::Feed, unreadable::mark};
+use crate::common::{attempts, desk::Desk, feed::Feed, unreadable::mark};
 
 /// How long a member that leaves keeps an ordered queue for events in users' hands.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ type Words = Pin<Box<dyn Future<Output = (Vec<u64>, Result<()>)> + Send>>;
 /// The task of a member.
 pub(super) struct Member {
     plan: Arc<Plan>,
+    retry: RetryPolicy,
+    returns: Returns,
     desk: Arc<Desk<Out>>,
     settler: Arc<dyn Settler>,
     feed: Feed,
@@ -96,6 +99,8 @@ impl Member {
         let mut member = Self {
             settler: Arc::new(GroupSettler(desk.clone())),
             desk,
+            retry,
+            returns: Returns::default(),
             feed,
             drain,
             closing,
@@ -247,9 +252,10 @@ impl Member {
             return None;
         };
         let (message, fault) = self.plan.sender.wire.decode(&raw, &channel);
-        let (attempt, first_seen) = (raw.attempt(), raw.first_seen());
         let place = raw.offset().and_then(|offset| position(offset, raw.born()));
         let id = message.id().clone();
+        let unexplained = self.returns.unexplained(queue, &id, raw.returns());
+        let (attempt, first_seen) = (attempts::attempt(&self.retry, raw.failures(), unexplained), raw.first_seen());
         let seen = first_seen.unwrap_or_else(Timestamp::now);
         let token = self.desk.hand_out(Out { lane: number, tag, queue, id, attempt, first_seen: seen, raw });
         let mut delivery = Delivery::new(message, AckHandle::new(self.settler.clone(), token)).attempt(attempt);

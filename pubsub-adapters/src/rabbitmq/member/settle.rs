@@ -35,6 +35,9 @@ impl Member {
                 numbers.push(number);
                 continue;
             };
+            if outcome != Outcome::Release {
+                self.returns.forget(out.queue, &out.id);
+            }
             match outcome {
                 Outcome::Nack(delay) => {
                     self.copy(number, out, delay, Duration::ZERO);
@@ -102,9 +105,10 @@ impl Member {
     }
 
     /// Publishes a copy of a failed event, which only this group's queue gets; the original is settled when the broker
-    /// has the copy.
+    /// has the copy. One that cannot be copied is held as long, and then given back.
     pub(super) fn copy(&mut self, number: u64, out: Out, delay: Duration, first: Duration) {
         let plan = self.plan.clone();
+        let (closing, gone) = (self.closing.clone(), self.feed.gone().clone());
         self.copies.push(Box::pin(async move {
             sleep(first).await;
             let Some(queue) = plan.queues.get(out.queue) else { return (number, out, delay, Err(closed("nack"))) };
@@ -123,6 +127,13 @@ impl Member {
                 }
                 None => Err(closed("nack")),
             };
+            if is_too_large(&outcome) {
+                tokio::select! {
+                    () = sleep(delay) => {}
+                    () = closing.cancelled() => {}
+                    () = gone.cancelled() => {}
+                }
+            }
             (number, out, delay, outcome)
         }));
     }
@@ -145,6 +156,15 @@ impl Member {
                     self.failed = Some(stale("settle"));
                     numbers.push(number);
                 }
+                // It comes again as it is, and the broker counts how often.
+                Err(error) if error.kind() == ErrorKind::TooLarge => {
+                    if let Some(lane) = self.lanes.get_mut(&out.lane)
+                        && let Err(error) = lane.give_back(vec![out.tag]).await
+                    {
+                        self.failed = Some(error);
+                    }
+                    numbers.push(number);
+                }
                 Err(error) if error.kind() == ErrorKind::Closed => {
                     self.failed = Some(error);
                     numbers.push(number);
@@ -156,4 +176,8 @@ impl Member {
         self.tell(numbers);
         self.end_backlogs().await;
     }
+}
+
+fn is_too_large(outcome: &Result<()>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge)
 }

@@ -1,5 +1,7 @@
 //! A lane: one channel of the protocol in confirm mode, the task that publishes on it, and what is unconfirmed.
 
+mod held;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     future::Future,
@@ -22,6 +24,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::held::Held;
 use super::{
     connection::{Link, Live},
     error::{closed, convert, is_missing, unavailable},
@@ -120,7 +123,6 @@ pub(super) fn start(link: Arc<Link>, topology: Arc<Topologist>, stop: Cancellati
 }
 
 type Repair = Pin<Box<dyn Future<Output = (Outgoing, Result<()>)> + Send>>;
-type Look = Pin<Box<dyn Future<Output = (ChannelName, Result<()>)> + Send>>;
 type Confirm = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>>;
 
 struct Lane {
@@ -146,6 +148,8 @@ struct Session {
     heard: Instant,
     /// The channels whose streams keep what is sent.
     kept: HashSet<ChannelName>,
+    /// What waits for other streams.
+    held: Held,
 }
 
 impl Lane {
@@ -162,7 +166,11 @@ impl Lane {
             }
             let Some(session) = self.connect(&stop).await else { break };
             let Some(session) = self.serve(session, &stop).await else { break };
-            // In the order of sending, and before what was not sent yet.
+            // In the order of sending, and before what was not sent yet. Of a channel whose stream is waited for nothing
+            // was sent on this session.
+            for message in session.held.into_messages().rev() {
+                self.waiting.push_front(message);
+            }
             for (_, mut message) in session.open.into_iter().rev() {
                 message.trace.sent = true;
                 self.waiting.push_front(message);
@@ -231,7 +239,7 @@ impl Lane {
                     topology.ladder(units, true).await?;
                 }
             }
-            open(link).await
+            open(link, topology).await
         })
     }
 
@@ -251,32 +259,21 @@ impl Lane {
     async fn serve(&mut self, mut session: Session, stop: &CancellationToken) -> Option<Session> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looking: Option<Look> = None;
-        let (mut backoff, mut reason) = (Backoff::default(), String::new());
         loop {
-            while looking.is_none()
-                && !session.live.is_blocked()
+            while !session.live.is_blocked()
                 && let Some(message) = self.waiting.pop_front()
             {
-                if let Some(channel) = message.stream().filter(|channel| !session.kept.contains(*channel)) {
-                    looking = Some(self.look(&session, channel.clone(), Duration::ZERO));
-                    self.waiting.push_front(message);
-                    break;
-                }
-                session.send(message);
+                session.send_or_hold(message);
                 while let Ok(message) = self.queue.try_recv() {
                     self.waiting.push_back(message);
                 }
             }
             let blocked = session.live.is_blocked();
-            let busy = !session.open.is_empty() || !self.waiting.is_empty();
+            let busy = !(session.open.is_empty() && self.waiting.is_empty() && session.held.is_empty());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    for (_, mut message) in std::mem::take(&mut session.open) {
-                        message.trace.sent = true;
-                        message.done(Err(closed("publish")));
-                    }
+                    session.refuse();
                     return None;
                 }
                 () = session.live.dead.cancelled() => return Some(session),
@@ -291,44 +288,27 @@ impl Lane {
                 Some(repaired) = self.repairs.next() => self.repaired(repaired),
                 message = self.queue.recv() => match message {
                     Some(message) => self.waiting.push_back(message),
-                    None => return None,
+                    None => {
+                        session.refuse();
+                        return None;
+                    }
                 },
                 () = session.live.unblocked(), if blocked => {}
-                Some((channel, looked)) = ready(&mut looking) => match looked {
-                    Ok(()) => {
-                        looking = None;
-                        backoff.reset();
-                        session.kept.insert(channel);
+                Some((channel, messages)) = session.held.next() => {
+                    session.kept.insert(channel);
+                    for message in messages.into_iter().rev() {
+                        self.waiting.push_front(message);
                     }
-                    Err(error) => {
-                        reason = format!(": {}", error.message());
-                        looking = Some(self.look(&session, channel, backoff.next()));
-                    }
-                },
+                }
                 _ = ticks.tick(), if busy => {
-                    self.expire(|| if blocked {
-                        let text = "the broker holds publishers back, as its memory or disk is nearly full";
-                        Error::new(ErrorKind::Backpressure, "publish", text)
-                    } else {
-                        let text = format!("the stream that keeps the channel's events is not ready{reason}");
-                        Error::new(ErrorKind::Unavailable, "publish", text)
-                    });
+                    self.expire(held_back);
+                    session.expire_held(blocked);
                     if session.expire() {
                         return Some(session);
                     }
                 }
             }
         }
-    }
-
-    /// Looks after a while whether a channel's stream keeps what is sent.
-    fn look(&self, session: &Session, channel: ChannelName, after: Duration) -> Look {
-        let (topology, live) = (self.topology.clone(), session.live.clone());
-        Box::pin(async move {
-            sleep(after).await;
-            let looked = stream::keeps(&topology, &live, &channel).await;
-            (channel, looked)
-        })
     }
 
     /// Takes the broker's word on a message, and on all others that it has answered by now.
@@ -412,6 +392,35 @@ impl Lane {
 }
 
 impl Session {
+    /// Sends a message, unless the stream that is to keep it has not proved itself yet.
+    fn send_or_hold(&mut self, message: Outgoing) {
+        match message.stream().filter(|channel| !self.kept.contains(*channel)).cloned() {
+            Some(channel) => self.held.push(&channel, message),
+            None => self.send(message),
+        }
+    }
+
+    /// Lets messages go whose stream was not ready in time.
+    fn expire_held(&mut self, blocked: bool) {
+        for (message, reason) in self.held.late() {
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let text = format!("the stream that keeps the channel's events is not ready{reason}");
+            let not_ready = || Error::new(ErrorKind::Unavailable, "publish", text);
+            message.done(Err(if blocked { held_back() } else { not_ready() }));
+        }
+    }
+
+    /// Lets everything go, as the lane is stopped.
+    fn refuse(self) {
+        for message in self.held.into_messages() {
+            message.done(Err(closed("publish")));
+        }
+        for (_, mut message) in self.open {
+            message.trace.sent = true;
+            message.done(Err(closed("publish")));
+        }
+    }
+
     /// Hands a message to the client. The order of these calls is the order on the connection.
     fn send(&mut self, message: Outgoing) {
         let number = self.next;
@@ -456,12 +465,12 @@ impl Session {
     }
 }
 
-/// What a future gives that may not be there; none then.
-async fn ready(looking: &mut Option<Look>) -> Option<(ChannelName, Result<()>)> {
-    Some(looking.as_mut()?.await)
+fn held_back() -> Error {
+    let text = "the broker holds publishers back, as its memory or disk is nearly full";
+    Error::new(ErrorKind::Backpressure, "publish", text)
 }
 
-async fn open(link: Arc<Link>) -> Result<Session> {
+async fn open(link: Arc<Link>, topology: Arc<Topologist>) -> Result<Session> {
     let live = link.live("publish", Duration::from_secs(3600)).await?;
     let channel = live.channel("publish").await?;
     let confirmed = channel.confirm_select(ConfirmSelectOptions::default());
@@ -469,6 +478,11 @@ async fn open(link: Arc<Link>) -> Result<Session> {
         confirmed = confirmed => confirmed.map_err(|error| convert("publish", error))?,
         () = live.dead.cancelled() => return Err(unavailable("publish", "the connection was lost")),
     }
+    let asked = live.clone();
+    let held = Held::new(Arc::new(move |channel| {
+        let (topology, live) = (topology.clone(), asked.clone());
+        Box::pin(async move { stream::keeps(&topology, &live, &channel).await })
+    }));
     let (open, confirms, kept) = (BTreeMap::new(), FuturesUnordered::new(), HashSet::new());
-    Ok(Session { live, channel, next: 0, open, confirms, heard: Instant::now(), kept })
+    Ok(Session { live, channel, next: 0, open, confirms, heard: Instant::now(), kept, held })
 }
