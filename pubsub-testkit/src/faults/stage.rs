@@ -65,7 +65,7 @@ impl Scene {
         (self.size != Size::Long).then_some(self.bounds.lease)
     }
 
-    /// As long as a peer may take until it has what somebody with [`Stage::lease`] had.
+    /// As long as a peer may take until it has what somebody with [`Scene::lease`] had.
     pub fn takeover(&self) -> Duration {
         let longer = self.lease().map_or(Lease::default().duration, |_| Duration::ZERO);
         self.bounds.takeover + longer

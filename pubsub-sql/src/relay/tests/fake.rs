@@ -95,7 +95,7 @@ impl Fake {
     async fn answers(&self) {
         let hangs = self.lock().hangs;
         if hangs {
-            pending().await
+            pending::<()>().await;
         }
     }
 

@@ -25,6 +25,7 @@ pub(super) const CASES: &[FaultCase] = &[
         id: "X9-groups",
         title: "a group's state on the broker is deleted while subscribed: it is told, made again, and flows",
         needs: &[Feature::DurableGroup],
+        // Kafka refuses to delete a group that has members.
         on: &[Redis, Nats, RabbitMq],
         bites: &[Flaw::GapSwallowed, Flaw::SilentRecovery, Flaw::NeverRecovers],
         run: |stage| Box::pin(deleted(stage, Some(What::Groups))),
@@ -33,6 +34,7 @@ pub(super) const CASES: &[FaultCase] = &[
         id: "X9-consumers",
         title: "a consumer is deleted on the broker while subscribed: events flow on",
         needs: &[Feature::DurableGroup],
+        // Elsewhere a consumer is the group's own, which is the case before, or a part of a connection.
         on: &[Redis],
         bites: &[Flaw::NeverRecovers],
         run: |stage| Box::pin(deleted(stage, Some(What::Consumers))),

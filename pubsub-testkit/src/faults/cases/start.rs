@@ -33,6 +33,7 @@ pub(super) const CASES: &[FaultCase] = &[
         id: "X13-auth",
         title: "bad credentials fail fast, and as such",
         needs: &[],
+        // Credentials on Kafka need another listener and a client with SASL: the tests of security have them.
         on: &[Redis, Nats, RabbitMq],
         bites: &[Flaw::RetriesBadCredentials],
         run: |stage| Box::pin(uninvited(stage)),
