@@ -1,8 +1,10 @@
 //! One subscription at work: takes deliveries, runs their handlers, settles, and comes back when it was lost.
 
+mod reopen;
+
 use std::{
     any::Any,
-    future::{pending, poll_fn},
+    future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,9 +13,9 @@ use std::{
 };
 
 use pubsub_core::{
-    Ack, ChannelName, Control, Envelope, EventId, EventItem, EventName, Events, Message, Ordering as KeyOrder, PubSub,
-    Raw, Received, Result, Unknown,
-    driver::{AdapterState, Drain, RetryPolicy, SubscriptionState},
+    Ack, ChannelName, Control, Envelope, EventItem, EventName, Events, Message, Ordering as KeyOrder, PubSub, Raw,
+    Received, Result, Unknown,
+    driver::{AdapterState, Drain, SubscriptionState},
     observe::{Begun, Tally, names},
 };
 
@@ -30,10 +32,6 @@ use crate::{
     incoming::Site,
     router::{Kind, Plan, Served},
 };
-
-/// How long after a subscription was lost it is opened again.
-const REOPEN: RetryPolicy =
-    RetryPolicy::immediate().delays(Duration::from_millis(100), Duration::from_secs(10)).jitter(0.2);
 
 /// A subscription and its handlers.
 pub(crate) struct Consumer {
@@ -463,56 +461,5 @@ impl Consumer {
             Answered::Released => return held.release(),
         }
         self.note(held.settle(Ok(Done::default()), served.settle));
-    }
-
-    /// Opens the subscription again, as often as it takes. The error is why it is not opened any more.
-    async fn reopen(&self, mut why: String) -> std::result::Result<Events<Raw>, Option<String>> {
-        let mut failures = 0;
-        loop {
-            self.is(ConsumerState::Recovering(why));
-            failures += 1;
-            self.pause_between(failures).await;
-            if self.drain.is_draining() {
-                return Err(None);
-            }
-            match self.plan.subscribe(&self.bus).await {
-                Ok(events) => {
-                    *self.lock() = events.control();
-                    // Whoever stopped or paused it meanwhile told the control of before.
-                    if self.drain.is_draining() {
-                        return Err(None);
-                    }
-                    if self.paused.load(Ordering::Acquire) {
-                        self.control().pause();
-                    }
-                    self.is_at_work();
-                    return Ok(events);
-                }
-                Err(error) if error.is_retryable() => why = text_of(&error),
-                Err(error) => return Err(Some(text_of(&error))),
-            }
-        }
-    }
-
-    async fn pause_between(&self, failures: u32) {
-        let delay = REOPEN.delay(&EventId::random(), failures);
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = self.drain.clone().started() => {}
-            () = self.broker_comes_back() => {}
-        }
-    }
-
-    /// Waits until a broker that is away now is back.
-    async fn broker_comes_back(&self) {
-        let mut states = self.bus.states();
-        if states.current() != AdapterState::Ready {
-            while let Some(state) = states.changed().await {
-                if state == AdapterState::Ready {
-                    return;
-                }
-            }
-        }
-        pending::<()>().await;
     }
 }
